@@ -1,0 +1,82 @@
+//! The one stream of what happens. The screen reads it; so may a timeline or a log. Nobody
+//! measures or prints on the side.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::message::{StopReason, Usage};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Event {
+    RequestStarted,
+    /// A piece of the model's text, as it arrives. Not clean: it may hold control bytes.
+    Text(String),
+    RequestFinished {
+        stop_reason: StopReason,
+        usage: Usage,
+    },
+    /// A request that brought no reply.
+    RequestFailed,
+    ToolStarted {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    ToolFinished {
+        id: String,
+        name: String,
+        output: String,
+        is_error: bool,
+        elapsed: Duration,
+    },
+    /// A sentence for the person at the prompt.
+    Notice(String),
+}
+
+/// An event with its circumstances.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamped<'a> {
+    /// When it was emitted.
+    pub at: Instant,
+    /// The sub-agent it belongs to; `None` for the main agent.
+    pub agent: Option<&'a str>,
+    /// What happened.
+    pub event: &'a Event,
+}
+
+/// Whoever wants to know. Called on the thread that emits; must be quick.
+pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
+
+/// The writing end of the stream. Clones write into the same stream.
+#[derive(Clone, Default)]
+pub struct Events {
+    readers: Arc<Vec<Reader>>,
+    agent: Option<Arc<str>>,
+}
+
+impl Events {
+    /// A stream with these readers.
+    pub fn new(readers: Vec<Reader>) -> Self {
+        Events { readers: Arc::new(readers), agent: None }
+    }
+
+    /// The same stream, with every event marked as that sub-agent's.
+    pub fn of_agent(&self, name: &str) -> Self {
+        Events { readers: self.readers.clone(), agent: Some(name.into()) }
+    }
+
+    /// Tells every reader.
+    pub fn emit(&self, event: Event) {
+        let stamped = Stamped { at: Instant::now(), agent: self.agent.as_deref(), event: &event };
+        self.readers.iter().for_each(|reader| reader(stamped));
+    }
+
+    /// Emits a [`Event::Notice`].
+    pub fn notice(&self, text: impl Into<String>) {
+        self.emit(Event::Notice(text.into()));
+    }
+}

@@ -1,0 +1,95 @@
+//! What may be done: one gate for every tool call, foreground and background.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::tool::{Access, Tool, ToolError};
+
+/// What the person said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// This once.
+    Yes,
+    /// Not this.
+    No,
+    /// This tool, for the rest of the session.
+    Always,
+}
+
+type Ask = Box<dyn Fn(&str) -> Answer + Send + Sync>;
+
+enum Rule {
+    Open,
+    Closed(String),
+    Ask { ask: Ask, always: Mutex<HashSet<&'static str>> },
+}
+
+/// Decides on each call before it runs. Clones are the same gate.
+///
+/// What is not promised: the gate asks about a command, it does not look into it. A command that
+/// was allowed may do whatever its user may do.
+#[derive(Clone)]
+pub struct Gate(Arc<Rule>);
+
+impl Gate {
+    /// Lets everything through: `--yes`, or the practice model, which only does what was typed.
+    pub fn open() -> Self {
+        Gate(Arc::new(Rule::Open))
+    }
+
+    /// Lets only free calls through. `why` tells the model what it may do instead.
+    pub fn closed(why: impl Into<String>) -> Self {
+        Gate(Arc::new(Rule::Closed(why.into())))
+    }
+
+    /// Puts a question to a person. Called on the thread that runs the tools.
+    pub fn ask(ask: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Gate(Arc::new(Rule::Ask { ask: Box::new(ask), always: Mutex::default() }))
+    }
+
+    /// Passes or refuses one call.
+    ///
+    /// # Errors
+    /// When the call may not run: the reason, for the model.
+    pub fn check(&self, tool: &Tool, input: &Value) -> Result<(), ToolError> {
+        if tool.access == Access::Free {
+            return Ok(());
+        }
+        let name = tool.spec.name;
+        match &*self.0 {
+            Rule::Open => Ok(()),
+            Rule::Closed(why) => Err(ToolError(format!("{name} was denied: {why}"))),
+            Rule::Ask { ask, always } => {
+                let mut always = always.lock().unwrap_or_else(PoisonError::into_inner);
+                if always.contains(name) {
+                    return Ok(());
+                }
+                match ask(&format!("{name} {}", describe(input))) {
+                    Answer::Yes => Ok(()),
+                    Answer::No => Err(ToolError(format!(
+                        "the user said no to this {name} call. Do not try it another way; ask what they want instead."
+                    ))),
+                    Answer::Always => {
+                        always.insert(name);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The input of a call in one line: short values that name something first, then the rest. Nothing
+/// is left out, so that nobody agrees to what they did not see.
+pub fn describe(input: &Value) -> String {
+    let Some(fields) = input.as_object() else { return input.to_string() };
+    let named = |key: &str| ["id", "path", "name", "agent", "description"].contains(&key);
+    let (first, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(key, _)| named(key));
+    let show = |(_, value): (&String, &Value)| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    first.into_iter().chain(rest).map(show).collect::<Vec<_>>().join("  ")
+}

@@ -1,0 +1,150 @@
+//! What can be done: a [`Tool`] is a name, a schema and a handler; a [`Toolbox`] finds the handler
+//! by its name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::event::Events;
+use crate::interrupt::Interrupt;
+
+/// What the model is told about a tool.
+#[derive(Debug, Clone, Serialize)]
+pub struct ToolSpec {
+    /// Letters, digits, `_` and `-`.
+    pub name: &'static str,
+    /// When to use it, and what comes back.
+    pub description: String,
+    /// A JSON Schema of type `object`, with `additionalProperties: false`.
+    pub input_schema: Value,
+}
+
+/// Whether a call needs the person's consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads, or touches only the harness's own notes.
+    Free,
+    /// Changes something, or runs something.
+    Ask,
+}
+
+/// What a handler gets besides its input.
+#[derive(Clone, Default)]
+pub struct Context {
+    /// Where to say what happens.
+    pub events: Events,
+    /// Triggered when the person no longer wants to wait.
+    pub interrupt: Interrupt,
+}
+
+/// Why a call failed, said to the model: what happened, and what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolError(pub String);
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERROR: {}", self.0)
+    }
+}
+
+impl<T: Into<String>> From<T> for ToolError {
+    fn from(message: T) -> Self {
+        ToolError(message.into())
+    }
+}
+
+/// What a handler returns: text for the model.
+pub type ToolOutcome = Result<String, ToolError>;
+
+type Handler = Box<dyn Fn(Value, &Context) -> ToolOutcome + Send + Sync>;
+
+/// One tool.
+pub struct Tool {
+    /// What the model is told.
+    pub spec: ToolSpec,
+    /// What the gate is told.
+    pub access: Access,
+    handler: Handler,
+}
+
+impl Tool {
+    /// A tool from its parts. The handler's input type decides what fits: derive `Deserialize`
+    /// with `deny_unknown_fields`, and a call that does not fit never reaches the handler.
+    pub fn new<I: DeserializeOwned>(
+        name: &'static str,
+        description: impl Into<String>,
+        input_schema: Value,
+        access: Access,
+        handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
+    ) -> Self {
+        let spec = ToolSpec { name, description: description.into(), input_schema };
+        let handler = move |input: Value, context: &Context| match serde_json::from_value(input) {
+            Ok(input) => handler(input, context),
+            Err(misfit) => Err(ToolError(format!(
+                "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
+            ))),
+        };
+        Tool { spec, access, handler: Box::new(handler) }
+    }
+
+    /// Runs the handler.
+    ///
+    /// # Errors
+    /// When the input does not fit, or the handler says so.
+    pub fn call(&self, input: Value, context: &Context) -> ToolOutcome {
+        (self.handler)(input, context)
+    }
+}
+
+/// The dispatch table. Clones share the tools but not the list.
+#[derive(Clone, Default)]
+pub struct Toolbox {
+    tools: Vec<Arc<Tool>>,
+}
+
+impl Toolbox {
+    /// A toolbox with these tools.
+    pub fn new(tools: impl IntoIterator<Item = Tool>) -> Self {
+        let mut toolbox = Toolbox::default();
+        toolbox.add(tools);
+        toolbox
+    }
+
+    /// Adds tools; one with a name that is there already takes its place.
+    pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
+        for tool in tools {
+            self.tools.retain(|old| old.spec.name != tool.spec.name);
+            self.tools.push(Arc::new(tool));
+        }
+    }
+
+    /// Finds a tool by its name.
+    ///
+    /// # Errors
+    /// When there is none: the message names those there are.
+    pub fn get(&self, name: &str) -> Result<&Tool, ToolError> {
+        let found = self.tools.iter().find(|tool| tool.spec.name == name);
+        let unknown =
+            || format!("there is no tool {name:?}. The tools are: {}.", self.names().join(", ")).into();
+        found.map(AsRef::as_ref).ok_or_else(unknown)
+    }
+
+    /// The names, in the order in which they were added.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.tools.iter().map(|tool| tool.spec.name).collect()
+    }
+
+    /// What the model is told.
+    pub fn specs(&self) -> Vec<&ToolSpec> {
+        self.tools.iter().map(|tool| &tool.spec).collect()
+    }
+
+    /// A toolbox with only those of its tools that are named.
+    pub fn only(&self, names: &[String]) -> Toolbox {
+        let named = |tool: &&Arc<Tool>| names.iter().any(|name| name == tool.spec.name);
+        Toolbox { tools: self.tools.iter().filter(named).cloned().collect() }
+    }
+}
