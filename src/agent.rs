@@ -1,13 +1,13 @@
 //! Ask and run the tools: the two halves of a turn. The loop itself stands in every lesson.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::Event;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
 use crate::model::{Model, ModelError, Progress, Request};
+use crate::outcome::catch;
 use crate::permission::Gate;
 use crate::tool::{Context, ToolError, ToolOutcome, Toolbox};
 
@@ -155,14 +155,7 @@ impl Agent {
         }
         let tool = self.toolbox.get(call.name)?;
         self.gate.check(tool, call.input)?;
-        catch_unwind(AssertUnwindSafe(|| tool.call(call.input.clone(), &self.context))).unwrap_or_else(
-            |panic| Err(ToolError(format!("{} broke down: {}", call.name, panic_message(&*panic)))),
-        )
+        catch(|| tool.call(call.input.clone(), &self.context))
+            .unwrap_or_else(|panic| Err(ToolError(format!("{} broke down: {panic}", call.name))))
     }
-}
-
-/// What a panic said.
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason")
 }

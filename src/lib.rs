@@ -5,9 +5,19 @@
 //! The rooms, in reading order; each knows only rooms further up, or nothing.
 
 pub mod agent;
+pub mod background;
 pub mod event;
 pub mod interrupt;
 pub mod message;
 pub mod model;
+pub mod notification;
+pub mod options;
+pub mod outcome;
 pub mod permission;
+pub mod process;
+pub mod repl;
+pub mod screen;
+pub mod terminal;
 pub mod tool;
+pub mod tools;
+pub use options::start;

@@ -1,0 +1,81 @@
+//! The bus on which tasks report that they have ended.
+//!
+//! Many write, one reads: a [`Notifier`] is cloned into every thread, the [`NotificationBus`] is
+//! not cloned at all. (Clones of a crossbeam receiver compete for messages; with two readers each
+//! would see half of them.) What is promised: an outcome that was notified stays until the bus is
+//! dropped, and a task has one outcome: the first.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::outcome::Outcome;
+
+/// The name of a task: chosen by whoever submits it, never empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// A name without the white space around it; `None` if nothing is left.
+    pub fn new(name: &str) -> Option<Self> {
+        let name = name.trim();
+        (!name.is_empty()).then(|| TaskId(name.to_string()))
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a task ended, and when.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When that was reported.
+    pub at: Instant,
+}
+
+/// The writing end.
+#[derive(Clone)]
+pub struct Notifier(Sender<(TaskId, Ended)>);
+
+impl Notifier {
+    /// Reports the outcome of a task. Never blocks; without effect when the bus is gone.
+    pub fn notify(&self, task_id: TaskId, result: Outcome) {
+        let _ = self.0.send((task_id, Ended { outcome: result, at: Instant::now() }));
+    }
+}
+
+/// The reading end, and the memory of what was read.
+pub struct NotificationBus {
+    sender: Sender<(TaskId, Ended)>,
+    receiver: Receiver<(TaskId, Ended)>,
+    ended: HashMap<TaskId, Ended>,
+}
+
+impl Default for NotificationBus {
+    fn default() -> Self {
+        let (sender, receiver) = unbounded();
+        NotificationBus { sender, receiver, ended: HashMap::new() }
+    }
+}
+
+impl NotificationBus {
+    /// A writing end.
+    pub fn notifier(&self) -> Notifier {
+        Notifier(self.sender.clone())
+    }
+
+    /// How the task ended, if it has. Does not wait. The answer may be asked for again and again.
+    pub fn check(&mut self, task_id: &TaskId) -> Option<&Ended> {
+        for (id, ended) in self.receiver.try_iter() {
+            self.ended.entry(id).or_insert(ended);
+        }
+        self.ended.get(task_id)
+    }
+}

@@ -1,0 +1,82 @@
+//! What a lesson program is told at its start: by its page, and by the command line.
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::process::supervisor;
+
+/// The options, and the lesson they are for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The lesson's short name, such as `s08`; also its prompt.
+    pub name: String,
+    /// The first line of the lesson's page.
+    pub title: String,
+    /// The "Try it" lines of the page, in order: what `--demo` plays.
+    pub scenario: Vec<String>,
+    /// `--yes`: approve every tool call.
+    pub yes: bool,
+    /// `--demo`: play the scenario, then leave.
+    pub demo: bool,
+    /// `-p TEXT`: one turn, then leave.
+    pub prompt: Option<String>,
+    /// `--agent NAME`: run as that agent.
+    pub agent: Option<String>,
+}
+
+const HELP: &str = "\
+Options:
+  -p TEXT        one turn with this text, then leave
+  --demo         play the \"Try it\" lines of the lesson's page, then leave
+  --yes          approve every tool call
+  --agent NAME   run as that agent (from s04 on)
+  --help         this text
+
+Lines from a pipe work as well: one line, one turn.
+A real model: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or ANTHROPIC_BASE_URL for another
+server of the Messages API; ANTHROPIC_MODEL chooses the model. Without them the practice model answers.";
+
+/// The first line of every lesson's `main`: becomes a supervisor, if that is what this process was
+/// started for; otherwise reads the command line. `page` is the lesson's README: its title names
+/// the program, its "Try it" lines are the demonstration.
+///
+/// Leaves the program after `--help`, and with code 2 after options that it does not know.
+pub fn start(page: &str) -> Options {
+    supervisor::become_supervisor_if_asked();
+    let mut options = of_page(page);
+    match read(&mut options, Parser::from_env()) {
+        Ok(false) => options,
+        Ok(true) => {
+            print!("{}\n\n{HELP}\n", options.title);
+            std::process::exit(0)
+        }
+        Err(error) => {
+            eprintln!("{error}\n\n{HELP}");
+            std::process::exit(2)
+        }
+    }
+}
+
+fn of_page(page: &str) -> Options {
+    let title = page.lines().next().unwrap_or_default().trim_start_matches('#').trim().to_string();
+    let name = title.split_whitespace().next().unwrap_or_default().to_string();
+    let prompt = format!("{name} >> ");
+    let tries = page.lines().skip_while(|line| *line != "## Try it");
+    let tries = tries.take_while(|line| *line == "## Try it" || !line.starts_with("## "));
+    let scenario = tries.filter_map(|line| line.strip_prefix(&prompt)).map(str::to_string).collect();
+    Options { name, title, scenario, ..Options::default() }
+}
+
+/// True if help is wanted.
+fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error> {
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("yes") => options.yes = true,
+            Arg::Long("demo") => options.demo = true,
+            Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
+            Arg::Long("agent") => options.agent = Some(parser.value()?.string()?),
+            Arg::Long("help") | Arg::Short('h') => return Ok(true),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,324 @@
+//! One shell command, contained.
+//!
+//! What is promised of every command, in the foreground and in the background:
+//!
+//! - It has no terminal and no input: what wants to ask gets end of file at once.
+//! - Its output is kept in bounded memory ([`output`]).
+//! - It can be ended with everything it started: SIGTERM, and SIGKILL two seconds later.
+//! - When this program is gone, however it went, nothing the command started is running.
+//! - The moment its shell exits is known, and whether others of it still run then.
+//!
+//! All of that is the work of one small process per command, the [`supervisor`], where the limits
+//! of these promises are written down. One spare supervisor is kept waiting, so that a command
+//! does not wait for one to start.
+//!
+//! This program takes in the orphans of a supervisor that was killed, and kills them. So it must
+//! not have children of its own: whoever uses this module starts all of them through it.
+
+pub mod output;
+mod pool;
+pub mod supervisor;
+mod tree;
+
+pub use pool::supervise_with;
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{after, never, select, unbounded};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use crate::interrupt::Interrupt;
+use crate::outcome::Outcome;
+use output::Output;
+use pool::Supervisor;
+
+/// As much as a pipe ever holds.
+const PIPE_CAPACITY: usize = 1024 * 1024;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a command and waits until its shell exits, the time limit passes or the person interrupts;
+/// in the last two cases, until all of it has been ended. The number is that of the processes
+/// which the shell left running: they go on, at most until the program ends.
+pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (Outcome, usize) {
+    enum News {
+        Started(Handle),
+        ShellExited,
+        Ended(Outcome),
+    }
+    let (tell, news) = unbounded();
+    let command = command.to_string();
+    let attend = move || {
+        let started = |handle| drop(tell.send(News::Started(handle)));
+        let outcome = run(&command, started, || drop(tell.send(News::ShellExited)));
+        let _ = tell.send(News::Ended(outcome));
+    };
+    if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
+        return (Outcome::Failed { message: format!("no thread for the command: {error}") }, 0);
+    }
+    let mut handle: Option<Handle> = None;
+    let mut deadline = after(limit);
+    let mut interrupted = interrupt.receiver();
+    loop {
+        select! {
+            recv(news) -> news => match (news, &handle) {
+                (Ok(News::Started(started)), _) => handle = Some(started),
+                (Ok(News::ShellExited), Some(handle)) => return handle.outcome(),
+                (Ok(News::ShellExited), None) => {}
+                (Ok(News::Ended(outcome)), _) => return (outcome, 0),
+                (Err(_), _) => return (Outcome::Lost, 0),
+            },
+            recv(deadline) -> _ => {
+                handle.iter().for_each(|handle| handle.stop_because(Stop::TimeLimit));
+                deadline = never();
+            },
+            recv(interrupted) -> _ => match &handle {
+                Some(handle) => {
+                    handle.stop();
+                    interrupted = never();
+                }
+                None => thread::yield_now(), // it has not quite begun
+            },
+        }
+    }
+}
+
+/// Runs a command to the end of everything it starts, on this thread. `on_start` gets the handle
+/// to look at it and to stop it.
+pub fn run_to_end(command: &str, on_start: impl FnOnce(Handle)) -> Outcome {
+    run(command, on_start, || {})
+}
+
+fn run(command: &str, on_start: impl FnOnce(Handle), on_shell_exit: impl FnOnce()) -> Outcome {
+    match Process::start(command) {
+        Ok(process) => {
+            on_start(process.handle.clone());
+            process.attend(on_shell_exit)
+        }
+        Err(error) => Outcome::Failed { message: format!("the command could not be started: {error}") },
+    }
+}
+
+/// A command as it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Since its start.
+    pub elapsed: Duration,
+    /// Of output, so far.
+    pub bytes: u64,
+    /// The last line of output that is not blank, up to 200 characters.
+    pub last_line: String,
+    /// If its shell has exited: the number of processes that it left running.
+    pub left_running: Option<usize>,
+}
+
+/// To look at a running command, and to stop it. Dropping it changes nothing for the command.
+#[derive(Clone)]
+pub struct Handle {
+    state: Arc<Mutex<State>>,
+    started: Instant,
+}
+
+struct State {
+    output: Output,
+    /// Exit code of the shell, and how many run on without it.
+    exited: Option<(i32, usize)>,
+    stopped: Option<Stop>,
+    error: Option<String>,
+    /// The shell's process group.
+    group: Option<Pid>,
+    control: Option<ChildStdin>,
+}
+
+#[derive(Clone, Copy)]
+enum Stop {
+    TimeLimit,
+    Asked,
+}
+
+impl Handle {
+    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
+    pub fn stop(&self) {
+        self.stop_because(Stop::Asked);
+    }
+
+    fn stop_because(&self, why: Stop) {
+        let mut state = lock(&self.state);
+        state.stopped.get_or_insert(why);
+        if let Some(control) = &mut state.control {
+            let _ = control.write_all(supervisor::TERMINATE);
+        }
+    }
+
+    /// How it stands.
+    pub fn look(&self) -> Snapshot {
+        let state = lock(&self.state);
+        Snapshot {
+            elapsed: self.started.elapsed(),
+            bytes: state.output.bytes(),
+            last_line: state.output.last_line(200),
+            left_running: state.exited.map(|(_, left)| left),
+        }
+    }
+
+    /// The outcome as it stands, and how many run on without the shell.
+    fn outcome(&self) -> (Outcome, usize) {
+        let state = lock(&self.state);
+        let output = state.output.render();
+        let left = state.exited.map_or(0, |(_, left)| left);
+        let outcome = match (&state.error, state.stopped, state.exited) {
+            (Some(message), ..) => Outcome::Failed { message: message.clone() },
+            (_, Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
+            (_, Some(Stop::Asked), _) => Outcome::Killed { output },
+            (_, _, Some((exit_code, _))) => Outcome::Finished { exit_code, output },
+            _ => Outcome::Failed {
+                message: format!(
+                    "its supervisor was killed from outside; all that it had started has been ended. Output until then:\n{output}"
+                ),
+            },
+        };
+        (outcome, left)
+    }
+}
+
+/// A command that runs, with the pipes to its supervisor.
+struct Process {
+    handle: Handle,
+    supervisor: std::process::Child,
+    output: ChildStdout,
+    status: ChildStderr,
+}
+
+impl Process {
+    fn start(command: &str) -> io::Result<Process> {
+        if command.contains('\0') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it holds a NUL character; leave that out",
+            ));
+        }
+        let Supervisor { child, control, output, status } = Supervisor::with_command(command)?;
+        let control = Some(control);
+        let state = State {
+            output: Output::default(),
+            exited: None,
+            stopped: None,
+            error: None,
+            group: None,
+            control,
+        };
+        let handle = Handle { state: Arc::new(Mutex::new(state)), started: Instant::now() };
+        Ok(Process { handle, supervisor: child, output, status: status.into_inner() })
+    }
+
+    /// Follows both pipes until nothing of the command is left. `on_shell_exit` is called if
+    /// others run on without the shell, and nobody has asked for their end.
+    fn attend(mut self, on_shell_exit: impl FnOnce()) -> Outcome {
+        let mut on_shell_exit = Some(on_shell_exit);
+        let mut buffer = vec![0; 64 * 1024];
+        let mut lines = Vec::new();
+        let mut output_open = true;
+        loop {
+            let (output_ready, status_ready) =
+                wait_for(output_open.then(|| self.output.as_fd()), self.status.as_fd());
+            if output_ready {
+                output_open = self.take_output(&mut buffer) > 0;
+            }
+            if !status_ready {
+                continue;
+            }
+            let mut piece = [0; 256];
+            let count = self.status.read(&mut piece).unwrap_or(0);
+            lines.extend_from_slice(&piece[..count]);
+            // What the shell has printed is in the pipe by the time its exit is reported.
+            self.drain(&mut buffer);
+            while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = lines.drain(..=end).collect();
+                self.note(&String::from_utf8_lossy(&line));
+            }
+            let state = lock(&self.handle.state);
+            let (left, stopped) = (state.exited.map(|(_, left)| left), state.stopped.is_some());
+            drop(state);
+            if left == Some(0) || count == 0 {
+                return self.finish(left);
+            }
+            if left.is_some()
+                && !stopped
+                && let Some(tell) = on_shell_exit.take()
+            {
+                tell();
+            }
+        }
+    }
+
+    fn finish(self, left: Option<usize>) -> Outcome {
+        let (group, control, failed) = {
+            let mut state = lock(&self.handle.state);
+            (state.group, state.control.take(), state.error.is_some())
+        };
+        if left == Some(0) || failed {
+            pool::bury(self.supervisor, control);
+        } else {
+            pool::kill_orphans_of(self.supervisor, group);
+            lock(&self.handle.state).exited = None;
+        }
+        self.handle.outcome().0
+    }
+
+    fn take_output(&mut self, buffer: &mut [u8]) -> usize {
+        let count = self.output.read(buffer).unwrap_or(0);
+        lock(&self.handle.state).output.push(&buffer[..count]);
+        count
+    }
+
+    /// Takes what is in the pipe already, and does not wait for more.
+    fn drain(&mut self, buffer: &mut [u8]) {
+        let mut taken = 0;
+        while taken < PIPE_CAPACITY && is_ready(self.output.as_fd()) {
+            match self.take_output(buffer) {
+                0 => break,
+                count => taken += count,
+            }
+        }
+    }
+
+    /// Notes a line of the supervisor's.
+    fn note(&self, line: &str) {
+        let mut state = lock(&self.handle.state);
+        let mut words = line.split_whitespace();
+        let word = words.next().unwrap_or_default();
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        match word {
+            "started" => state.group = Some(Pid::from_raw(number())),
+            "exit" => state.exited = Some((number(), number() as usize)),
+            "left" => state.exited = state.exited.map(|(code, _)| (code, number() as usize)),
+            "error" => {
+                let why = line.trim().trim_start_matches("error ");
+                state.error = Some(format!("bash could not be run: {why}. Is it installed and in PATH?"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Blocks until at least one of the two can be read; says which.
+fn wait_for(output: Option<BorrowedFd<'_>>, status: BorrowedFd<'_>) -> (bool, bool) {
+    let mut fds = vec![PollFd::new(status, PollFlags::POLLIN)];
+    fds.extend(output.map(|output| PollFd::new(output, PollFlags::POLLIN)));
+    let _ = poll(&mut fds, PollTimeout::NONE);
+    let ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| fd.any().unwrap_or(false));
+    (ready(fds.get(1)), ready(fds.first()))
+}
+
+fn is_ready(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,174 @@
+//! The program's side of its supervisors: start them, keep one spare, bury them, take care of the
+//! orphans of one that was killed.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio, id};
+use std::sync::{LazyLock, Mutex, Once, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, unbounded};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use super::output::scratch_folder;
+use super::{lock, supervisor, tree};
+
+/// How long to try to kill orphans.
+const PERSISTENCE: Duration = Duration::from_secs(10);
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+static SPARE: Mutex<Option<Supervisor>> = Mutex::new(None);
+
+/// Supervisors that were started and not yet buried: the children that are no orphans.
+static OURS: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
+
+/// Names the program to start as a supervisor, instead of the one that runs; for programs, such as
+/// tests, whose `main` does not call [`supervisor::become_supervisor_if_asked`]. The first call wins.
+pub fn supervise_with(program: impl Into<PathBuf>) {
+    let _ = PROGRAM.set(program.into());
+}
+
+/// A supervisor that waits for its command, or has got it.
+pub(super) struct Supervisor {
+    pub child: Child,
+    pub control: ChildStdin,
+    pub output: ChildStdout,
+    pub status: BufReader<ChildStderr>,
+}
+
+impl Supervisor {
+    /// The spare one, or a new one, with its order. Another spare is then made ready.
+    pub fn with_command(command: &str) -> io::Result<Self> {
+        if let Some(mut spare) = lock(&SPARE).take() {
+            if spare.order(command).is_ok() {
+                tell_keeper(Task::MakeSpare);
+                return Ok(spare);
+            }
+            bury(spare.child, None); // it had been killed
+        }
+        let mut supervisor = Supervisor::start()?;
+        supervisor.order(command)?;
+        tell_keeper(Task::MakeSpare);
+        Ok(supervisor)
+    }
+
+    fn order(&mut self, command: &str) -> io::Result<()> {
+        self.control.write_all(command.as_bytes())?;
+        self.control.write_all(&[0])
+    }
+
+    fn start() -> io::Result<Self> {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(tree::adopt_orphans);
+        let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
+        let mut command = Command::new(program);
+        command
+            .arg0("meanwhile-supervisor")
+            .arg(supervisor::ARGUMENT)
+            .arg(id().to_string())
+            .arg(scratch_folder());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Nobody is there to answer: let what would ask fail at once, and page nothing.
+        command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "never");
+        command.env("PAGER", "cat").env("GIT_PAGER", "cat");
+        // The key is ours, not the command's.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTHROPIC_"))
+        {
+            command.env_remove(name);
+        }
+        let mut ours = lock(&OURS);
+        let mut child = command.spawn()?;
+        ours.insert(Pid::from_raw(child.id() as i32));
+        drop(ours);
+        let missing = || io::Error::other("a pipe is missing");
+        let control = child.stdin.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
+        let mut status = BufReader::new(child.stderr.take().ok_or_else(missing)?);
+        let mut line = String::new();
+        // Before it is ready it may still be hit by signals that are meant for us.
+        if status.read_line(&mut line)? == 0 {
+            bury(child, None);
+            return Err(io::Error::other("the supervisor process ended at its start"));
+        }
+        Ok(Supervisor { child, control, output, status })
+    }
+}
+
+enum Task {
+    MakeSpare,
+    Bury(Child, Option<ChildStdin>),
+}
+
+/// Waits for a supervisor that is about to end, on another thread. Its control pipe stays open
+/// until it has ended.
+pub(super) fn bury(child: Child, control: Option<ChildStdin>) {
+    tell_keeper(Task::Bury(child, control));
+}
+
+fn tell_keeper(task: Task) {
+    static KEEPER: Mutex<Option<Sender<Task>>> = Mutex::new(None);
+    let mut keeper = lock(&KEEPER);
+    if keeper.is_none() {
+        let (sender, tasks) = unbounded();
+        let work = move || tasks.into_iter().for_each(Task::carry_out);
+        let started = thread::Builder::new().name("supervisors".into()).spawn(work);
+        *keeper = started.is_ok().then_some(sender);
+    }
+    match &*keeper {
+        Some(sender) => drop(sender.send(task)),
+        None => task.carry_out(),
+    }
+}
+
+impl Task {
+    fn carry_out(self) {
+        match self {
+            Task::MakeSpare => {
+                let missing = lock(&SPARE).is_none();
+                if missing && let Ok(spare) = Supervisor::start() {
+                    *lock(&SPARE) = Some(spare);
+                }
+            }
+            Task::Bury(mut child, control) => {
+                let _ = child.wait();
+                lock(&OURS).remove(&Pid::from_raw(child.id() as i32));
+                drop(control);
+            }
+        }
+    }
+}
+
+/// Kills what a supervisor left behind when it was killed itself. Its orphans have become our
+/// children; where that does not happen, the shell's group is all that can be reached.
+pub(super) fn kill_orphans_of(mut supervisor: Child, group: Option<Pid>) {
+    let _ = supervisor.wait(); // from here on, its orphans are ours
+    let mut ours = lock(&OURS);
+    ours.remove(&Pid::from_raw(supervisor.id() as i32));
+    kill_each(tree::group(group));
+    let deadline = Instant::now() + PERSISTENCE;
+    loop {
+        let orphans: Vec<Pid> =
+            tree::children(getpid()).into_iter().filter(|pid| !ours.contains(pid)).collect();
+        if orphans.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for orphan in orphans {
+            kill_each(tree::descendants(orphan).into_iter().chain([orphan]));
+            if waitpid(orphan, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn kill_each(pids: impl IntoIterator<Item = Pid>) {
+    for pid in pids {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+}

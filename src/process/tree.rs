@@ -1,0 +1,93 @@
+//! Who is below a process, and the signals for all of them. What is Linux only stands here, with
+//! its portable stand-in beside it.
+
+pub(super) use system::{ADOPTS, adopt_orphans, children, descendants, group, this_program};
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use nix::unistd::Pid;
+
+    /// Whether orphans become ours.
+    pub const ADOPTS: bool = true;
+
+    /// The program that runs now, even if its file was replaced by a newer build.
+    pub fn this_program() -> PathBuf {
+        PathBuf::from("/proc/self/exe")
+    }
+
+    /// From now on, whoever loses its parent below this process becomes a child of this process,
+    /// whatever session or group it has moved to.
+    pub fn adopt_orphans() {
+        let _ = nix::sys::prctl::set_child_subreaper(true);
+    }
+
+    /// The direct children, those of every thread: the kernel lists them by thread.
+    pub fn children(parent: Pid) -> Vec<Pid> {
+        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+        let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+        lists.flatten().flat_map(|list| pids(&list)).collect()
+    }
+
+    fn pids(list: &str) -> Vec<Pid> {
+        list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    }
+
+    /// Everything below `ancestor` that still runs, parents first. Who has died and only waits to
+    /// be reaped does not count.
+    pub fn descendants(ancestor: Pid) -> Vec<Pid> {
+        let mut found = Vec::new();
+        for child in children(ancestor) {
+            if !is_zombie(child) {
+                found.push(child);
+            }
+            found.extend(descendants(child));
+        }
+        found
+    }
+
+    /// What can be reached through a process group alone: nothing that `descendants` misses.
+    pub fn group(_leader: Option<Pid>) -> Option<Pid> {
+        None
+    }
+
+    fn is_zombie(pid: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // "PID (name, which may hold anything) STATE …"
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    }
+}
+
+/// Without subreapers and without /proc, the process group of the shell is what can be reached: a
+/// child that made its own session or group is out of sight.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::path::PathBuf;
+
+    use nix::sys::signal::killpg;
+    use nix::unistd::Pid;
+
+    pub const ADOPTS: bool = false;
+
+    pub fn this_program() -> PathBuf {
+        std::env::current_exe().unwrap_or_default()
+    }
+
+    pub fn adopt_orphans() {}
+
+    pub fn children(_parent: Pid) -> Vec<Pid> {
+        Vec::new()
+    }
+
+    pub fn descendants(_ancestor: Pid) -> Vec<Pid> {
+        Vec::new()
+    }
+
+    /// The whole group as one negative number, which `kill` takes for a group; none when nobody is
+    /// in it any more.
+    pub fn group(leader: Option<Pid>) -> Option<Pid> {
+        leader.filter(|leader| killpg(*leader, None).is_ok()).map(|leader| Pid::from_raw(-leader.as_raw()))
+    }
+}

@@ -1,0 +1,133 @@
+//! The one door to the screen. Everything shown passes here and is made harmless on the way:
+//! control bytes are shown, not sent.
+
+use std::io::{Write, stderr, stdout};
+use std::sync::{Mutex, PoisonError};
+
+use crate::event::{Event, Stamped};
+use crate::permission::describe;
+use crate::process::output::readable;
+
+/// Lines of a tool's output that are shown.
+const SHOWN_LINES: usize = 8;
+/// Characters of a line that are shown.
+const SHOWN_WIDTH: usize = 160;
+
+/// Prints lines, and text as it arrives.
+pub struct Screen {
+    colour: bool,
+    /// Whose text stands on an unfinished line.
+    open_line: Mutex<Option<String>>,
+}
+
+/// How a line looks where colours are wanted. Nothing depends on them.
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+}
+
+impl Screen {
+    /// With colours or without.
+    pub fn new(colour: bool) -> Self {
+        Screen { colour, open_line: Mutex::new(None) }
+    }
+
+    /// Prints whole lines.
+    pub fn say(&self, text: &str) {
+        self.lines(text, Style::Plain);
+    }
+
+    /// Prints whole lines to standard error, where they are in nobody's way.
+    pub fn say_aside(&self, text: &str) {
+        let _ = writeln!(stderr(), "{}", readable(text.as_bytes()));
+    }
+
+    /// Prints without a newline, for a question or an echoed prompt.
+    pub(crate) fn prompt(&self, text: &str) {
+        self.close_line();
+        self.write(&readable(text.as_bytes()));
+    }
+
+    /// Shows what happens.
+    pub fn show(&self, stamped: Stamped<'_>) {
+        let lead = stamped.agent.map(|agent| format!("  {agent} │ ")).unwrap_or_default();
+        match stamped.event {
+            Event::Text(text) => self.text(&lead, text),
+            Event::RequestFinished { .. } | Event::RequestFailed => self.close_line(),
+            Event::RequestStarted => {}
+            Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
+            Event::ToolStarted { name, input, .. } => {
+                let input = describe(input);
+                let call: String =
+                    input.lines().next().unwrap_or_default().chars().take(SHOWN_WIDTH).collect();
+                let more = if call.len() < input.len() { " …" } else { "" };
+                self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
+            }
+            Event::ToolFinished { output, is_error, elapsed, .. } => {
+                let style = if *is_error { Style::Red } else { Style::Dim };
+                let time = format!("{:.1} s", elapsed.as_secs_f64());
+                let lines = shorten(output);
+                self.lines(&format!("{lead}  └ {time} · {}", lines.join(&format!("\n{lead}    "))), style);
+            }
+        }
+    }
+
+    fn text(&self, lead: &str, text: &str) {
+        let mut open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = readable(text.as_bytes());
+        if open.as_deref() != Some(lead) {
+            let line_end = if open.is_some() { "\n" } else { "" };
+            shown = format!("{line_end}{lead}{}", shown.trim_start());
+        }
+        if !lead.is_empty() {
+            shown = shown.replace('\n', &format!("\n{lead}"));
+        }
+        *open = Some(lead.to_string());
+        self.write(&shown);
+    }
+
+    fn close_line(&self) {
+        if self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            self.write("\n");
+        }
+    }
+
+    pub(crate) fn lines(&self, text: &str, style: Style) {
+        self.close_line();
+        let text = readable(text.as_bytes());
+        let code = match style {
+            Style::Plain => "",
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Red => "31",
+        };
+        if self.colour && !code.is_empty() {
+            self.write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+        } else {
+            self.write(&format!("{text}\n"));
+        }
+    }
+
+    /// A screen that has gone is no reason to panic.
+    fn write(&self, text: &str) {
+        let mut out = stdout().lock();
+        let _ = out.write_all(text.as_bytes());
+        let _ = out.flush();
+    }
+}
+
+fn shorten(output: &str) -> Vec<String> {
+    let count = output.lines().count();
+    let line = |line: &str| match line.chars().count() {
+        0..=SHOWN_WIDTH => line.to_string(),
+        _ => line.chars().take(SHOWN_WIDTH).chain(" …".chars()).collect(),
+    };
+    let mut lines: Vec<String> = output.lines().take(SHOWN_LINES).map(line).collect();
+    if count > SHOWN_LINES {
+        lines.push(format!("… {} more lines (the model has them)", count - SHOWN_LINES));
+    }
+    lines
+}

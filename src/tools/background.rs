@@ -1,0 +1,128 @@
+//! `bg_bash {id, command}` and `check_bg {id?}`: run a command and do not wait for it; ask later.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::background::{BackgroundExecutor, Refusal, Status, Watch};
+use crate::process::{self, Handle};
+use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    id: String,
+    command: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Check {
+    id: Option<String>,
+}
+
+impl From<Refusal> for ToolError {
+    fn from(refusal: Refusal) -> Self {
+        ToolError(format!("{refusal}."))
+    }
+}
+
+impl Watch for Handle {
+    fn look(&self) -> String {
+        let now = Handle::look(self);
+        let count = match now.left_running {
+            Some(left) => format!("shell exited, {left} processes still running; "),
+            None => String::new(),
+        };
+        let last = match now.last_line.as_str() {
+            "" => String::new(),
+            line => format!("; last line: {line}"),
+        };
+        format!("{count}{} bytes of output{last}", now.bytes)
+    }
+
+    fn stop(&self) {
+        Handle::stop(self);
+    }
+}
+
+/// The two tools, over one executor.
+pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
+    let executor = Arc::new(Mutex::new(executor));
+    let start = executor.clone();
+    let bg_bash = Tool::new(
+        "bg_bash",
+        "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. \
+         Go on with other work meanwhile and ask with check_bg how it stands; results are not delivered by themselves.",
+        json!({
+            "type": "object",
+            "properties": {
+                "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. Not used before." },
+                "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." }
+            },
+            "required": ["id", "command"],
+            "additionalProperties": false
+        }),
+        Access::Ask,
+        move |input: Start, _| run_in_background(&mut lock(&start), &input.id, input.command),
+    );
+    let check_bg = Tool::new(
+        "check_bg",
+        "Ask how a background task stands: still running (for how long, its last line of output so far), \
+         finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
+        json!({
+            "type": "object",
+            "properties": { "id": { "type": "string", "description": "The task's name; leave it out for all." } },
+            "required": [],
+            "additionalProperties": false
+        }),
+        Access::Free,
+        move |input: Check, _| match input.id {
+            Some(id) => check_one(&mut lock(&executor), &id),
+            None => check_all(&mut lock(&executor)),
+        },
+    );
+    [bg_bash, check_bg]
+}
+
+fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
+    executor.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
+fn run_in_background(executor: &mut BackgroundExecutor, id: &str, command: String) -> ToolOutcome {
+    executor.submit(id, move |control| process::run_to_end(&command, |handle| control.attach(handle)))?;
+    Ok(format!("{}: started in the background. Go on with other work; ask with check_bg.", id.trim()))
+}
+
+fn check_one(executor: &mut BackgroundExecutor, id: &str) -> ToolOutcome {
+    let status = executor.check(id)?;
+    let line = format!("{}: {}", id.trim(), describe(&status));
+    match status {
+        Status::Ended { outcome, .. } if !outcome.output().trim().is_empty() => {
+            Ok(format!("{line}\n{}", outcome.output().trim_end()))
+        }
+        _ => Ok(line),
+    }
+}
+
+fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
+    let ids = executor.ids();
+    if ids.is_empty() {
+        return Ok("No background tasks.".to_string());
+    }
+    let line = |id: String| Ok(format!("{id}: {}", describe(&executor.check(&id)?)));
+    let lines: Result<Vec<String>, ToolError> = ids.iter().map(ToString::to_string).map(line).collect();
+    Ok(lines?.join("\n"))
+}
+
+fn describe(status: &Status) -> String {
+    match status {
+        Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
+            Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
+            None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
+        },
+        Status::Ended { elapsed, outcome } => format!("{outcome} after {:.1} s", elapsed.as_secs_f64()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `bash {command}`: run a command and wait for it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::outcome::Outcome;
+use crate::process;
+use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+
+/// A command that takes longer is ended.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    command: String,
+}
+
+/// The tool.
+pub fn tool() -> Tool {
+    let schema = json!({
+        "type": "object",
+        "properties": { "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." } },
+        "required": ["command"],
+        "additionalProperties": false
+    });
+    let description = format!(
+        "Run a shell command and wait until it has ended. Returns its output, standard error included. It is ended after {} s.",
+        TIME_LIMIT.as_secs()
+    );
+    Tool::new("bash", description, schema, Access::Ask, |input: Input, context| {
+        let (outcome, left_running) = process::run_blocking(&input.command, TIME_LIMIT, &context.interrupt);
+        let interrupted = matches!(outcome, Outcome::Killed { .. });
+        answer(&outcome, if interrupted { "interrupted by the user" } else { "" }, left_running)
+    })
+}
+
+/// What the model reads.
+fn answer(outcome: &Outcome, instead: &str, left_running: usize) -> ToolOutcome {
+    let output = match outcome.output().trim_end() {
+        "" => "(no output)",
+        output => output,
+    };
+    let mut text = output.to_string();
+    if left_running > 0 {
+        text += &format!(
+            "\n[The shell has exited; {left_running} of the processes it started still run. They end when this program ends.]"
+        );
+    }
+    match outcome {
+        Outcome::Finished { exit_code: 0, .. } => Ok(text),
+        Outcome::Killed { .. } => Err(ToolError(format!("{instead}\n{text}"))),
+        Outcome::Failed { message } => Err(ToolError(message.clone())),
+        _ => Err(ToolError(format!("{}\n{text}", outcome.to_string().trim_start_matches("ERROR: ")))),
+    }
+}
