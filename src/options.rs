@@ -78,5 +78,8 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             other => return Err(other.unexpected()),
         }
     }
+    if options.agent.is_some() && options.name.as_str() < "s04" {
+        return Err("--agent: agents come with s04_subagent".into());
+    }
     Ok(false)
 }

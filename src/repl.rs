@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -47,6 +48,7 @@ pub struct Repl {
     set_aside: Arc<Mutex<VecDeque<String>>>,
     /// Whether the line was empty when Ctrl+C was pressed.
     empty: Arc<AtomicBool>,
+    failed: bool,
 }
 
 impl Repl {
@@ -75,7 +77,7 @@ impl Repl {
             ("/clear", "begin a new conversation"),
             ("/exit", "leave; also exit, q, Ctrl+D"),
         ];
-        Repl { options: options.clone(), source, screen, context, commands, set_aside: Arc::default(), empty }
+        Repl { options: options.clone(), source, screen, context, commands, set_aside: Arc::default(), empty, failed: false }
     }
 
     /// What agents need of the prompt: where to say what happens, and when to stop.
@@ -95,6 +97,22 @@ impl Repl {
             Some(_) => self.screen.say_aside(&text),
             None => self.screen.say(&format!("{text}\nType /help for help, exit to leave.\n")),
         }
+    }
+
+    /// Prints sentences about something that could not be used as it is.
+    pub fn warn(&self, problems: &[String]) {
+        problems.iter().for_each(|problem| self.say(problem));
+    }
+
+    /// Prints what went wrong; the session goes on. With `-p`, the program will end with code 1.
+    pub fn fail(&mut self, error: impl std::fmt::Display) {
+        self.say(error);
+        self.failed = true;
+    }
+
+    /// The last line of every lesson's `main`: the program's exit code.
+    pub fn leave(self) -> ExitCode {
+        ExitCode::from(u8::from(self.failed && self.options.prompt.is_some()))
     }
 
     /// Prints a sentence.

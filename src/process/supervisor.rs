@@ -64,8 +64,13 @@ fn say(status: impl std::fmt::Display) {
 }
 
 fn supervise(program: Pid, scratch: PathBuf) {
+    // The pipe closes a moment before the program is gone.
     let clean_up = move || {
-        if getppid() != program {
+        let gone = (0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            getppid() != program
+        });
+        if gone {
             let _ = std::fs::remove_dir_all(&scratch);
         }
     };

@@ -1,0 +1,47 @@
+//! s02 · Tool use: adding a tool means adding one handler.
+
+use std::process::ExitCode;
+
+use meanwhile::agent::{Agent, TurnError};
+use meanwhile::message::{Message, push_user};
+use meanwhile::model;
+use meanwhile::repl::Repl;
+use meanwhile::tool::Toolbox;
+use meanwhile::tools::{bash, files};
+
+const SYSTEM: &str = "You are a coding agent at work in the current directory. \
+    Use your tools to do what the user asks, then say in a sentence what you did.";
+
+fn main() -> ExitCode {
+    let options = meanwhile::start(include_str!("README.md"));
+    let mut repl = Repl::new(&options);
+    let model = model::connect();
+    repl.greet(&*model);
+    let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    agent.toolbox.add(files::tools());
+    agent.gate = repl.gate(&*agent.model);
+
+    let turn = |messages: &mut Vec<Message>| -> Result<(), TurnError> {
+        loop {
+            let reply = agent.ask(messages)?;
+            if reply.tool_calls().is_empty() {
+                return Ok(());
+            }
+            agent.run_tools(reply, messages);
+        }
+    };
+
+    let mut messages = Vec::new();
+    while let Some(line) = repl.read() {
+        match line.as_str() {
+            "/clear" => messages.clear(),
+            prompt => {
+                push_user(&mut messages, prompt);
+                if let Err(error) = turn(&mut messages) {
+                    repl.fail(error);
+                }
+            }
+        }
+    }
+    repl.leave()
+}

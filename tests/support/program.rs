@@ -1,0 +1,128 @@
+//! Drives a lesson the way a pipe does: lines in, a transcript out, in a folder of its own.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The program of that name, as Cargo built it for these tests.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_s01_agent_loop")).with_file_name(name)
+}
+
+/// A lesson about to be run.
+pub struct Lesson {
+    pub folder: TempDir,
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// What it did.
+pub struct Transcript {
+    pub folder: TempDir,
+    pub out: String,
+    pub err: String,
+    pub code: Option<i32>,
+}
+
+/// No key, no network, no thinking time, nothing of the person who runs the tests.
+pub fn clean_environment(command: &mut Command, folder: &Path) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ANTHROPIC_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("MODEL_ID").env("MEANWHILE_THINKING_MS", "0");
+    command.env("HOME", folder).env("XDG_STATE_HOME", folder.join("state")).current_dir(folder);
+}
+
+impl Lesson {
+    pub fn new(name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let mut command = Command::new(program(name));
+        clean_environment(&mut command, folder.path());
+        Lesson { folder, command, input: Vec::new() }
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// A file in the lesson's folder, before it starts.
+    pub fn file(self, path: &str, content: &str) -> Self {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders for a file");
+        std::fs::write(path, content).expect("a file for the test");
+        self
+    }
+
+    /// A line to be typed.
+    pub fn line(self, line: &str) -> Self {
+        self.bytes(format!("{line}\n").as_bytes())
+    }
+
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.input.extend_from_slice(bytes);
+        self
+    }
+
+    /// Runs it until it ends by itself at end of file.
+    pub fn run(mut self) -> Transcript {
+        let mut child = self.start();
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = std::mem::take(&mut self.input);
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ran");
+        writer.join().expect("the writer");
+        Transcript {
+            folder: self.folder,
+            out: String::from_utf8(stdout).expect("valid text on standard output"),
+            err: String::from_utf8_lossy(&stderr).into_owned(),
+            code: status.code(),
+        }
+    }
+
+    /// Starts it and leaves the pipes to the caller.
+    pub fn start(&mut self) -> Child {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.spawn().expect("the lesson program starts")
+    }
+}
+
+impl Transcript {
+    #[track_caller]
+    pub fn has(&self, text: &str) -> &Self {
+        assert!(self.out.contains(text), "not shown: {text:?}\n--- it showed:\n{}\n--- aside:\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn has_not(&self, text: &str) -> &Self {
+        assert!(!self.out.contains(text), "shown: {text:?}\n--- it showed:\n{}", self.out);
+        self
+    }
+
+    /// The texts occur in this order.
+    #[track_caller]
+    pub fn has_in_order(&self, texts: &[&str]) -> &Self {
+        let mut rest = self.out.as_str();
+        for text in texts {
+            rest = match rest.split_once(text) {
+                Some((_, rest)) => rest,
+                None => panic!("not shown in this place: {text:?}\n--- it showed:\n{}", self.out),
+            };
+        }
+        self
+    }
+
+    pub fn file(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.folder.path().join(path)).ok()
+    }
+}
