@@ -10,4 +10,7 @@ pub mod interrupt;
 pub mod message;
 pub mod model;
 pub mod permission;
+pub mod task_board;
+pub mod todo;
 pub mod tool;
+pub mod tools;

@@ -1,0 +1,10 @@
+//! What the model can do: adapters from JSON to a room of the house.
+
+pub mod files;
+
+use serde_json::{Value, json};
+
+/// The schema of an input: an object with these properties and no others.
+pub fn object(properties: Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
