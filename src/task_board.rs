@@ -213,14 +213,11 @@ impl TaskBoard {
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
     /// so that the next change makes up for one that fails.
     fn save(&self, folder: &Folder, id: u64) -> Result<(), ToolError> {
-        let changed = |task: &&Task| folder.saved.get(&task.id) != Some(task);
-        let (first, others): (Vec<_>, Vec<_>) =
-            folder.tasks.values().filter(changed).partition(|task| task.id == id);
-        let write = |task: &Task| {
-            replace(&self.path(task.id), &serde_json::to_string_pretty(task).unwrap_or_default())
-        };
-        first.into_iter().try_for_each(write).map_err(|error| self.failed("changed", &error))?;
-        others.into_iter().for_each(|task| drop(write(task)));
+        let text = |task: &Task| serde_json::to_string_pretty(task).unwrap_or_default();
+        let write = |task: &Task| replace(&self.path(task.id), &text(task));
+        write(&folder.tasks[&id]).map_err(|error| self.failed("changed", &error))?;
+        let changed = |task: &&Task| task.id != id && folder.saved.get(&task.id) != Some(task);
+        folder.tasks.values().filter(changed).for_each(|task| drop(write(task)));
         Ok(())
     }
 }
@@ -276,11 +273,9 @@ impl Folder {
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let blocked = match self.blocked_by.is_empty() {
-            true => String::new(),
-            false => format!(" (blocked by {})", join(&self.blocked_by)),
-        };
-        write!(f, "{} {}: {}{blocked}", self.status.mark(), self.id, self.subject)
+        write!(f, "{} {}: {}", self.status.mark(), self.id, self.subject)?;
+        let blocked = !self.blocked_by.is_empty();
+        if blocked { write!(f, " (blocked by {})", join(&self.blocked_by)) } else { Ok(()) }
     }
 }
 
