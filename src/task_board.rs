@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::todo::Status;
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
-use crate::tools::files::{READ_LIMIT, explain, read_text, replace};
+use crate::tools::files::{EDIT_LIMIT, explain, read_text, replace};
 use crate::tools::object;
 
 type Ids = BTreeSet<u64>;
@@ -205,7 +205,7 @@ impl TaskBoard {
     }
 
     fn read(&self, id: u64) -> Result<Task, String> {
-        let (text, _) = read_text(&self.path(id), READ_LIMIT).map_err(|error| error.to_string())?;
+        let (text, _) = read_text(&self.path(id), EDIT_LIMIT).map_err(|error| error.to_string())?;
         let task: Task = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         if task.id == id { Ok(task) } else { Err(format!("it says that it is task {}", task.id)) }
     }

@@ -619,6 +619,10 @@ fn tasks_live_in_files_and_survive_a_restart() {
     later.ok("task_update", json!({ "id": 1, "status": "completed" }));
     assert_eq!(bench.ok("task_list", json!({})), "[x] 1: Write code\n[ ] 2: Write tests", "one truth");
     assert_eq!(names(&tasks), ["task_1.json", "task_2.json"]);
+    // What was written can be read, however long.
+    let long = json!({ "subject": "long", "description": "x".repeat(files::READ_LIMIT as usize) });
+    bench.ok("task_create", long);
+    bench.ok("task_get", json!({ "id": 3 }));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::tool::{Access, Tool, ToolError, ToolOutcome};
 /// How much of a file is shown, in bytes.
 pub const READ_LIMIT: u64 = 256 * 1024;
 /// How large a file may be to be edited, in bytes.
-const EDIT_LIMIT: u64 = 16 * 1024 * 1024;
+pub const EDIT_LIMIT: u64 = 16 * 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
