@@ -2,22 +2,47 @@
 //! plain threads and channels, small enough to be read in an evening. The programs in `lessons/`
 //! put it together one mechanism at a time.
 //!
-//! The rooms, in reading order; each knows only rooms further up, or nothing.
+//! The rooms stand in reading order. Each knows rooms further up and none further down.
+
+// What is said, and what happens.
+pub mod message;
+
+pub mod interrupt;
+
+pub mod event;
+
+// Who answers, what can be done, what may be done: s01 and s02.
+pub mod tool;
+
+pub mod model;
+
+pub mod permission;
 
 pub mod agent;
-pub mod background;
-pub mod event;
-pub mod interrupt;
-pub mod message;
-pub mod model;
-pub mod notification;
-pub mod options;
-pub mod outcome;
-pub mod permission;
-pub mod process;
-pub mod repl;
-pub mod screen;
-pub mod terminal;
-pub mod tool;
+
 pub mod tools;
+
+// One mechanism a lesson: s03 to s07.
+pub mod todo;
+
+pub mod task_board;
+
+// Commands, and what runs in the background: s08. These know nothing of agents or models.
+pub mod outcome;
+
+pub mod process;
+
+pub mod notification;
+
+pub mod background;
+
+// The program around it.
+pub mod options;
+
+pub mod terminal;
+
+pub mod screen;
+
+pub mod repl;
+
 pub use options::start;

@@ -77,7 +77,16 @@ impl Repl {
             ("/clear", "begin a new conversation"),
             ("/exit", "leave; also exit, q, Ctrl+D"),
         ];
-        Repl { options: options.clone(), source, screen, context, commands, set_aside: Arc::default(), empty, failed: false }
+        Repl {
+            options: options.clone(),
+            source,
+            screen,
+            context,
+            commands,
+            set_aside: Arc::default(),
+            empty,
+            failed: false,
+        }
     }
 
     /// What agents need of the prompt: where to say what happens, and when to stop.

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::background::{BackgroundExecutor, Refusal, Status, Watch};
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tools::object;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,15 +56,13 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
         "bg_bash",
         "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. \
          Go on with other work meanwhile and ask with check_bg how it stands; results are not delivered by themselves.",
-        json!({
-            "type": "object",
-            "properties": {
+        object(
+            json!({
                 "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. Not used before." },
                 "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." }
-            },
-            "required": ["id", "command"],
-            "additionalProperties": false
-        }),
+            }),
+            &["id", "command"],
+        ),
         Access::Ask,
         move |input: Start, _| run_in_background(&mut lock(&start), &input.id, input.command),
     );
@@ -71,12 +70,10 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
         "check_bg",
         "Ask how a background task stands: still running (for how long, its last line of output so far), \
          finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
-        json!({
-            "type": "object",
-            "properties": { "id": { "type": "string", "description": "The task's name; leave it out for all." } },
-            "required": [],
-            "additionalProperties": false
-        }),
+        object(
+            json!({ "id": { "type": "string", "description": "The task's name; leave it out for all." } }),
+            &[],
+        ),
         Access::Free,
         move |input: Check, _| match input.id {
             Some(id) => check_one(&mut lock(&executor), &id),

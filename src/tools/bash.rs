@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::process;
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tools::object;
 
 /// A command that takes longer is ended.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -20,12 +21,9 @@ struct Input {
 
 /// The tool.
 pub fn tool() -> Tool {
-    let schema = json!({
-        "type": "object",
-        "properties": { "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." } },
-        "required": ["command"],
-        "additionalProperties": false
-    });
+    let command =
+        json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
+    let schema = object(json!({ "command": command }), &["command"]);
     let description = format!(
         "Run a shell command and wait until it has ended. Returns its output, standard error included. It is ended after {} s.",
         TIME_LIMIT.as_secs()

@@ -1,0 +1,139 @@
+//! The plan as data: a list that the model keeps, and a reminder when it forgets to.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::message::{Message, push_user};
+use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tools::object;
+
+const MAX_ITEMS: usize = 20;
+/// How many rounds of tools may go by without an update.
+const PATIENCE: usize = 3;
+
+/// How far something is.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    #[default]
+    Pending,
+    InProgress,
+    Completed,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Priority {
+    High,
+    #[default]
+    Medium,
+    Low,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Todo {
+    content: String,
+    status: Status,
+    #[serde(default)]
+    priority: Priority,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    todos: Vec<Todo>,
+}
+
+/// The plan. Displayed as one line for each todo, and how many are completed.
+#[derive(Default)]
+pub struct TodoList {
+    items: Vec<Todo>,
+    /// Rounds of tools since the last update or reminder, the round it came in included.
+    rounds: usize,
+}
+
+impl TodoList {
+    /// An empty list, for the tool that writes it and the loop that reads it.
+    pub fn shared() -> Arc<Mutex<TodoList>> {
+        Arc::default()
+    }
+
+    /// Replaces the whole list, or refuses and leaves it as it is.
+    fn replace(&mut self, Update { todos: mut items }: Update) -> ToolOutcome {
+        for item in &mut items {
+            item.content = item.content.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        let running = items.iter().filter(|item| item.status == Status::InProgress).count();
+        let why = if let Some(index) = items.iter().position(|item| item.content.is_empty()) {
+            format!("todo {} has no content", index + 1)
+        } else if items.len() > MAX_ITEMS {
+            format!("{} todos are too many: at most {MAX_ITEMS}", items.len())
+        } else if running > 1 {
+            format!("{running} todos are in_progress: at most one may be")
+        } else {
+            *self = TodoList { items, rounds: 0 };
+            return Ok(self.to_string());
+        };
+        Err(format!("{why}. The list was not changed; send it again as a whole.").into())
+    }
+}
+
+impl Status {
+    pub(crate) fn mark(self) -> &'static str {
+        match self {
+            Status::Pending => "[ ]",
+            Status::InProgress => "[>]",
+            Status::Completed => "[x]",
+        }
+    }
+}
+
+impl fmt::Display for TodoList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Todo { content, status, priority } in &self.items {
+            let priority = match priority {
+                Priority::High => " (high)",
+                Priority::Medium => "",
+                Priority::Low => " (low)",
+            };
+            writeln!(f, "{} {content}{priority}", status.mark())?;
+        }
+        let completed = self.items.iter().filter(|item| item.status == Status::Completed).count();
+        write!(f, "({completed}/{} completed)", self.items.len())
+    }
+}
+
+/// The tool `todo`.
+pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
+    let todos = todos.clone();
+    let text = json!({ "type": "string" });
+    let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
+    let priority = json!({ "type": "string", "enum": ["high", "medium", "low"] });
+    let todo = json!({ "content": text, "status": status, "priority": priority });
+    let list =
+        json!({ "type": "array", "maxItems": MAX_ITEMS, "items": object(todo, &["content", "status"]) });
+    let schema = object(json!({ "todos": list }), &["todos"]);
+    let about = "Your plan for work of several steps. Send the whole list each time: it replaces the old one. At most one todo is in_progress.";
+    let replace = move |update, _: &_| todos.lock().unwrap_or_else(PoisonError::into_inner).replace(update);
+    Tool::new("todo", about, schema, Access::Free, replace)
+}
+
+/// Counts a round of tools. After the third in a row that left the list alone, and only while
+/// there is something to do on it, says so to the model, in the message with the results.
+pub fn remind(todos: &Mutex<TodoList>, messages: &mut Vec<Message>) {
+    let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
+    todos.rounds += 1;
+    if todos.rounds > PATIENCE && todos.items.iter().any(|item| item.status != Status::Completed) {
+        todos.rounds = 1;
+        push_user(
+            messages,
+            format!(
+                "<system-reminder>Update your todos with the todo tool: {PATIENCE} rounds of tools went by without it. This reminder is automatic, not from the user.\n{todos}</system-reminder>"
+            ),
+        );
+    }
+}

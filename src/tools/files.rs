@@ -1,0 +1,219 @@
+//! Files: read, write and edit text inside one folder.
+//!
+//! Links are followed before a path is judged, so a link that leads out of the folder is refused.
+//! What is not promised: if another process swaps a folder for a link between the judgement and
+//! the use, the use follows the link. And a command of `bash` can go wherever it likes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::object;
+use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+
+/// How much of a file is shown, in bytes.
+pub const READ_LIMIT: u64 = 256 * 1024;
+/// How large a file may be to be edited, in bytes.
+pub const EDIT_LIMIT: u64 = 16 * 1024 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadFile {
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteFile {
+    path: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EditFile {
+    path: String,
+    old_text: String,
+    new_text: String,
+}
+
+/// `read_file`, `write_file` and `edit_file` in what is the working directory when they are called.
+pub fn tools() -> [Tool; 3] {
+    tools_in(".")
+}
+
+/// The same tools in another folder.
+pub fn tools_in(root: impl Into<PathBuf>) -> [Tool; 3] {
+    let root = root.into();
+    let (reads, writes, edits) = (root.clone(), root.clone(), root);
+    let path = json!({ "type": "string", "description": "relative to the working directory" });
+    let text = json!({ "type": "string" });
+    let read = object(json!({ "path": path }), &["path"]);
+    let write = object(json!({ "path": path, "content": text }), &["path", "content"]);
+    let edit = json!({ "path": path, "old_text": text, "new_text": text });
+    let edit = object(edit, &["path", "old_text", "new_text"]);
+    let about = [
+        "Reads a text file (its first 256 KiB).",
+        "Writes a text file: a new one, or the whole of an old one. Makes missing folders.",
+        "Replaces old_text, which must occur exactly once in the file, by new_text.",
+    ];
+    [
+        Tool::new("read_file", about[0], read, Access::Free, move |input, _| read_file(&reads, &input)),
+        Tool::new("write_file", about[1], write, Access::Ask, move |input, _| write_file(&writes, &input)),
+        Tool::new("edit_file", about[2], edit, Access::Ask, move |input, _| edit_file(&edits, &input)),
+    ]
+}
+
+fn read_file(root: &Path, ReadFile { path }: &ReadFile) -> ToolOutcome {
+    let real = resolve(root, path)?;
+    let (mut text, rest) = read_text(&real, READ_LIMIT).map_err(|error| failed("read", path, &error))?;
+    if rest > 0 {
+        let line = text.matches('\n').count() + 1;
+        let last = line + 200;
+        text += &format!("\n… {rest} more bytes; use bash with sed -n {line},{last}p to read further.");
+    }
+    Ok(if text.is_empty() { format!("({path} is empty)") } else { text })
+}
+
+fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutcome {
+    let real = resolve(root, path)?;
+    let written = real.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| replace(&real, content));
+    written.map_err(|error| failed("written", path, &error))?;
+    Ok(format!("wrote {} bytes to {path}", content.len()))
+}
+
+/// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.
+fn edit_file(root: &Path, EditFile { path, old_text: old, new_text: new }: &EditFile) -> ToolOutcome {
+    if old.is_empty() {
+        return Err("old_text is empty. Give the text to replace; write_file makes a new file.".into());
+    }
+    if old == new {
+        return Err("old_text and new_text are the same, so nothing was changed.".into());
+    }
+    let real = resolve(root, path)?;
+    let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(|error| failed("read", path, &error))?;
+    if rest > 0 {
+        return Err(format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.").into());
+    }
+    let line_ends = text.matches('\n').count();
+    let crlf = line_ends > 0 && line_ends == text.matches("\r\n").count();
+    let [old, new] = [old, new].map(|text| match crlf {
+        true => text.replace("\r\n", "\n").replace('\n', "\r\n"),
+        false => text.clone(),
+    });
+    // Windows of bytes also count places that overlap.
+    match text.as_bytes().windows(old.len()).filter(|window| *window == old.as_bytes()).count() {
+        0 => Err(format!("old_text was not found in {path}, so nothing was changed. Read the file and copy the text exactly, white space included.").into()),
+        1 => {
+            replace(&real, &text.replacen(&old, &new, 1)).map_err(|error| failed("written", path, &error))?;
+            Ok(format!("edited {path}"))
+        }
+        times => Err(format!("old_text occurs {times} times in {path}, so nothing was changed. Add text around it until it fits one place only.").into()),
+    }
+}
+
+/// The real place of a path: links followed as far as it exists, and inside the root.
+fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
+    let root = root.canonicalize().map_err(|error| failed("used", "the working directory", &error))?;
+    let (mut existing, mut missing) = (root.join(path), Vec::new());
+    // A link to nowhere is not missing: writing "through" it could land anywhere.
+    while matches!(existing.try_exists(), Ok(false)) && !existing.is_symlink() {
+        let Some(name) = existing.file_name() else { break };
+        missing.push(name.to_os_string());
+        existing.pop();
+    }
+    let mut real = existing.canonicalize().map_err(|error| failed("used", path, &error))?;
+    if !real.starts_with(&root) {
+        return Err(format!("{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it.").into());
+    }
+    real.extend(missing.into_iter().rev());
+    Ok(real)
+}
+
+/// A sentence for the model.
+fn failed(what: &str, path: &str, error: &io::Error) -> ToolError {
+    format!("{path} cannot be {what}: {}.", explain(error)).into()
+}
+
+/// What an error means and what to do about it, without a full stop.
+pub fn explain(error: &io::Error) -> String {
+    let known = match error.kind() {
+        ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
+        ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
+        ErrorKind::NotADirectory => "a part of its path is a file, not a folder",
+        ErrorKind::PermissionDenied => "permission denied; use another file, or ask the user to allow it",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "there is no room for it; what was there is unchanged; ask the user to free some space"
+        }
+        _ => return error.to_string(),
+    };
+    known.to_string()
+}
+
+/// Reads a text file, at most `limit` bytes of it; also says how many bytes it left out.
+///
+/// # Errors
+/// When it cannot be read, is no regular file, or is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<(String, u64)> {
+    let file = open_regular(path, OpenOptions::new().read(true))?;
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid()).to_string();
+    let cut = if size > limit { 3 } else { 0 }; // The limit may fall inside a character.
+    if text.len() + cut < bytes.len() {
+        let why = format!("it is not text (invalid UTF-8 after {} bytes); try bash: file, xxd", text.len());
+        return Err(io::Error::new(ErrorKind::InvalidData, why));
+    }
+    let rest = size.saturating_sub(text.len() as u64);
+    Ok((text, rest))
+}
+
+/// Replaces a file as a whole or not at all: on every error the old content is intact, and the
+/// temporary file beside it is gone. Permissions are kept, and a file that may not be written is
+/// not replaced. A link is replaced itself, not its target.
+///
+/// What is not promised: owner, hard links, and that the new content survives a power cut.
+///
+/// # Errors
+/// When the file cannot be written, or is no regular file.
+pub fn replace(path: &Path, content: &str) -> io::Result<()> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let permissions = match open_regular(path, OpenOptions::new().write(true)) {
+        Ok(old) => Some(old.metadata()?.permissions()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let (temp, mut file) = loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temp = path.with_file_name(format!(".{}-{count}.tmp", process::id()));
+        match File::create_new(&temp) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // Left by a crash.
+            file => break (temp, file?),
+        }
+    };
+    let permitted = permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions));
+    let written = permitted.and_then(|()| file.write_all(content.as_bytes()));
+    let replaced = written.and_then(|()| fs::rename(&temp, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    replaced
+}
+
+/// Opens only what is a regular file: opening a FIFO may wait for ever.
+fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !kind.is_file() {
+        return Err(io::Error::other("it is no regular file but a pipe, socket or device; use bash"));
+    }
+    options.open(path)
+}
