@@ -5,9 +5,13 @@
 //! The rooms, in reading order; each knows only rooms further up, or nothing.
 
 pub mod agent;
+pub mod compact;
 pub mod event;
+pub mod front_matter;
 pub mod interrupt;
 pub mod message;
 pub mod model;
 pub mod permission;
+pub mod skill;
+pub mod subagent;
 pub mod tool;
