@@ -20,7 +20,6 @@ const KEEP_RESULTS: usize = 3;
 /// Results above `LONG` bytes are cut to `HEAD` and a remark: below `LONG`, so never cut twice.
 const LONG: usize = 400;
 const HEAD: usize = 200;
-const BYTES_PER_TOKEN: usize = 4;
 
 const ASK: &str = "Summarise this conversation, so that the work can go on from the summary alone: what the user \
     wants, in their own words where it matters; what was done and found, with names of files, commands and \
@@ -66,11 +65,9 @@ impl Compactor {
             let size = estimate(messages);
             if size > self.limit {
                 self.stuck.store(size, Ordering::Relaxed);
-                let advice = "Going on; should the server refuse, /clear begins a new conversation.";
-                agent
-                    .context
-                    .events
-                    .notice(format!("Still above the limit, with about {size} tokens. {advice}"));
+                let still =
+                    format!("Still about {size} tokens; should the server refuse, begin anew with /clear.");
+                agent.context.events.notice(still);
             }
         }
         Ok(())
@@ -84,8 +81,8 @@ impl Compactor {
     pub fn compact(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), TurnError> {
         let (earlier, turn) = messages.split_at(turn_start(messages));
         let mut turn = turn.to_vec();
-        let room = self.limit / 4 * 3; // One eighth is for the summary, one for the next rounds.
-        if earlier.is_empty() || estimate(&turn) > room {
+        let room = self.limit / 4 * 3; // The rest is for the summary and the next rounds.
+        if estimate(&turn) > room {
             shorten(&mut turn, 0);
         }
         let fits = estimate(&turn) <= room;
@@ -109,21 +106,20 @@ impl Compactor {
         Ok(())
     }
 
-    /// Asks for a summary, without tools, on a copy of the conversation.
+    /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, TurnError> {
         let mut worker = Agent { toolbox: Toolbox::default(), ..agent.clone() };
         worker.context.events = agent.context.events.of_agent("compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
-        let text = match worker.ask(&mut copy) {
-            Err(TurnError::Refused) => String::new(),
-            reply => reply?.text(),
-        };
-        if text.is_empty() {
-            let message = "no summary of the conversation came back".to_string();
-            return Err(TurnError::Model(ModelError::Api { status: 200, message }));
+        match worker.ask(&mut copy).map(|reply| reply.text()) {
+            Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
+            Ok(_) | Err(TurnError::Refused) => {
+                let message = "no summary of the conversation came back".to_string();
+                Err(TurnError::Model(ModelError::Api { status: 200, message }))
+            }
+            other => other,
         }
-        Ok(head(&text, (self.limit / 8 * BYTES_PER_TOKEN).max(HEAD)).to_string())
     }
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
@@ -131,7 +127,7 @@ impl Compactor {
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let path = self.dir.join(format!("transcript-{now}-{}.jsonl", process::id()));
         let lines = messages.iter().map(|message| Ok(serde_json::to_string(message)? + "\n"));
-        let lines: String = lines.collect::<io::Result<_>>()?;
+        let lines = lines.collect::<io::Result<String>>()?;
         fs::create_dir_all(&self.dir)?;
         let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         file.write_all(lines.as_bytes()).map(|()| path)
@@ -147,7 +143,7 @@ pub fn estimate(messages: &[Message]) -> usize {
         ContentBlock::ToolResult { tool_use_id, content, .. } => tool_use_id.len() + content.len(),
         ContentBlock::Other(value) => size(value),
     });
-    bytes.sum::<usize>() / BYTES_PER_TOKEN
+    bytes.sum::<usize>() / 4
 }
 
 /// The bytes of a value, nearly.
@@ -156,7 +152,7 @@ fn size(value: &Value) -> usize {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(size).sum(),
         Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value)).sum(),
-        _ => BYTES_PER_TOKEN,
+        _ => 4,
     }
 }
 
@@ -184,15 +180,13 @@ fn is_result(block: &ContentBlock) -> bool {
     matches!(block, ContentBlock::ToolResult { .. })
 }
 
-/// What the person said: text that no part of the harness put there.
+/// What the person said: text that the harness did not put there.
 fn is_prompt(block: &ContentBlock) -> bool {
-    block
-        .as_text()
-        .is_some_and(|text| !text.starts_with("<summary>") && !text.starts_with("<system-reminder>"))
+    let told = |text: &str| text.starts_with("<summary>") || text.starts_with("<system-reminder>");
+    block.as_text().is_some_and(|text| !told(text))
 }
 
-/// Where the current turn begins: with the last message that holds a prompt. Between turns, behind
-/// the last message.
+/// Where the current turn begins: at the last message with a prompt; between turns, at the end.
 fn turn_start(messages: &[Message]) -> usize {
     let prompts = |message: &Message| message.role == Role::User && message.content.iter().any(is_prompt);
     match messages.last() {
@@ -201,8 +195,7 @@ fn turn_start(messages: &[Message]) -> usize {
     }
 }
 
-/// The conversation that begins with a summary: then the turn as it is or, if that does not fit,
-/// its prompt.
+/// The summary, then the turn as it is or, if that does not fit, its prompt.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut first = Message::user(format!("<summary>\n{summary}\n</summary>"));
     let prompt = turn.drain(..1.min(turn.len())).flat_map(|message| message.content);

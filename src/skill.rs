@@ -1,5 +1,5 @@
-//! Skills: knowledge that is loaded when it is needed. The system prompt names them; the text comes
-//! only with `load_skill`, and is read from the file at that moment.
+//! Skills: knowledge that is loaded when it is needed. The system prompt names them; the text is
+//! read from the file only when `load_skill` asks for it.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,6 @@ impl Source {
     }
 }
 
-/// A skill without its text.
 #[derive(Debug, Clone)]
 struct Skill {
     name: String,
