@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::Event;
-use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
+use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, take_back_prompt};
 use crate::model::{Model, ModelError, Progress, Request};
 use crate::outcome::catch;
 use crate::permission::Gate;
@@ -66,15 +66,15 @@ impl Agent {
         for _ in 0..MAX_CONTINUATIONS {
             let mut reply = self.request(messages).map_err(TurnError::Model)?;
             if reply.stop_reason == StopReason::Refusal {
-                let prompt = messages
-                    .iter()
-                    .rposition(|message| message.role == Role::User && !message.has_tool_results());
-                messages.truncate(prompt.unwrap_or(0));
+                take_back_prompt(messages);
                 return Err(TurnError::Refused);
             }
             reply.repair(messages);
-            if !reply.content.is_empty() {
-                messages.push(Message { role: Role::Assistant, content: reply.content.clone() });
+            match messages.last_mut() {
+                _ if reply.content.is_empty() => {}
+                // The turn was paused, and this is its continuation.
+                Some(last) if last.role == Role::Assistant => last.content.extend(reply.content.clone()),
+                _ => messages.push(Message { role: Role::Assistant, content: reply.content.clone() }),
             }
             match &reply.stop_reason {
                 StopReason::PauseTurn if reply.tool_calls().is_empty() => continue,

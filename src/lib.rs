@@ -2,7 +2,7 @@
 //! plain threads and channels, small enough to be read in an evening. The programs in `lessons/`
 //! put it together one mechanism at a time.
 //!
-//! The rooms stand in reading order. Each knows rooms further up and none further down.
+//! The rooms stand in reading order.
 
 // What is said, and what happens.
 pub mod message;
@@ -24,6 +24,14 @@ pub mod tools;
 
 // One mechanism a lesson: s03 to s07.
 pub mod todo;
+
+pub mod front_matter;
+
+pub mod subagent;
+
+pub mod skill;
+
+pub mod compact;
 
 pub mod task_board;
 

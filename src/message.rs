@@ -64,11 +64,6 @@ impl Message {
         let content = vec![ContentBlock::text(text)];
         Message { role: Role::User, content }
     }
-
-    /// True if this message carries results of tools.
-    pub fn has_tool_results(&self) -> bool {
-        self.content.iter().any(|block| matches!(block, ContentBlock::ToolResult { .. }))
-    }
 }
 
 impl ContentBlock {
@@ -84,6 +79,13 @@ impl ContentBlock {
             _ => None,
         }
     }
+
+    /// True for what the person said. Text that the harness puts into a user message is marked:
+    /// it begins with `<system-reminder>` or `<summary>`.
+    pub fn is_prompt(&self) -> bool {
+        let told = |text: &str| text.starts_with("<system-reminder>") || text.starts_with("<summary>");
+        self.as_text().is_some_and(|text| !told(text))
+    }
 }
 
 /// Appends what the user says. If the last message is the user's already (a turn ended early, or
@@ -92,6 +94,20 @@ pub fn push_user(messages: &mut Vec<Message>, text: impl Into<String>) {
     match messages.last_mut() {
         Some(last) if last.role == Role::User => last.content.push(ContentBlock::text(text)),
         _ => messages.push(Message::user(text)),
+    }
+}
+
+/// Takes back the last prompt and all that came after it. What else stands in the prompt's message
+/// (results of tools, a summary) stays.
+pub fn take_back_prompt(messages: &mut Vec<Message>) {
+    let prompts =
+        |message: &Message| message.role == Role::User && message.content.iter().any(ContentBlock::is_prompt);
+    messages.truncate(messages.iter().rposition(prompts).map_or(0, |prompt| prompt + 1));
+    if let Some(mut last) = messages.pop() {
+        last.content.retain(|block| !block.is_prompt());
+        if !last.content.is_empty() {
+            messages.push(last);
+        }
     }
 }
 

@@ -1,0 +1,160 @@
+//! Sub-agents: a piece of work with its own conversation, of which only the last text comes back.
+//! An agent is a Markdown file: name, description and tools in front, its system prompt below.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::agent::Agent;
+use crate::front_matter::{self, Document};
+use crate::message::{Message, StopReason};
+use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tools::object;
+
+/// Requests after which a sub-agent is stopped.
+const MAX_ROUNDS: usize = 30;
+
+const BUILT_IN: [&str; 2] = [include_str!("subagent/explore.md"), include_str!("subagent/plan.md")];
+
+/// Claude Code's names for ours, so that files written for it work here.
+const ALIASES: [(&str, &str); 4] =
+    [("Read", "read_file"), ("Write", "write_file"), ("Edit", "edit_file"), ("Bash", "bash")];
+/// What no sub-agent gets: sub-agents of its own, and the plan of the agent that delegates.
+const WITHHELD: [&str; 2] = ["task", "todo"];
+
+const CUT: &str = "\n[cut off at the token limit]";
+const GENERAL: &str = "You are a sub-agent: you do one piece of work for another agent.";
+const ALONE: &str = "\n\nYou work alone: nobody watches and nobody answers questions. Decide for yourself, \
+    finish the work, then reply without a tool call. That last text is all that is returned. It must hold \
+    the result, what you changed, and what you could not do.";
+
+/// One kind of agent.
+#[derive(Debug, Clone)]
+struct Definition {
+    name: String,
+    description: String,
+    /// `None`: every tool there is. A name that is no tool here is passed over.
+    tools: Option<Vec<String>>,
+    system: String,
+}
+
+/// The agents that have a name.
+#[derive(Debug, Clone, Default)]
+pub struct Definitions {
+    list: Vec<Definition>,
+    /// A sentence for each file that cannot be used.
+    pub problems: Vec<String>,
+}
+
+impl Definitions {
+    /// The built-in agents and those in `dir/*.md`; a file takes the place of an agent of the same
+    /// name. Never fails: see [`problems`](Self::problems).
+    pub fn load(dir: impl AsRef<Path>) -> Self {
+        let mut all = Definitions::default();
+        BUILT_IN.into_iter().for_each(|text| all.add(front_matter::parse(text)));
+        for path in front_matter::entries(dir.as_ref(), &mut all.problems) {
+            if path.extension().is_some_and(|extension| extension == "md") {
+                all.add(front_matter::read(&path));
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, document: Result<Document, String>) {
+        let Document { name, description, tools, body: system } = match document {
+            Ok(document) => document,
+            Err(why) => return self.problems.push(why),
+        };
+        let ours = |name: &str| ALIASES.iter().find(|it| it.0 == name).map_or(name, |it| it.1).to_string();
+        let words =
+            |names: String| names.replace([',', '[', ']'], " ").split_whitespace().map(ours).collect();
+        let tools: Option<Vec<String>> = tools.map(words);
+        self.list.retain(|old| old.name != name);
+        self.list.push(Definition { name, description, tools, system });
+    }
+
+    /// Turns an agent into the named one: its system prompt, and of the tools that are there by
+    /// now only its own.
+    ///
+    /// # Errors
+    /// When there is no such agent: a sentence with the known names.
+    pub fn become_agent(&self, name: &str, agent: &mut Agent) -> Result<(), String> {
+        let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
+            let names: Vec<&str> = self.list.iter().map(|definition| definition.name.as_str()).collect();
+            return Err(format!("there is no agent {name:?}. The agents are: {}.", names.join(", ")));
+        };
+        agent.system.clone_from(&definition.system);
+        if let Some(tools) = &definition.tools {
+            agent.toolbox = agent.toolbox.only(tools);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    /// For the person who watches; the sub-agent is given the prompt alone.
+    #[serde(rename = "description")]
+    _description: String,
+    prompt: String,
+    agent: Option<String>,
+}
+
+/// The tool `task`: runs a sub-agent to its end. It has the model, the gate and the tools that
+/// `agent` has now, without those that belong to whoever delegates.
+pub fn tool(agent: &Agent, definitions: Definitions) -> Tool {
+    let mut description =
+        "Delegates work to a sub-agent with a fresh context and waits for it. It sees only \
+        the prompt, so put everything it must know there; you see only its last text. Without `agent` it is \
+        a general one. The agents:"
+            .to_string();
+    for Definition { name, description: what, .. } in &definitions.list {
+        description += &format!("\n- {name}: {what}");
+    }
+    let input = json!({
+        "description": { "type": "string", "description": "The work in three to five words" },
+        "prompt": { "type": "string", "description": "What to do, and what to report" },
+        "agent": { "type": "string", "description": "The name of an agent" },
+    });
+    let schema = object(input, &["description", "prompt"]);
+    let names = agent.toolbox.names().into_iter().filter(|name| !WITHHELD.contains(name));
+    let toolbox = agent.toolbox.only(&names.map(String::from).collect::<Vec<_>>());
+    let general = Agent { system: GENERAL.to_string(), toolbox, ..agent.clone() };
+    // Free: whatever the sub-agent calls passes the gate itself.
+    Tool::new("task", description, schema, Access::Free, move |input: Input, context| {
+        let mut worker = Agent { context: context.clone(), ..general.clone() };
+        if let Some(name) = &input.agent {
+            definitions.become_agent(name, &mut worker)?;
+        }
+        worker.system += ALONE;
+        worker.context.events = context.events.of_agent(input.agent.as_deref().unwrap_or("sub-agent"));
+        run(&worker, input.prompt)
+    })
+}
+
+/// A whole turn that nobody watches: from the prompt to the last text.
+fn run(worker: &Agent, prompt: String) -> ToolOutcome {
+    if prompt.trim().is_empty() {
+        return Err("the prompt is empty: say what the sub-agent should do.".into());
+    }
+    let mut messages = vec![Message::user(prompt)];
+    let mut said = "nothing".to_string();
+    let unfinished =
+        |why: &str, said: &str| format!("the sub-agent did not finish. {why} It said last: {said}");
+    for _ in 0..MAX_ROUNDS {
+        let reply = worker.ask(&mut messages).map_err(|why| unfinished(&why.to_string(), &said))?;
+        let text = reply.text();
+        match (reply.tool_calls().is_empty(), text.is_empty()) {
+            (true, true) => return Err(unfinished("Its last reply held no text.", &said).into()),
+            (true, false) if reply.stop_reason == StopReason::MaxTokens => return Ok(text + CUT),
+            (true, false) => return Ok(text),
+            (false, true) => {}
+            (false, false) => said = text,
+        }
+        worker.run_tools(reply, &mut messages);
+    }
+    let why = format!("It was stopped after {MAX_ROUNDS} rounds; delegate smaller pieces.");
+    Err(unfinished(&why, &said).into())
+}
