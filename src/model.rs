@@ -1,5 +1,7 @@
 //! Who answers: one trait, two models behind it.
 
+pub mod anthropic;
+
 use std::fmt;
 
 use crate::interrupt::Interrupt;
@@ -57,7 +59,7 @@ pub enum ModelError {
     Interrupted,
     /// The server answered with an error.
     Api {
-        /// The HTTP status; 200 where the error came inside the stream.
+        /// The HTTP status, or what stands for it where the error came inside the stream; 200 if nothing does.
         status: u16,
         /// The server's own words.
         message: String,
