@@ -1,8 +1,10 @@
 //! Who answers: one trait, two models behind it.
 
 pub mod anthropic;
+pub mod practice;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
@@ -59,7 +61,7 @@ pub enum ModelError {
     Interrupted,
     /// The server answered with an error.
     Api {
-        /// The HTTP status, or what stands for it where the error came inside the stream; 200 if nothing does.
+        /// The HTTP status; 200 where the error came inside the stream.
         status: u16,
         /// The server's own words.
         message: String,
@@ -100,3 +102,13 @@ impl fmt::Display for ModelError {
 }
 
 impl std::error::Error for ModelError {}
+
+/// The model that the environment asks for: the Messages API if there is a key, a token or a base
+/// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
+/// otherwise.
+pub fn connect() -> Arc<dyn Model> {
+    match anthropic::Anthropic::from_env() {
+        Some(model) => Arc::new(model),
+        None => Arc::new(practice::Practice::from_env()),
+    }
+}
