@@ -73,8 +73,11 @@ impl Agent {
                 return Err(TurnError::Refused);
             }
             reply.repair(messages);
-            if !reply.content.is_empty() {
-                messages.push(Message { role: Role::Assistant, content: reply.content.clone() });
+            match messages.last_mut() {
+                _ if reply.content.is_empty() => {}
+                // It goes on with what was paused: one message, so that the roles alternate.
+                Some(last) if last.role == Role::Assistant => last.content.extend(reply.content.clone()),
+                _ => messages.push(Message { role: Role::Assistant, content: reply.content.clone() }),
             }
             match &reply.stop_reason {
                 StopReason::PauseTurn if reply.tool_calls().is_empty() => continue,

@@ -1,0 +1,4 @@
+//! What several test crates share.
+#![allow(dead_code)] // each of them uses a part
+
+pub mod server;
