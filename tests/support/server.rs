@@ -3,6 +3,7 @@
 //! that nobody came for. Both are said when the [`Server`] is dropped.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -339,66 +340,78 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, HashMap<String, St
 /// What the real API would refuse in this request.
 pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut check = |holds: bool, fault: &str| {
+    let mut check = |holds: bool, fault: fmt::Arguments<'_>| {
         if !holds {
             faults.push(fault.to_string());
         }
     };
-    check(body["model"].as_str().is_some_and(|model| !model.is_empty()), "no model");
-    check(body["max_tokens"].as_u64().is_some_and(|max| max > 0), "no max_tokens");
-    check(body["stream"] == true, "stream is not true");
+    check(body["model"].as_str().is_some_and(|model| !model.is_empty()), format_args!("no model"));
+    check(body["max_tokens"].as_u64().is_some_and(|max| max > 0), format_args!("no max_tokens"));
+    check(body["stream"] == true, format_args!("stream is not true"));
     if let Some(system) = body.get("system") {
-        check(list(system).is_some_and(|blocks| blocks.iter().all(is_text)), "system is no list of texts");
+        check(
+            list(system).is_some_and(|blocks| blocks.iter().all(is_text)),
+            format_args!("system is no list of texts"),
+        );
     }
     let mut names = HashSet::new();
     for tool in list(&body["tools"]).unwrap_or_default() {
-        check(is_word(&tool["name"], 64), &format!("tool name {}", tool["name"]));
-        check(names.insert(tool["name"].clone()), &format!("two tools named {}", tool["name"]));
-        check(tool["description"].is_string(), "a tool without description");
-        check(tool["input_schema"]["type"] == "object", &format!("schema of {} is no object", tool["name"]));
+        check(is_word(&tool["name"], 64), format_args!("tool name {}", tool["name"]));
+        check(names.insert(tool["name"].clone()), format_args!("two tools named {}", tool["name"]));
+        check(tool["description"].is_string(), format_args!("a tool without description"));
+        check(
+            tool["input_schema"]["type"] == "object",
+            format_args!("schema of {} is no object", tool["name"]),
+        );
     }
-    check(count_markers(body) <= 4, "more than 4 cache_control markers");
+    check(count_markers(body) <= 4, format_args!("more than 4 cache_control markers"));
     let messages = list(&body["messages"]).unwrap_or_default();
     let last_role = messages.last().map(|message| &message["role"]);
-    check(last_role == Some(&json!("user")) || paused, "the last message is not the user's");
+    check(last_role == Some(&json!("user")) || paused, format_args!("the last message is not the user's"));
     let mut calls: Vec<Value> = Vec::new();
     let mut ids = HashSet::new();
     for (index, message) in messages.iter().enumerate() {
         let user = index % 2 == 0;
-        let mut check = |holds: bool, fault: &str| check(holds, &format!("messages[{index}]: {fault}"));
-        check(message["role"] == if user { "user" } else { "assistant" }, "the roles do not alternate");
+        let mut check =
+            |holds: bool, fault: fmt::Arguments<'_>| check(holds, format_args!("messages[{index}]: {fault}"));
+        check(
+            message["role"] == if user { "user" } else { "assistant" },
+            format_args!("the roles do not alternate"),
+        );
         let content = list(&message["content"]).unwrap_or_default();
-        check(!content.is_empty(), "content is empty or no list");
+        check(!content.is_empty(), format_args!("content is empty or no list"));
         let answers: Vec<_> = content.iter().map_while(result_id).collect();
         let answered = content.iter().filter_map(result_id).count();
-        check(answered == answers.len(), "a tool_result behind something else");
-        check(answers == calls, &format!("calls {calls:?}, but results {answers:?}"));
+        check(answered == answers.len(), format_args!("a tool_result behind something else"));
+        check(answers == calls, format_args!("calls {calls:?}, but results {answers:?}"));
         calls.clear();
         for block in content {
             match block["type"].as_str() {
-                Some("text") => check(is_text(block), "an empty text"),
-                Some("tool_result") => check(user && block["content"].is_string(), "a bad tool_result"),
+                Some("text") => check(is_text(block), format_args!("an empty text")),
+                Some("tool_result") => {
+                    check(user && block["content"].is_string(), format_args!("a bad tool_result"))
+                }
                 Some("tool_use") => {
-                    check(!user && block["input"].is_object(), "a bad tool_use");
-                    check(is_word(&block["name"], 64), &format!("tool name {}", block["name"]));
-                    check(is_word(&block["id"], 256), &format!("tool_use id {}", block["id"]));
+                    check(!user && block["input"].is_object(), format_args!("a bad tool_use"));
+                    check(is_word(&block["name"], 64), format_args!("tool name {}", block["name"]));
+                    check(is_word(&block["id"], 256), format_args!("tool_use id {}", block["id"]));
                     check(
                         ids.insert(block["id"].clone()),
-                        &format!("tool_use id {} used twice", block["id"]),
+                        format_args!("tool_use id {} used twice", block["id"]),
                     );
                     calls.push(block["id"].clone());
                 }
                 Some("thinking") => {
                     check(
                         !user && block["thinking"].is_string() && block["signature"].is_string(),
-                        "bad thinking",
+                        format_args!("bad thinking"),
                     );
                 }
-                kind => check(!user && kind.is_some(), "a block of a wrong type"),
+                kind => check(!user && kind.is_some(), format_args!("a block of a wrong type")),
             }
         }
     }
-    check(calls.is_empty(), "calls without results at the end");
+    check(calls.is_empty(), format_args!("calls without results at the end"));
     faults
 }
 
