@@ -10,8 +10,6 @@ use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
 use crate::tool::ToolSpec;
 
-pub mod practice;
-
 /// Everything a model is told. It remembers nothing between requests.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {

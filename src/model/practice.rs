@@ -97,16 +97,11 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
     say(report(&steps, &ended))
 }
 
-/// True for text that a person typed: the harness puts its own between tags.
-fn is_prompt(text: &str) -> bool {
-    !["<system-reminder>", "<summary>"].into_iter().any(|tag| text.trim_start().starts_with(tag))
-}
-
 /// The last prompt, and the messages after it.
 fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let users = messages.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
     let mut prompts = users.filter_map(|(at, message)| {
-        let prompt = message.content.iter().filter_map(ContentBlock::as_text).rfind(|text| is_prompt(text));
+        let prompt = message.content.iter().rfind(|block| block.is_prompt())?.as_text();
         Some((&messages[at + 1..], prompt?.trim()))
     });
     prompts.next().unwrap_or_default()
@@ -235,7 +230,7 @@ fn summary(messages: &[Message]) -> String {
     for (role, block) in blocks {
         match block {
             ContentBlock::Text { text } if role == Role::User => {
-                if is_prompt(text) {
+                if block.is_prompt() {
                     lines.extend(result.take());
                     lines.push(format!("- The user said: {}", short(text.trim(), 200)));
                 } else if let Some(earlier) = text.trim().strip_prefix("<summary>") {
