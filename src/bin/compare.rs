@@ -266,7 +266,7 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
         runs.iter_mut().for_each(Run::update);
         if let Some((columns, rows)) = editor.as_mut().and_then(DefaultEditor::dimensions) {
             let (columns, rows) = (usize::from(columns), usize::from(rows));
-            let lines = charts(&runs, columns.saturating_sub(1));
+            let lines = charts(&runs, columns.saturating_sub(1), round_up(longest(&runs)));
             let shown: Vec<&str> = lines.lines().take(rows.saturating_sub(1)).collect();
             print!("\x1b[H{}\x1b[K\x1b[J", shown.join("\x1b[K\n"));
             let _ = stdout().flush();
@@ -282,7 +282,7 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
     if let Some(run) = runs.iter().find(|run| run.turn_end().is_none()) {
         return Err(format!("{} ended before its turn did. Run it by itself to see why.", run.title));
     }
-    println!("{}\n{}", charts(&runs, 79), table(&runs));
+    println!("{}\n{}", charts(&runs, 79, longest(&runs)), table(&runs));
     for (run, folder) in runs.iter().flat_map(|run| options.chart.iter().map(move |folder| (run, folder))) {
         let name = run.title.split(' ').next().unwrap_or_default();
         let path = folder.join(format!("{name}.svg"));
@@ -298,9 +298,14 @@ fn longest(runs: &[Run]) -> f64 {
     runs.iter().map(|run| run.chart().seconds).fold(0.1, f64::max)
 }
 
+/// While it grows, the scale changes now and then, not with every frame.
+fn round_up(seconds: f64) -> f64 {
+    let steps = [5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1800.0];
+    steps.into_iter().find(|step| *step >= seconds).unwrap_or(seconds)
+}
+
 /// All charts on one time scale.
-fn charts(runs: &[Run], width: usize) -> String {
-    let longest = longest(runs);
+fn charts(runs: &[Run], width: usize, seconds: f64) -> String {
     let mut text = String::new();
     for run in runs {
         let chart = run.chart();
@@ -311,7 +316,7 @@ fn charts(runs: &[Run], width: usize) -> String {
             chart.seconds,
             if run.turn_end().is_some() { "" } else { " …" }
         );
-        let _ = writeln!(text, "{}", chart.draw(width, longest));
+        let _ = writeln!(text, "{}", chart.draw(width, seconds));
     }
     text + &Chart::default().legend() + "\n"
 }

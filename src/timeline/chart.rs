@@ -2,6 +2,9 @@
 
 use super::{MAIN, Record, THINKING, TURN};
 
+/// Characters of a lane's name that are drawn.
+const LABEL: usize = 12;
+
 /// What a stretch of time was spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -93,12 +96,10 @@ impl Chart {
 
     /// The lanes as text, at most `width` characters wide, with a time axis of `seconds`.
     pub fn draw(&self, width: usize, seconds: f64) -> String {
-        let label_width =
-            self.lanes.iter().map(|lane| lane.label.chars().count()).max().unwrap_or(0).clamp(6, 16);
-        let columns = width.saturating_sub(label_width + 12).max(10);
+        let columns = width.saturating_sub(LABEL + 12).max(10);
         let column = |time: f64| ((time / seconds.max(1e-9)) * columns as f64) as usize;
         let end = format!("{seconds:.1} s");
-        let mut text = format!("  {:label_width$} 0 s{end:>axis$}\n", "", axis = columns.saturating_sub(3));
+        let mut text = format!("  {:LABEL$} 0 s{end:>axis$}\n", "", axis = columns.saturating_sub(3));
         for lane in &self.lanes {
             let mut row = vec![' '; columns];
             for bar in &lane.bars {
@@ -106,9 +107,9 @@ impl Chart {
                 let last = column(bar.end).clamp(first + 1, columns);
                 row[first..last].fill(bar.kind.character());
             }
-            let label: String = lane.label.chars().take(label_width).collect();
+            let label: String = lane.label.chars().take(LABEL).collect();
             let busy = format!("{:.1} s", busy(lane));
-            text += &format!("  {label:<label_width$} {} {busy:>8}", row.into_iter().collect::<String>());
+            text += &format!("  {label:<LABEL$} {} {busy:>8}", row.into_iter().collect::<String>());
             text = text.trim_end().to_string() + "\n";
         }
         text

@@ -16,15 +16,15 @@ const STYLE: &str = "\
   .axis { stroke: #bbb; stroke-width: 1 }
   .tick { font-size: 12px }
   .ink { stroke: #1a1a1a; fill: none }
-  .tool { fill: #1a1a1a; stroke: #1a1a1a }
-  .thinking { fill: url(#dots); stroke: #1a1a1a }
+  .tool { fill: #1a1a1a }
+  .thinking { fill: url(#dots); stroke: #d9480f; stroke-width: 0.4 }
   .task { fill: url(#stripes); stroke: #1a1a1a }
   .paper { fill: #ffffff }
   .accent { fill: #d9480f }
   .stripe { stroke: #1c7ed6; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
     text { fill: #eee } .paper { fill: #16181c } .axis { stroke: #555 }
-    .tool { fill: #eee; stroke: #eee } .thinking, .task { stroke: #eee } .stripe { stroke: #74c0fc }
+    .tool { fill: #eee } .task { stroke: #eee } .stripe { stroke: #74c0fc }
     .accent { fill: #ffa94d }
   }";
 
@@ -63,7 +63,7 @@ pub fn draw(chart: &Chart, title: &str) -> String {
                 "<rect class=\"{}\" x=\"{start:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"20\"><title>{} {:.1} s</title></rect>\n",
                 class(bar.kind),
                 y + 7.0,
-                (end - start).max(1.5),
+                (end - start).max(0.6),
                 escape(&bar.name),
                 bar.end - bar.start
             );
