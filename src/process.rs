@@ -68,6 +68,7 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
     let mut handle: Option<Handle> = None;
     let mut deadline = after(limit);
     let mut interrupted = interrupt.receiver();
+    let mut stop = None; // kept until there is a handle
     loop {
         select! {
             recv(news) -> news => match (news, &handle) {
@@ -78,16 +79,18 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
                 (Err(_), _) => return (Outcome::Lost, 0),
             },
             recv(deadline) -> _ => {
-                handle.iter().for_each(|handle| handle.stop_because(Stop::TimeLimit));
+                stop.get_or_insert(Stop::TimeLimit);
                 deadline = never();
             },
-            recv(interrupted) -> _ => match &handle {
-                Some(handle) => {
-                    handle.stop();
-                    interrupted = never();
-                }
-                None => thread::yield_now(), // it has not quite begun
+            recv(interrupted) -> _ => {
+                stop.get_or_insert(Stop::Asked);
+                interrupted = never();
             },
+        }
+        if let Some(handle) = &handle
+            && let Some(why) = stop.take()
+        {
+            handle.stop_because(why);
         }
     }
 }

@@ -70,9 +70,10 @@ impl Handle {
 
     pub(super) fn stop_because(&self, why: Stop) {
         let mut state = self.state();
-        state.stopped.get_or_insert(why);
+        let state = &mut *state;
         if let Some(control) = &mut state.control {
             let _ = control.write_all(supervisor::TERMINATE);
+            state.stopped.get_or_insert(why);
         }
     }
 
