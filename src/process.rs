@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{after, never, select, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
@@ -128,7 +129,8 @@ impl Process {
             ));
         }
         let Supervisor { child, control, output, status } = Supervisor::with_command(command)?;
-        Ok(Process { handle: Handle::new(control), supervisor: child, output, status: status.into_inner() })
+        let handle = Handle::new(Pid::from_raw(child.id() as i32), control);
+        Ok(Process { handle, supervisor: child, output, status: status.into_inner() })
     }
 
     /// Follows both pipes until nothing of the command is left. `on_shell_exit` is called if

@@ -5,6 +5,7 @@ use std::process::ChildStdin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::output::Output;
@@ -40,7 +41,8 @@ pub(super) struct State {
     pub error: Option<String>,
     /// The shell's process group.
     pub group: Option<Pid>,
-    /// Taken when nothing is left that could be stopped.
+    pub supervisor: Pid,
+    /// Taken when nothing is left that could be stopped. Until then, the supervisor's id is good.
     pub control: Option<ChildStdin>,
 }
 
@@ -52,10 +54,16 @@ pub(super) enum Stop {
 }
 
 impl Handle {
-    pub(super) fn new(control: ChildStdin) -> Self {
-        let control = Some(control);
-        let output = Output::default();
-        let state = State { output, exited: None, stopped: None, error: None, group: None, control };
+    pub(super) fn new(supervisor: Pid, control: ChildStdin) -> Self {
+        let state = State {
+            output: Output::default(),
+            exited: None,
+            stopped: None,
+            error: None,
+            group: None,
+            supervisor,
+            control: Some(control),
+        };
         Handle { state: Arc::new(Mutex::new(state)), started: Instant::now() }
     }
 
@@ -73,6 +81,7 @@ impl Handle {
         let state = &mut *state;
         if let Some(control) = &mut state.control {
             let _ = control.write_all(supervisor::TERMINATE);
+            let _ = kill(state.supervisor, Signal::SIGCONT); // the command may have stopped it
             state.stopped.get_or_insert(why);
         }
     }
@@ -118,10 +127,7 @@ impl State {
             "started" => self.group = Some(Pid::from_raw(number())),
             "exit" => self.exited = Some((number(), number() as usize)),
             "left" => self.exited = self.exited.map(|(code, _)| (code, number() as usize)),
-            "error" => {
-                let why = line.trim().trim_start_matches("error ");
-                self.error = Some(format!("bash could not be run: {why}. Is it installed and in PATH?"));
-            }
+            "error" => self.error = Some(line.trim().trim_start_matches("error ").to_string()),
             _ => {}
         }
     }

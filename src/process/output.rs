@@ -15,6 +15,9 @@ const TAIL: usize = 24 * 1024;
 /// The file grows no further than this.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
+/// How the names of such folders begin.
+pub(super) const SCRATCH: &str = "meanwhile-";
+
 /// Collects output. At most 32 KiB stay in memory; when there is more, all of it goes to a file of
 /// the user's own (mode 0600) of at most 256 MiB, in a folder that goes when the program goes.
 #[derive(Default)]
@@ -136,7 +139,7 @@ pub(super) fn scratch_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let name = format!("meanwhile-{}-{:x}", std::process::id(), now.as_nanos());
+        let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })
 }
