@@ -128,7 +128,7 @@ impl Process {
                 "it holds a NUL character; leave that out",
             ));
         }
-        let Supervisor { child, control, output, status } = Supervisor::with_command(command)?;
+        let Supervisor { child, control, output, status, .. } = Supervisor::with_command(command)?;
         let handle = Handle::new(Pid::from_raw(child.id() as i32), control);
         Ok(Process { handle, supervisor: child, output, status: status.into_inner() })
     }
@@ -181,6 +181,7 @@ impl Process {
         if left == Some(0) || failed {
             pool::bury(self.supervisor, control);
         } else {
+            drop((self.output, self.status)); // their descriptors may be the last to be had
             pool::kill_orphans_of(self.supervisor, group);
             self.handle.state().exited = None;
         }
