@@ -34,6 +34,7 @@ impl Watch for Handle {
     fn look(&self) -> String {
         let now = Handle::look(self);
         let count = match now.left_running {
+            Some(1) => "shell exited, 1 process still running; ".to_string(),
             Some(left) => format!("shell exited, {left} processes still running; "),
             None => String::new(),
         };
@@ -131,6 +132,7 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
 fn describe(status: &Status) -> String {
     match status {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
+            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
         },
