@@ -201,12 +201,19 @@ impl Reply {
     /// neither text nor a call comes out empty: thinking alone is no message.
     pub fn repair(&mut self, messages: &[Message]) {
         self.content.retain(|block| !matches!(block, ContentBlock::Text { .. }) || block.as_text().is_some());
-        let mut ids = Vec::new();
+        let earlier = messages.iter().flat_map(|message| &message.content).filter_map(|block| match block {
+            ContentBlock::ToolUse { id, .. } => Some(id.clone()),
+            _ => None,
+        });
+        let mut ids: Vec<String> = earlier.collect();
         for (index, block) in self.content.iter_mut().enumerate() {
             let ContentBlock::ToolUse { id, name, input } = block else { continue };
             let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if id.is_empty() || !id.chars().all(legal) || ids.contains(id) {
                 *id = format!("toolu_{}_{index}", messages.len());
+                while ids.contains(id) {
+                    id.push('_');
+                }
             }
             ids.push(id.clone());
             *name = name.chars().take(64).map(|c| if legal(c) { c } else { '_' }).collect();

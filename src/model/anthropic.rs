@@ -1,6 +1,6 @@
 //! The Anthropic Messages API over ureq: one streamed request, tried again where that may help.
 //!
-//! A read that blocks cannot hear Ctrl+C. So the call runs on a thread of its own ([`fetch`]) that
+//! A read that blocks cannot hear Ctrl+C. So the call runs on a thread of its own (`fetch`) that
 //! sends each event over a channel, and the caller waits for channel and interrupt at once.
 
 mod stream;
@@ -88,15 +88,13 @@ impl Anthropic {
 
     /// Finds what no request can be made of.
     fn check(&self) -> Result<(), ModelError> {
-        let printable = |text: &str| text.chars().all(|c| (' '..='~').contains(&c));
-        if !self.auth.iter().all(|(_, secret)| printable(secret)) {
-            let why = "the key holds a character that cannot be sent. Set ANTHROPIC_API_KEY again";
-            return Err(ModelError::Connection(why.to_string()));
-        }
-        match self.base_url.parse().ok().as_ref().and_then(Uri::scheme_str) {
-            Some("http" | "https") => Ok(()),
-            _ => Err(ModelError::Connection(format!("{:?} is no address like {DEFAULT_URL}", self.base_url))),
-        }
+        let printable = |(_, secret): &(_, String)| secret.chars().all(|c| (' '..='~').contains(&c));
+        let url = self.base_url.parse().ok();
+        Err(ModelError::Connection(match url.as_ref().and_then(Uri::scheme_str) {
+            Some("http" | "https") if self.auth.iter().all(printable) => return Ok(()),
+            Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
+            _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
+        }))
     }
 
     fn new_agent(&self) -> ureq::Agent {
@@ -116,10 +114,8 @@ impl Anthropic {
     fn attempt(&self, body: Arc<Vec<u8>>, stop: &Interrupt, report: OnProgress) -> Result<Reply, Failure> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
-        let mut request = agent.post(format!("{}/v1/messages", self.base_url));
-        for (name, secret) in &self.auth {
-            request = request.header(*name, secret);
-        }
+        let request = agent.post(format!("{}/v1/messages", self.base_url));
+        let request = self.auth.iter().fold(request, |request, (name, secret)| request.header(*name, secret));
         let (sender, lines) = unbounded();
         let worker = move || {
             if let Err(failure) = fetch(request, &body, &sender) {

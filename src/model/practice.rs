@@ -39,7 +39,7 @@ impl Model for Practice {
         request: &Request<'_>,
         on_progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Reply, ModelError> {
-        let Answer { text, call, again } = answer(request);
+        let (text, call, again) = answer(request);
         let pause = if again { self.thinking.max(POLL_PAUSE) } else { self.thinking };
         if let Err(RecvTimeoutError::Disconnected) = request.interrupt.receiver().recv_timeout(pause) {
             return Err(ModelError::Interrupted);
@@ -59,21 +59,12 @@ impl Model for Practice {
     }
 }
 
-struct Answer {
-    text: String,
-    call: Option<ContentBlock>,
-    /// True if it asks again what it asked before.
-    again: bool,
-}
+/// What came of a step, and whether it is good.
+type Ended = (String, bool);
 
-/// How a step ended.
-struct Ended {
-    text: String,
-    ok: bool,
-}
-
-fn answer(request: &Request<'_>) -> Answer {
-    let say = |text| Answer { text, call: None, again: false };
+/// Text, a call, and true if it asks again what it asked before.
+fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
+    let say = |text| (text, None, false);
     let (turn, prompt) = current_turn(request.messages);
     let steps = match phrases::parse(prompt) {
         Ok(steps) => steps,
@@ -89,7 +80,7 @@ fn answer(request: &Request<'_>) -> Answer {
         let result = results.get(&index);
         match result {
             Some(&(text, ok)) if !ok || !goes_on(&step.action, text) => {
-                ended.push(Ended { text: shorten(text), ok });
+                ended.push((shorten(text), ok));
                 continue;
             }
             _ => {}
@@ -98,24 +89,19 @@ fn answer(request: &Request<'_>) -> Answer {
             Err(end) => ended.push(end),
             Ok((tool, input, remark)) => {
                 let (id, name) = (fresh_id(request.messages, index), tool.to_string());
-                let (text, again) = (remark.to_string(), result.is_some());
-                return Answer { text, call: Some(ContentBlock::ToolUse { id, name, input }), again };
+                let call = ContentBlock::ToolUse { id, name, input };
+                return (remark.to_string(), Some(call), result.is_some());
             }
         }
     }
     say(report(&steps, &ended))
 }
 
-/// True for text that a person typed: the harness puts its own between tags.
-fn is_prompt(text: &str) -> bool {
-    !["<system-reminder>", "<summary>"].into_iter().any(|tag| text.trim_start().starts_with(tag))
-}
-
 /// The last prompt, and the messages after it.
 fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let users = messages.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
     let mut prompts = users.filter_map(|(at, message)| {
-        let prompt = message.content.iter().filter_map(ContentBlock::as_text).rfind(|text| is_prompt(text));
+        let prompt = message.content.iter().rfind(|block| block.is_prompt())?.as_text();
         Some((&messages[at + 1..], prompt?.trim()))
     });
     prompts.next().unwrap_or_default()
@@ -157,7 +143,7 @@ fn next_call<'a>(
     ended: &[Ended],
 ) -> Result<(&'a str, Value, &'a str), Ended> {
     let offered = |tool| is_offered(request, tool);
-    let end = |text, ok| Err(Ended { text, ok });
+    let end = |text, ok| Err((text, ok));
     match &step.action {
         Action::Summary => end(summary(request.messages), true),
         Action::Help => end(help(request), true),
@@ -175,7 +161,7 @@ fn next_call<'a>(
         Action::Call(input) | Action::Wait(input) => Ok((step.tool, input.clone(), "")),
         Action::Plan { items, done } => {
             // Each item stands between two updates: the one before item 0 is `2 * done` steps back.
-            let is_over = |done: usize, item: usize| ended[ended.len() - 2 * (done - item) + 1].ok;
+            let is_over = |done: usize, item: usize| ended[ended.len() - 2 * (done - item) + 1].1;
             let todo = |(index, (content, priority)): (usize, &(String, &str))| {
                 let status = match done {
                     Some(done) if index == *done => "in_progress",
@@ -202,22 +188,22 @@ fn help(request: &Request<'_>) -> String {
     )
 }
 
-/// The last words of a turn: the result, or a line for each step. Of the updates of a
-/// plan, only the first is worth a line, and only if it failed.
+/// The last words of a turn: the result, or a line for each step. Of the updates of a plan, only
+/// the first is worth a line, and only if it failed.
 fn report(steps: &[Step], ended: &[Ended]) -> String {
     let mut lines = Vec::new();
-    for (step, end) in steps.iter().zip(ended) {
-        let failed = if end.ok { "" } else { " failed" };
+    for (Step { label, tool, action, .. }, (text, ok)) in steps.iter().zip(ended) {
+        let failed = if *ok { "" } else { " failed" };
         if steps.len() == 1 {
-            return if end.ok { end.text.clone() } else { format!("{}{failed}: {}", step.label, end.text) };
+            return if *ok { text.clone() } else { format!("{label}{failed}: {text}") };
         }
-        if matches!(step.action, Action::Plan { done: Some(done), .. } if end.ok || done > 0) {
+        if matches!(action, Action::Plan { done: Some(done), .. } if *ok || *done > 0) {
             continue;
         }
-        let several = !end.ok || step.tool == "check_bg";
-        let start: Vec<&str> = end.text.lines().take(if several { 4 } else { 1 }).collect();
-        let text = if step.tool.is_empty() { end.text.clone() } else { short(&start.join(" · "), 200) };
-        lines.push(format!("{}. {}{failed}: {text}", lines.len() + 1, step.label));
+        let several = !ok || *tool == "check_bg";
+        let start: Vec<&str> = text.lines().take(if several { 4 } else { 1 }).collect();
+        let text = if tool.is_empty() { text } else { &short(&start.join(" · "), 200) };
+        lines.push(format!("{}. {label}{failed}: {text}", lines.len() + 1));
     }
     lines.join("\n")
 }
@@ -226,46 +212,44 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
 fn shorten(text: &str) -> String {
     let text = text.trim_end();
     let lines: Vec<&str> = text.lines().take(20).collect();
-    let start: String = lines.join("\n").chars().take(2000).collect();
-    let whole = text.lines().nth(20).is_none() && text.chars().nth(2000).is_none();
-    match start.trim() {
+    let start = lines.join("\n").chars().take(2000).collect();
+    let more = text.lines().nth(20).is_some() || text.chars().nth(2000).is_some();
+    match text {
         "" => "(no output)".to_string(),
-        _ if whole => start,
-        _ => start + "\n… (shortened)",
+        _ if more => start + "\n… (shortened)",
+        _ => start,
     }
 }
 
 /// The prompts before the current one, in order, each with its calls and the first line of the
 /// last result; before them, what an earlier summary held. At most 100 lines: the oldest go.
 fn summary(messages: &[Message]) -> String {
-    const TITLE: &str = "What was said and done so far:";
     let (mut lines, mut result) = (Vec::new(), None);
-    for message in messages {
-        for block in &message.content {
-            match block {
-                ContentBlock::Text { text } if message.role == Role::User => {
+    let blocks =
+        messages.iter().flat_map(|message| message.content.iter().map(|block| (message.role, block)));
+    for (role, block) in blocks {
+        match block {
+            ContentBlock::Text { text } if role == Role::User => {
+                if block.is_prompt() {
                     lines.extend(result.take());
-                    if is_prompt(text) {
-                        lines.push(format!("- The user said: {}", short(text.trim(), 200)));
-                    } else if let Some(earlier) = text.trim().strip_prefix("<summary>") {
-                        let earlier = earlier.trim_end_matches("</summary>").lines();
-                        let kept = earlier.filter(|line| !line.trim().is_empty() && *line != TITLE);
-                        lines.extend(kept.map(str::to_string));
-                    }
+                    lines.push(format!("- The user said: {}", short(text.trim(), 200)));
+                } else if let Some(earlier) = text.trim().strip_prefix("<summary>") {
+                    let earlier = earlier.trim_end_matches("</summary>").trim().lines();
+                    lines.extend(earlier.map(str::to_string));
                 }
-                ContentBlock::ToolUse { name, input, .. } => {
-                    let call = format!("  called {name} {}", short(&input.to_string(), 60));
-                    // A task is asked about again and again.
-                    if lines.last() != Some(&call) {
-                        lines.push(call);
-                    }
-                }
-                ContentBlock::ToolResult { content, .. } => {
-                    let first = content.lines().next().unwrap_or_default();
-                    result = Some(format!("  last result: {}", short(first, 120)));
-                }
-                _ => {}
             }
+            ContentBlock::ToolUse { name, input, .. } => {
+                let call = format!("  called {name} {}", short(&input.to_string(), 60));
+                // A task is asked about again and again.
+                if lines.last() != Some(&call) {
+                    lines.push(call);
+                }
+            }
+            ContentBlock::ToolResult { content, .. } => {
+                let first = content.lines().next().unwrap_or_default();
+                result = Some(format!("  last result: {}", short(first, 120)));
+            }
+            _ => {}
         }
     }
     if result.is_none() {
@@ -273,7 +257,7 @@ fn summary(messages: &[Message]) -> String {
     }
     lines.extend(result);
     if lines.is_empty() {
-        return "Nothing has been said or done yet.".to_string();
+        lines.push("Nothing has been said or done yet.".to_string());
     }
-    format!("{TITLE}\n{}", lines.split_off(lines.len().saturating_sub(100)).join("\n"))
+    lines.split_off(lines.len().saturating_sub(100)).join("\n")
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::background::{BackgroundExecutor, Refusal, Status, Watch};
+use crate::event::{Event, Events};
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
 use crate::tools::object;
@@ -64,7 +65,9 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
             &["id", "command"],
         ),
         Access::Ask,
-        move |input: Start, _| run_in_background(&mut lock(&start), &input.id, input.command),
+        move |input: Start, context| {
+            run_in_background(&mut lock(&start), &input.id, input.command, &context.events)
+        },
     );
     let check_bg = Tool::new(
         "check_bg",
@@ -88,8 +91,19 @@ fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecut
 }
 
 /// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
-fn run_in_background(executor: &mut BackgroundExecutor, id: &str, command: String) -> ToolOutcome {
-    executor.submit(id, move |control| process::run_to_end(&command, |handle| control.attach(handle)))?;
+fn run_in_background(
+    executor: &mut BackgroundExecutor,
+    id: &str,
+    command: String,
+    events: &Events,
+) -> ToolOutcome {
+    let (events, name) = (events.clone(), id.trim().to_string());
+    executor.submit(id, move |control| {
+        events.emit(Event::TaskStarted { id: name.clone(), what: command.clone() });
+        let outcome = process::run_to_end(&command, |handle| control.attach(handle));
+        events.emit(Event::TaskFinished { id: name, result: outcome.to_string() });
+        outcome
+    })?;
     Ok(format!("{}: started in the background. Go on with other work; ask with check_bg.", id.trim()))
 }
 

@@ -8,7 +8,9 @@ use crate::model::ModelError;
 /// A reply in the making.
 #[derive(Default)]
 pub(super) struct Assembly {
-    blocks: Vec<Open>,
+    /// What came as `index` (only ever compared, so it need not be a number), and the block, always
+    /// an object. Input of a tool gathers under `partial_json`: it is JSON only once it is whole.
+    blocks: Vec<(Value, Value)>,
     usage: Usage,
     /// Comes just before the end.
     pub(super) stop_reason: Option<String>,
@@ -16,38 +18,22 @@ pub(super) struct Assembly {
     pub(super) stopped: bool,
 }
 
-/// A block in the making.
-struct Open {
-    /// Only ever compared, so that it need not be a number.
-    index: Value,
-    /// Always an object.
-    block: Value,
-    /// A tool's input as far as it has come: JSON only when it is complete.
-    input: String,
-}
-
 impl Assembly {
     /// Takes in the next event; what is unknown is passed over.
     pub(super) fn apply(&mut self, event: &str, on_text: &mut dyn FnMut(&str)) -> Result<(), ModelError> {
         let event: Value = serde_json::from_str(event)
             .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?;
+        for place in [&event, &event["message"], &event["delta"]] {
+            self.count(&place["usage"]);
+            self.stop_reason = place["stop_reason"].as_str().map(str::to_string).or(self.stop_reason.take());
+        }
         match event["type"].as_str() {
-            Some("message_start") => self.count(&event["message"]["usage"]),
             Some("content_block_start") => self.begin(&event["index"], &event["content_block"], on_text),
-            Some("content_block_delta") => {
-                let same = |open: &&mut Open| open.index == event["index"];
-                let Some(open) = self.blocks.iter_mut().rev().find(same) else {
-                    let why = "a piece came of a block that had not begun";
-                    return Err(ModelError::Protocol(why.to_string()));
-                };
-                open.extend(&event["delta"], on_text);
-            }
-            Some("message_delta") => self.end(&event["delta"]["stop_reason"], &event["usage"]),
+            Some("content_block_delta") => self.extend(&event["index"], &event["delta"], on_text)?,
             Some("message_stop") => self.stopped = true,
             Some("message") => {
                 let blocks = event["content"].as_array().into_iter().flatten();
                 blocks.for_each(|block| self.begin(&Value::Null, block, on_text));
-                self.end(&event["stop_reason"], &event["usage"]);
                 self.stopped = true;
             }
             _ if !event["error"].is_null() => return Err(api_error(&event)),
@@ -59,13 +45,35 @@ impl Assembly {
     fn begin(&mut self, index: &Value, block: &Value, on_text: &mut dyn FnMut(&str)) {
         if block.is_object() {
             on_text(block["text"].as_str().unwrap_or_default());
-            self.blocks.push(Open { index: index.clone(), block: block.clone(), input: String::new() });
+            self.blocks.push((index.clone(), block.clone()));
         }
     }
 
-    fn end(&mut self, stop_reason: &Value, usage: &Value) {
-        self.stop_reason = stop_reason.as_str().map(str::to_string).or(self.stop_reason.take());
-        self.count(usage);
+    fn extend(
+        &mut self,
+        index: &Value,
+        delta: &Value,
+        on_text: &mut dyn FnMut(&str),
+    ) -> Result<(), ModelError> {
+        let block = self.blocks.iter_mut().rev().find(|(known, _)| known == index);
+        let unknown = || ModelError::Protocol("a piece came of a block that had not begun".to_string());
+        let (_, block) = block.ok_or_else(unknown)?;
+        let key = match delta["type"].as_str() {
+            Some("text_delta") => "text",
+            Some("thinking_delta") => "thinking",
+            Some("signature_delta") => "signature",
+            Some("input_json_delta") => "partial_json",
+            _ => return Ok(()),
+        };
+        let piece = delta[key].as_str().unwrap_or_default();
+        if key == "text" {
+            on_text(piece);
+        }
+        match &mut block[key] {
+            Value::String(so_far) => so_far.push_str(piece),
+            other => *other = json!(piece),
+        }
+        Ok(())
     }
 
     /// Later counts replace earlier ones, unless they are missing.
@@ -82,45 +90,28 @@ impl Assembly {
         let word = self.stop_reason.as_deref().or(self.stopped.then_some("end_turn"));
         let word = word.ok_or_else(|| ModelError::Protocol("it ended before it was complete".to_string()))?;
         let stop_reason = StopReason::parse(word);
-        let content = self.blocks.into_iter().filter_map(Open::close).collect();
+        let content = self.blocks.into_iter().filter_map(|(_, block)| close(block)).collect();
         Ok(Reply { content, stop_reason, usage: self.usage })
     }
 }
 
-impl Open {
-    fn extend(&mut self, delta: &Value, on_text: &mut dyn FnMut(&str)) {
-        let mut append = |key: &str| match (&mut self.block[key], delta[key].as_str()) {
-            (_, None) => {}
-            (Value::String(text), Some(piece)) => text.push_str(piece),
-            (other, Some(piece)) => *other = json!(piece),
-        };
-        match delta["type"].as_str() {
-            Some("text_delta") => {
-                append("text");
-                on_text(delta["text"].as_str().unwrap_or_default());
-            }
-            Some("thinking_delta") => append("thinking"),
-            Some("signature_delta") => append("signature"),
-            Some("input_json_delta") => self.input += delta["partial_json"].as_str().unwrap_or_default(),
-            _ => {}
-        }
+/// The finished block; `None` for what no history can hold. Input that is no JSON, because it was
+/// cut off, stays a string: [`Reply::repair`] makes of it what no tool accepts.
+fn close(mut block: Value) -> Option<ContentBlock> {
+    if let Some(Value::String(json)) = block.as_object_mut()?.remove("partial_json")
+        && !json.trim().is_empty()
+    {
+        block["input"] = serde_json::from_str(&json).unwrap_or(Value::String(json));
     }
-
-    /// The finished block; `None` for what no history can hold. Input that is no JSON, because it
-    /// was cut off, stays a string: [`Reply::repair`] makes of it what no tool accepts.
-    fn close(mut self) -> Option<ContentBlock> {
-        if !self.input.trim().is_empty() {
-            self.block["input"] = serde_json::from_str(&self.input).unwrap_or(Value::String(self.input));
+    let word = |key: &str| block[key].as_str().unwrap_or_default().to_string();
+    Some(match block["type"].as_str()? {
+        "text" => ContentBlock::Text { text: word("text") },
+        "tool_use" => {
+            ContentBlock::ToolUse { id: word("id"), name: word("name"), input: block["input"].clone() }
         }
-        let input = self.block["input"].clone();
-        let word = |key: &str| self.block[key].as_str().unwrap_or_default().to_string();
-        match self.block["type"].as_str()? {
-            "text" => Some(ContentBlock::Text { text: word("text") }),
-            "tool_use" => Some(ContentBlock::ToolUse { id: word("id"), name: word("name"), input }),
-            "tool_result" => None, // ours to say
-            _ => Some(ContentBlock::Other(self.block)),
-        }
-    }
+        "tool_result" => return None, // ours to say
+        _ => ContentBlock::Other(block),
+    })
 }
 
 /// What an error says, from its body: `{"error": {"message": …}}`, or less than that.

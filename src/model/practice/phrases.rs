@@ -30,7 +30,7 @@ pub enum Action {
 }
 
 /// A phrase, its tool, its lesson. In upper case: a slot, named like the field of the tool's
-/// input. It takes one word or a quoted text; with quotes around it, only that.
+/// input. It takes one word or a quoted text; with quotes around it, only that. `…` takes all.
 const PHRASES: &[(&str, &str, &str)] = &[
     (r#"run "COMMAND""#, "bash", "s01"),
     (r#"run "COMMAND" in the background as ID"#, "bg_bash", "s08"),
@@ -51,204 +51,186 @@ const PHRASES: &[(&str, &str, &str)] = &[
     ("complete task NUMBER", "task_update", "s07"),
     ("list tasks", "task_list", "s07"),
     ("show task NUMBER", "task_get", "s07"),
-    ("summarise this conversation", "", ""),
+    ("summarise …", "", ""),
+    ("summarize …", "", ""),
     ("help", "", ""),
 ];
 
-/// Words that change nothing.
-const FILLERS: [&str; 4] = ["and", "please", "the", "then"];
+/// Between the words that count.
+const FILLERS: [&str; 8] = ["and", "please", "the", "then", ",", ";", ".", "\n"];
 /// What opens a quoted text, and what closes it.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
-/// The first of the characters that stand for quoted texts. They are private: nobody types them.
-const STAND_IN: u32 = 0xF_0000;
 
-/// The phrases that can be carried out with the tools that are offered, one a line.
+/// The phrases whose tools are offered, one a line.
 pub fn list(offered: impl Fn(&str) -> bool) -> String {
-    let all = PHRASES.iter().chain([&("plan: A; B; C", "todo", "s03")]);
+    let all = [("plan: A; B; C", "todo", "s03")].into_iter().chain(PHRASES.iter().copied());
     let possible = all.filter(|(_, tool, _)| tool.is_empty() || offered(tool));
     possible.map(|(phrase, ..)| format!("\n  {phrase}")).collect()
 }
 
 /// All steps of a prompt, or a sentence on what is not understood.
 pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
-    let prompt = Prompt::new(prompt)?;
-    let parts = prompt.split();
+    let parts = split(words(prompt)?);
     let mut steps = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let found = match plan_items(part) {
-            Some(items) => prompt.plan(items),
-            None => prompt.step(part).map(|step| vec![step]),
-        };
+        let found = if part[0].is("plan:") { plan(&part[1..]) } else { step(part).map(|step| vec![step]) };
         let place = if parts.len() > 1 { format!("step {}, ", index + 1) } else { String::new() };
-        let unknown =
-            || format!("I do not understand {place}{}. I did nothing.", short(&prompt.source(part), 60));
+        let unknown = || format!("I do not understand {place}{}. I did nothing.", short(&source(part), 60));
         steps.extend(found.ok_or_else(unknown)?);
     }
     if steps.is_empty() { Err("I find no instruction in that.".to_string()) } else { Ok(steps) }
 }
 
-/// A prompt in which each quoted text has become one character, so that nothing in it is taken
-/// for an instruction, and each newline a `, then`.
-struct Prompt {
+/// A word, a mark, or a quoted text, which is never taken for an instruction.
+struct Word {
     text: String,
-    quoted: Vec<String>,
+    quoted: bool,
 }
 
-impl Prompt {
-    /// A quote opens where no word goes on, and ends at its own kind. A backslash keeps it open,
-    /// and is dropped then; all other backslashes stay.
-    fn new(prompt: &str) -> Result<Self, String> {
-        let (mut text, mut quoted, mut inner) = (String::new(), Vec::new(), String::new());
-        let (mut open, mut before) = (None, ' ');
-        for c in prompt.chars() {
-            let opening = QUOTES.into_iter().find(|(quote, _)| *quote == c && !before.is_alphanumeric());
-            match (open, opening) {
-                (Some((_, close)), _) if c == close && before != '\\' => {
-                    let stand_in =
-                        u32::try_from(quoted.len()).ok().and_then(|n| char::from_u32(STAND_IN + n));
-                    text.push(stand_in.ok_or("There are too many quotes in that.")?);
-                    quoted.push(std::mem::take(&mut inner));
-                    open = None;
-                }
-                (Some((_, close)), _) => {
-                    if c == close {
-                        inner.pop();
-                    }
-                    inner.push(c);
-                }
-                (None, Some(_)) => open = opening,
-                (None, None) if c == '\n' => text += " , then ",
-                (None, None) => text.push(if u32::from(c) < STAND_IN { c } else { '?' }),
+impl Word {
+    fn is(&self, word: &str) -> bool {
+        !self.quoted && self.text.eq_ignore_ascii_case(word)
+    }
+
+    fn is_filler(&self) -> bool {
+        FILLERS.into_iter().any(|filler| self.is(filler))
+    }
+}
+
+/// A quote opens where no word goes on, and ends at its own kind. A backslash keeps it open, and
+/// is dropped then; all other backslashes stay. The marks are `,`, `;` and a newline.
+fn words(prompt: &str) -> Result<Vec<Word>, String> {
+    let (mut words, mut text) = (Vec::new(), String::new());
+    let (mut open, mut before) = (None, ' ');
+    for c in prompt.chars().chain(['\n']) {
+        let opening = QUOTES.into_iter().find(|(quote, _)| *quote == c && !before.is_alphanumeric());
+        let closing = open.is_some_and(|(_, close)| c == close);
+        if closing && before != '\\' {
+            words.push(Word { text: std::mem::take(&mut text), quoted: true });
+            open = None;
+        } else if open.is_some() {
+            if closing {
+                text.pop();
             }
-            before = if (before, c) == ('\\', '\\') { ' ' } else { c };
+            text.push(c);
+        } else if opening.is_some() || c.is_whitespace() || c == ',' || c == ';' {
+            let mark = if ",;\n".contains(c) { c.to_string() } else { String::new() };
+            let plain = [std::mem::take(&mut text), mark].into_iter().filter(|text| !text.is_empty());
+            words.extend(plain.map(|text| Word { text, quoted: false }));
+            open = opening;
+        } else {
+            text.push(c);
         }
-        match open {
-            Some((quote, _)) => {
-                Err(format!("This quote never ends: {quote}{}. I did nothing.", short(&inner, 60)))
+        before = if (before, c) == ('\\', '\\') { ' ' } else { c };
+    }
+    let Some((quote, _)) = open else { return Ok(words) };
+    Err(format!("This quote never ends: {quote}{}. I did nothing.", short(text.trim_end(), 60)))
+}
+
+/// The steps: between them stands `then` or a newline. A plan does not end at a bare `then`.
+fn split(words: Vec<Word>) -> Vec<Vec<Word>> {
+    let (mut parts, mut part) = (Vec::new(), Vec::<Word>::new());
+    for word in words {
+        let in_plan = part.first().is_some_and(|first| first.is("plan:"));
+        let then = word.is("then") && (!in_plan || part.last().is_some_and(|last| last.is(",")));
+        if then || word.is("\n") {
+            parts.push(std::mem::take(&mut part));
+        } else if !part.is_empty() || !word.is_filler() {
+            part.push(word);
+        }
+    }
+    parts.push(part);
+    parts.iter_mut().for_each(tidy);
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Takes away what ends a step; but the full stop of `..` and `a/.` belongs to a path.
+fn tidy(part: &mut Vec<Word>) {
+    while part.pop_if(|last| last.is_filler()).is_some() {}
+    let Some(Word { text, quoted: false }) = part.last_mut() else { return };
+    if text.strip_suffix('.').is_some_and(|rest| !rest.ends_with(['.', '/'])) {
+        text.pop();
+    }
+}
+
+/// The person's words again.
+fn source(part: &[Word]) -> String {
+    let words =
+        part.iter().map(|Word { text, quoted }| if *quoted { format!("\"{text}\"") } else { text.clone() });
+    words.collect::<Vec<_>>().join(" ").replace(" ,", ",")
+}
+
+/// Finds the phrase that fits.
+fn step(part: &[Word]) -> Option<Step> {
+    let label = short(&source(part), 60);
+    let (mut input, &(phrase, tool, lesson)) =
+        PHRASES.iter().find_map(|row| Some((fits(row.0, part)?, row)))?;
+    let text = |field: &str| input.get(field).and_then(Value::as_str).unwrap_or_default();
+    let verb = phrase.split(' ').next()?;
+    let extra = match verb {
+        "write" => Some(("content", text("content").replace("\\n", "\n"))),
+        "delegate" => Some(("description", short(text("prompt"), 40))),
+        "start" => Some(("status", "in_progress".to_string())),
+        "complete" => Some(("status", "completed".to_string())),
+        _ => None,
+    };
+    input.extend(extra.map(|(field, value)| (field.to_string(), value.into())));
+    let action = match verb {
+        "help" => Action::Help,
+        "summarise" | "summarize" => Action::Summary,
+        "wait" => Action::Wait(input.into()),
+        _ => Action::Call(input.into()),
+    };
+    Some(Step { label, tool, lesson, action })
+}
+
+/// What stands in the slots of the phrase, if it fits.
+fn fits(phrase: &str, part: &[Word]) -> Option<Map<String, Value>> {
+    let number = |word: &Word| word.text.trim_start_matches('#').parse::<u64>().ok();
+    let mut words = part.iter().filter(|word| !word.is_filler());
+    let mut input = Map::new();
+    for slot in phrase.split(' ').filter(|slot| !FILLERS.contains(slot)) {
+        if slot == "…" {
+            return Some(input);
+        }
+        let word = words.next()?;
+        let (field, value) = match slot {
+            "NUMBER" => ("id".to_string(), number(word)?.into()),
+            "NUMBERS" => {
+                let numbers = std::iter::once(word).chain(words.by_ref()).map(number);
+                ("blockedBy".to_string(), numbers.collect::<Option<Vec<u64>>>()?.into())
             }
-            None => Ok(Prompt { text, quoted }),
-        }
-    }
-
-    fn quoted(&self, c: char) -> Option<&String> {
-        self.quoted.get(usize::try_from(u32::from(c).checked_sub(STAND_IN)?).ok()?)
-    }
-
-    /// The person's words again.
-    fn source(&self, part: &str) -> String {
-        part.chars().map(|c| self.quoted(c).map_or(c.to_string(), |text| format!("\"{text}\""))).collect()
-    }
-
-    /// The steps: between them stands `then`. A plan only ends at `, then`.
-    fn split(&self) -> Vec<String> {
-        let mut parts = vec![];
-        let mut part = String::new();
-        for word in self.text.split_whitespace() {
-            let then = word.trim_end_matches(',').eq_ignore_ascii_case("then");
-            if then && (part.ends_with(", ") || plan_items(&part).is_none()) {
-                parts.push(std::mem::take(&mut part));
-            } else if !part.is_empty() || !is_filler(word) {
-                part.extend([word, " "]);
+            slot if slot.starts_with(char::is_lowercase) && word.is(slot) => continue,
+            slot if slot.starts_with(char::is_uppercase) || slot.starts_with('"') && word.quoted => {
+                (slot.trim_matches('"').to_lowercase(), word.text.as_str().into())
             }
-        }
-        parts.push(part);
-        parts.iter().map(|part| tidy(part).to_string()).filter(|part| !part.is_empty()).collect()
-    }
-
-    /// Finds the phrase that fits.
-    fn step(&self, part: &str) -> Option<Step> {
-        let label = short(&self.source(part), 60);
-        let first = part.split([' ', ',', '.']).next()?.to_lowercase();
-        let is_summary = first == "summarise" || first == "summarize";
-        let part = if is_summary { "summarise this conversation" } else { part };
-        let (mut input, &(phrase, tool, lesson)) =
-            PHRASES.iter().find_map(|row| Some((self.fits(row.0, part)?, row)))?;
-        let text = |field: &str| input.get(field).and_then(Value::as_str).unwrap_or_default();
-        let verb = phrase.split(' ').next()?;
-        let extra = match verb {
-            "write" => Some(("content", text("content").replace("\\n", "\n"))),
-            "delegate" => Some(("description", short(text("prompt"), 40))),
-            "start" => Some(("status", "in_progress".to_string())),
-            "complete" => Some(("status", "completed".to_string())),
-            _ => None,
+            _ => return None,
         };
-        input.extend(extra.map(|(field, value)| (field.to_string(), value.into())));
-        let action = match verb {
-            "help" => Action::Help,
-            "summarise" => Action::Summary,
-            "wait" => Action::Wait(input.into()),
-            _ => Action::Call(input.into()),
-        };
-        Some(Step { label, tool, lesson, action })
+        input.insert(field, value);
     }
-
-    /// What stands in the slots of the phrase, if it fits.
-    fn fits(&self, phrase: &str, part: &str) -> Option<Map<String, Value>> {
-        let number = |word: &str| word.trim_start_matches('#').parse::<u64>().ok();
-        let words = part.split(' ').map(|word| word.trim_end_matches(','));
-        let mut words = words.filter(|word| !word.is_empty() && !is_filler(word));
-        let mut input = Map::new();
-        for slot in phrase.split(' ').filter(|word| !is_filler(word)) {
-            let word = words.next()?;
-            let quoted = word.parse().ok().and_then(|c| self.quoted(c));
-            let field = slot.trim_matches('"').to_lowercase();
-            match (quoted, slot) {
-                (_, "NUMBER") => input.insert("id".to_string(), number(word)?.into()),
-                (_, "NUMBERS") => {
-                    let rest = std::iter::once(word).chain(words.by_ref());
-                    let numbers: Option<Vec<u64>> =
-                        rest.flat_map(|word| word.split(',')).map(number).collect();
-                    input.insert("blockedBy".to_string(), numbers?.into())
-                }
-                (Some(text), slot) if field != slot => input.insert(field, text.as_str().into()),
-                (None, slot) if slot.starts_with(char::is_uppercase) => input.insert(field, word.into()),
-                _ if slot.eq_ignore_ascii_case(word) => None,
-                _ => return None,
-            };
-        }
-        words.next().is_none().then_some(input)
-    }
-
-    /// The steps of a plan. If every item is an instruction, each stands between two updates of
-    /// the plan; if not, the plan is only kept. `None` if it has no items.
-    fn plan(&self, items: &str) -> Option<Vec<Step>> {
-        let (mut contents, mut work) = (Vec::new(), Vec::new());
-        for item in items.split(';').map(tidy).filter(|item| !item.is_empty()) {
-            let (head, rest) = item.split_once(':').unwrap_or_default();
-            let named = ["high", "medium", "low"].into_iter().find(|word| head.eq_ignore_ascii_case(word));
-            let item = if named.is_some() { tidy(rest) } else { item };
-            contents.push((self.source(item), named.unwrap_or("medium")));
-            work.push(self.step(item));
-        }
-        let items: Rc<[_]> = contents.into();
-        let update = |done| {
-            let action = Action::Plan { items: items.clone(), done };
-            Step { label: "plan".to_string(), tool: "todo", lesson: "s03", action }
-        };
-        if items.is_empty() || work.iter().any(Option::is_none) {
-            return (!items.is_empty()).then(|| vec![update(None)]);
-        }
-        let work = work.into_iter().flatten().enumerate();
-        let mut steps: Vec<Step> = work.flat_map(|(done, step)| [update(Some(done)), step]).collect();
-        steps.push(update(Some(items.len())));
-        Some(steps)
-    }
+    words.next().is_none().then_some(input)
 }
 
-/// What stands after `plan:`, if the step begins with that.
-fn plan_items(part: &str) -> Option<&str> {
-    let (first, items) = part.split_at_checked(5)?;
-    first.eq_ignore_ascii_case("plan:").then_some(items)
-}
-
-fn is_filler(word: &str) -> bool {
-    FILLERS.into_iter().any(|filler| word.eq_ignore_ascii_case(filler))
-}
-
-/// Without what ends a step; the full stop of `..` and `a/.` belongs to a path.
-fn tidy(part: &str) -> &str {
-    let part = part.trim().trim_end_matches([',', ';']);
-    part.strip_suffix('.').filter(|rest| !rest.ends_with(['.', '/', ' '])).unwrap_or(part)
+/// The steps of a plan. If every item is an instruction, each stands between two updates of
+/// the plan; if not, the plan is only kept. `None` if it has no items.
+fn plan(part: &[Word]) -> Option<Vec<Step>> {
+    let (mut contents, mut work) = (Vec::new(), Vec::new());
+    for item in part.split(|word| word.is(";")).filter(|item| !item.is_empty()) {
+        let prefix = ["high:", "medium:", "low:"].into_iter().find(|word| item[0].is(word));
+        let item = if prefix.is_some() { &item[1..] } else { item };
+        contents.push((source(item), prefix.unwrap_or("medium").trim_end_matches(':')));
+        work.push(step(item));
+    }
+    let items: Rc<[_]> = contents.into();
+    let update = |done| {
+        let action = Action::Plan { items: items.clone(), done };
+        Step { label: "plan".to_string(), tool: "todo", lesson: "s03", action }
+    };
+    let Some(work) = work.into_iter().collect::<Option<Vec<Step>>>() else { return Some(vec![update(None)]) };
+    let between = work.into_iter().enumerate().flat_map(|(done, step)| [update(Some(done)), step]);
+    let steps: Vec<Step> = between.chain([update(Some(items.len()))]).collect();
+    (!items.is_empty()).then_some(steps)
 }
 
 /// In one line, at most so many characters.

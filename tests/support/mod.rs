@@ -1,0 +1,6 @@
+//! What several test crates share.
+#![allow(dead_code)] // each of them uses a part
+
+pub mod program;
+pub mod server;
+pub mod terminal;
