@@ -156,9 +156,11 @@ impl BackgroundExecutor {
             return Err(Refusal::TooMany { running, max: self.max_concurrent });
         }
         let control = Control::default();
-        let report = Report { notifier: self.bus.notifier(), id: id.clone(), outcome: Outcome::Lost };
-        let its_control = control.clone();
-        let work = move || report.of(|| job(&its_control));
+        let (notifier, its_id, its_control) = (self.bus.notifier(), id.clone(), control.clone());
+        // The report is made on the new thread: where there is none, nothing is reported.
+        let work = move || {
+            Report { notifier, id: its_id, outcome: Outcome::Lost }.of(|| job(&its_control));
+        };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
         self.tasks.push(Task { id, started: Instant::now(), control });
