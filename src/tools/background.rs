@@ -134,6 +134,7 @@ fn describe(status: &Status) -> String {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
             None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
+            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
         },
         Status::Ended { elapsed, outcome } => format!("{outcome} after {:.1} s", elapsed.as_secs_f64()),
