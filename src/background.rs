@@ -5,7 +5,7 @@
 //! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -138,9 +138,10 @@ pub struct BackgroundExecutor {
 }
 
 impl BackgroundExecutor {
-    /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind.
-    pub fn new(bus: NotificationBus, max_concurrent: usize) -> Self {
-        BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }
+    /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind. Shared by the
+    /// tools that start and look, and whoever delivers.
+    pub fn shared(bus: NotificationBus, max_concurrent: usize) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }))
     }
 
     /// Starts a job on a thread of its own and returns at once.
@@ -201,6 +202,21 @@ impl BackgroundExecutor {
         Ok(())
     }
 
+    /// What has ended since the last delivery: its id, how long it ran, its outcome. Each task once.
+    pub fn deliver(&mut self) -> Vec<(TaskId, Duration, Outcome)> {
+        let ended = self.bus.deliver().into_iter();
+        let tasks = &self.tasks;
+        let took = |id: &TaskId, at| tasks.iter().find(|task| task.id == *id).map(|task| at - task.started);
+        ended
+            .map(|(id, Ended { outcome, at })| (id.clone(), took(&id, at).unwrap_or_default(), outcome))
+            .collect()
+    }
+
+    /// The bus, to wait for news.
+    pub fn bus(&mut self) -> &mut NotificationBus {
+        &mut self.bus
+    }
+
     /// All tasks there were, oldest first.
     pub fn ids(&self) -> Vec<TaskId> {
         self.tasks.iter().map(|task| task.id.clone()).collect()
@@ -240,4 +256,9 @@ impl Drop for Report {
         self.notifier.notify(self.id.clone(), outcome);
         self.control.detach();
     }
+}
+
+/// The executor behind its lock, also after a thread panicked that held it.
+pub fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
+    executor.lock().unwrap_or_else(PoisonError::into_inner)
 }

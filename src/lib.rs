@@ -44,6 +44,9 @@ pub mod notification;
 
 pub mod background;
 
+// Results that come by themselves: s09.
+pub mod delivery;
+
 // The program around it.
 pub mod options;
 
@@ -52,6 +55,8 @@ pub mod timeline;
 pub mod terminal;
 
 pub mod screen;
+
+mod keyboard;
 
 pub mod repl;
 

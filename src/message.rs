@@ -81,10 +81,10 @@ impl ContentBlock {
     }
 
     /// True for what the person said. Text that the harness puts into a user message is marked:
-    /// it begins with `<system-reminder>` or `<summary>`.
+    /// it begins with one of these tags.
     pub fn is_prompt(&self) -> bool {
-        let told = |text: &str| text.starts_with("<system-reminder>") || text.starts_with("<summary>");
-        self.as_text().is_some_and(|text| !told(text))
+        let tags = ["<system-reminder>", "<summary>", "<task-notification "];
+        self.as_text().is_some_and(|text| !tags.iter().any(|tag| text.starts_with(tag)))
     }
 }
 

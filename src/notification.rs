@@ -6,6 +6,7 @@
 //! dropped, and a task has one outcome: the first.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::time::Instant;
 
@@ -56,12 +57,14 @@ pub struct NotificationBus {
     sender: Sender<(TaskId, Ended)>,
     receiver: Receiver<(TaskId, Ended)>,
     ended: HashMap<TaskId, Ended>,
+    /// Those of them that were not delivered yet, in the order in which they ended.
+    news: Vec<TaskId>,
 }
 
 impl Default for NotificationBus {
     fn default() -> Self {
         let (sender, receiver) = unbounded();
-        NotificationBus { sender, receiver, ended: HashMap::new() }
+        NotificationBus { sender, receiver, ended: HashMap::new(), news: Vec::new() }
     }
 }
 
@@ -71,11 +74,38 @@ impl NotificationBus {
         Notifier(self.sender.clone())
     }
 
-    /// How the task ended, if it has. Does not wait. The answer may be asked for again and again.
+    /// How the task ended, if it has. Does not wait. The answer may be asked for again and again,
+    /// and asking takes nothing from a delivery.
     pub fn check(&mut self, task_id: &TaskId) -> Option<&Ended> {
-        for (id, ended) in self.receiver.try_iter() {
-            self.ended.entry(id).or_insert(ended);
-        }
+        self.collect();
         self.ended.get(task_id)
+    }
+
+    /// What has ended since the last delivery, in that order: each task once.
+    pub fn deliver(&mut self) -> Vec<(TaskId, Ended)> {
+        self.collect();
+        let news = std::mem::take(&mut self.news);
+        news.into_iter().filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended))).collect()
+    }
+
+    /// True if there is something to deliver.
+    pub fn has_news(&mut self) -> bool {
+        self.collect();
+        !self.news.is_empty()
+    }
+
+    /// For `Select`: ready when something was notified. Not to be received from, since whoever
+    /// receives takes it away from the bus.
+    pub fn arrivals(&self) -> Receiver<impl Sized + use<>> {
+        self.receiver.clone()
+    }
+
+    fn collect(&mut self) {
+        for (id, ended) in self.receiver.try_iter() {
+            if let Entry::Vacant(place) = self.ended.entry(id.clone()) {
+                place.insert(ended);
+                self.news.push(id);
+            }
+        }
     }
 }

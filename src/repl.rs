@@ -1,24 +1,21 @@
 //! The prompt: lines come in, what happens goes out.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, IsTerminal, stdin};
+use std::io::stdin;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use crossbeam_channel::{Receiver, Select, select};
 use nix::poll::{PollFd, PollFlags, poll};
-use rustyline::error::ReadlineError;
-use rustyline::{
-    Cmd, ConditionalEventHandler, DefaultEditor, Event as Keys, EventContext, EventHandler, KeyEvent,
-    RepeatCount,
-};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
+use crate::keyboard::{Editor, Source, Typed, is_leaving, person_is_there, piped_line};
 use crate::model::Model;
 use crate::options::Options;
 use crate::outcome::is_caught;
@@ -28,16 +25,6 @@ use crate::terminal;
 use crate::timeline::{Timeline, svg};
 use crate::tool::Context;
 
-/// Where lines come from.
-enum Source {
-    /// A person at a terminal.
-    Editor(Box<DefaultEditor>),
-    /// A pipe or a file.
-    Pipe,
-    /// `--demo` or `-p`.
-    Script(VecDeque<String>),
-}
-
 /// The prompt of a lesson.
 pub struct Repl {
     options: Options,
@@ -46,10 +33,16 @@ pub struct Repl {
     context: Context,
     timeline: Timeline,
     commands: Vec<(&'static str, &'static str)>,
-    /// Lines that were typed while something else was asked.
+    /// Lines that were typed before something else was asked.
     set_aside: Arc<Mutex<VecDeque<String>>>,
-    /// Whether the line was empty when Ctrl+C was pressed.
-    empty: Arc<AtomicBool>,
+    /// Lines that are typed while the agent works, from s09 on.
+    lines: Arc<OnceLock<Receiver<Typed>>>,
+    /// True from one `read` to the next.
+    busy: Arc<AtomicBool>,
+    /// Whose results wake the prompt.
+    executor: Option<Arc<Mutex<BackgroundExecutor>>>,
+    /// True once the person was told what leaving would end.
+    warned: bool,
     failed: bool,
 }
 
@@ -58,15 +51,6 @@ impl Repl {
     pub fn new(options: &Options) -> Self {
         terminal::save();
         let interactive = terminal::is_interactive();
-        let empty = Arc::new(AtomicBool::new(true));
-        let source = match &options.prompt {
-            Some(prompt) => Source::Script([prompt.clone()].into()),
-            None if options.demo => Source::Script(options.scenario.clone().into()),
-            None if interactive => {
-                editor(&empty).map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor)))
-            }
-            None => Source::Pipe,
-        };
         let colour = interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let screen = Arc::new(Screen::new(colour));
         let reader = screen.clone();
@@ -82,7 +66,15 @@ impl Repl {
             Box::new(move |event| recorder.note(event)),
         ]);
         let context = Context { events, ..Context::default() };
-        watch_signals(&context, stdin().is_terminal());
+        let busy = Arc::new(AtomicBool::new(false));
+        let edit = || Editor::new(format!("{} >> ", options.name), &busy, &context.interrupt);
+        let source = match &options.prompt {
+            Some(prompt) => Source::Script([prompt.clone()].into()),
+            None if options.demo => Source::Script(options.scenario.clone().into()),
+            None if interactive => edit().map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor))),
+            None => Source::Pipe,
+        };
+        watch_signals(&context, person_is_there());
         silence_caught_panics();
         let commands = vec![
             ("/help", "this list"),
@@ -98,7 +90,10 @@ impl Repl {
             timeline,
             commands,
             set_aside: Arc::default(),
-            empty,
+            lines: Arc::default(),
+            busy,
+            executor: None,
+            warned: false,
             failed: false,
         }
     }
@@ -149,30 +144,59 @@ impl Repl {
         if self.options.yes || model.is_practice() {
             return Gate::open();
         }
-        if !stdin().is_terminal() {
+        if !person_is_there() {
             return Gate::closed(
                 "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.",
             );
         }
-        let (screen, context, set_aside) = (self.screen.clone(), self.context(), self.set_aside.clone());
-        Gate::ask(move |question| ask(question, &screen, &context, &set_aside))
+        let (screen, context) = (self.screen.clone(), self.context());
+        let (set_aside, lines) = (self.set_aside.clone(), self.lines.clone());
+        Gate::ask(move |question| ask(question, &screen, &context, &set_aside, lines.get()))
     }
 
-    /// The next line that is for the agent: not empty, and a slash command only if it is
-    /// `/clear` or was added. `None` when there is nothing more to come.
+    /// From now on, what ends in the background wakes the prompt: [`read`](Self::read) returns an
+    /// empty line then. Lines are read all the time, and everything is printed above them.
+    pub fn wake_on(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) {
+        let source = std::mem::replace(&mut self.source, Source::Pipe);
+        self.source = source.into_thread(&self.screen);
+        if let Source::Thread(lines) = &self.source {
+            let _ = self.lines.set(lines.typed.clone());
+        }
+        self.executor = Some(executor.clone());
+    }
+
+    /// The next line that is for the agent: a slash command only if it is `/clear` or was added,
+    /// and empty only if something ended that wakes the agent. `None` when nothing more is to come.
     pub fn read(&mut self) -> Option<String> {
         self.context.events.emit(Event::TurnFinished);
+        self.busy.store(false, SeqCst);
+        let line = self.wait_for_work();
+        self.busy.store(true, SeqCst);
+        if let Some(line) = &line {
+            self.context.events.emit(Event::TurnStarted { prompt: line.clone() });
+        }
+        line
+    }
+
+    fn wait_for_work(&mut self) -> Option<String> {
         loop {
             if self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_)) {
                 return None;
             }
             self.context.interrupt.reset();
-            let line = self.next_line()?;
-            let line = line.trim();
+            if self.wait_for_news() {
+                return Some(String::new());
+            }
+            let line = self.next_line();
+            let line = match line.as_deref().map(str::trim) {
+                Some(line) if !is_leaving(line) => line,
+                _ if self.may_leave() => return None,
+                _ => continue,
+            };
+            self.warned = false;
             let known = |command: &str| self.commands.iter().any(|(name, _)| *name == command);
             match line {
                 "" => self.say("Nothing typed. /help shows what can be done here."),
-                "q" | "exit" | "/exit" | "/quit" => return None,
                 "/help" => self.help(),
                 "/timeline" => {
                     let chart = self.timeline.chart();
@@ -182,37 +206,90 @@ impl Repl {
                     let command: String = command.chars().take(40).collect();
                     self.say(format!("There is no command {command}. /help lists the commands."));
                 }
-                line => {
-                    self.context.events.emit(Event::TurnStarted { prompt: line.to_string() });
-                    return Some(line.to_string());
-                }
+                line => return Some(line.to_string()),
             }
         }
     }
 
-    fn next_line(&mut self) -> Option<String> {
+    /// Waits until a line is there to be taken (false), or news of a task (true). A line goes
+    /// first: the news is delivered with it. A script waits for what it began.
+    fn wait_for_news(&self) -> bool {
+        let Some(executor) = &self.executor else { return false };
+        if !self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return false;
+        }
+        let arrivals = lock(executor).bus().arrivals();
+        let interrupted = self.context.interrupt.receiver();
+        let mut select = Select::new();
+        select.recv(&arrivals);
+        let typed = match &self.source {
+            Source::Thread(lines) => select.recv(&lines.typed),
+            _ => select.recv(&interrupted),
+        };
+        loop {
+            let line_waits = matches!(&self.source, Source::Thread(lines) if !lines.typed.is_empty());
+            if line_waits {
+                return false;
+            }
+            if lock(executor).bus().has_news() {
+                return true;
+            }
+            let scripted = !matches!(self.source, Source::Thread(_));
+            if scripted && lock(executor).running().is_empty() {
+                return false;
+            }
+            if select.ready() == typed {
+                return false;
+            }
+        }
+    }
+
+    /// Leaving ends what runs in the background: a person is told so once, and asked to say it
+    /// again. Where nobody is there, it is said, and done.
+    fn may_leave(&mut self) -> bool {
+        let Some(executor) = &self.executor else { return true };
+        let running: Vec<String> = lock(executor).running().iter().map(ToString::to_string).collect();
+        let running = running.join(", ");
+        let asks = matches!(&self.source, Source::Thread(lines) if lines.edited);
+        match (running.as_str(), asks && !self.warned) {
+            ("", _) => true,
+            (running, false) => {
+                self.say(format!("Ended, as it was still running: {running}."));
+                true
+            }
+            (running, true) => {
+                self.say(format!("Still running: {running}. Leaving ends that. Once more to leave."));
+                self.warned = true;
+                if let Source::Thread(lines) = &self.source {
+                    let _ = lines.go_on.send(());
+                }
+                false
+            }
+        }
+    }
+
+    fn next_line(&mut self) -> Typed {
         let prompt = format!("{} >> ", self.options.name);
         let set_aside = self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         if let Some(line) = set_aside {
             self.screen.say(&format!("{prompt}{line}"));
             return Some(line);
         }
-        match &mut self.source {
-            Source::Editor(editor) => edit(editor, &prompt, &self.screen, &self.empty),
-            Source::Pipe => {
-                self.screen.prompt(&prompt);
-                let line = piped_line(&self.screen);
-                self.screen.say(line.as_deref().filter(|_| !stdin().is_terminal()).unwrap_or_default());
-                line
-            }
-            Source::Script(lines) => {
-                let line = lines.pop_front()?;
-                if self.options.demo {
-                    self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
-                }
-                Some(line)
-            }
+        let typed_here = person_is_there() && matches!(self.source, Source::Pipe);
+        if typed_here {
+            self.screen.prompt(&prompt);
         }
+        let line = self.source.next(&self.screen)?;
+        let echo = match &self.source {
+            Source::Editor(_) => false,
+            Source::Thread(lines) => !lines.edited,
+            Source::Script(_) => self.options.demo,
+            Source::Pipe => !typed_here,
+        };
+        if echo {
+            self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
+        }
+        Some(line)
     }
 
     fn help(&self) {
@@ -226,98 +303,55 @@ impl Repl {
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        if let (Source::Editor(editor), Some(path)) = (&mut self.source, history_file()) {
-            let _ = path.parent().map(std::fs::create_dir_all);
-            let _ = editor.append_history(&path);
-        }
         self.timeline.finish();
         if let Some(path) = &self.options.chart
             && let Err(error) = std::fs::write(path, svg::draw(&self.timeline.chart(), &self.options.title))
         {
             self.screen.say(&format!("The chart could not be written to {}: {error}.", path.display()));
         }
+        self.screen.flush();
         terminal::restore();
-    }
-}
-
-fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).map(|folder| folder.join("meanwhile/history"))
-}
-
-/// Notes whether the line is empty, and leaves Ctrl+C its own meaning.
-struct OnInterrupt(Arc<AtomicBool>);
-
-impl ConditionalEventHandler for OnInterrupt {
-    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        self.0.store(context.line().is_empty(), SeqCst);
-        None
-    }
-}
-
-fn editor(empty: &Arc<AtomicBool>) -> rustyline::Result<DefaultEditor> {
-    let mut editor = DefaultEditor::new()?;
-    let handler = EventHandler::Conditional(Box::new(OnInterrupt(empty.clone())));
-    editor.bind_sequence(KeyEvent::ctrl('C'), handler);
-    if let Some(path) = history_file() {
-        let _ = editor.load_history(&path);
-    }
-    Ok(editor)
-}
-
-fn edit(editor: &mut DefaultEditor, prompt: &str, screen: &Screen, empty: &AtomicBool) -> Option<String> {
-    let mut warned = false;
-    loop {
-        match editor.readline(prompt) {
-            Ok(line) => {
-                let _ = editor.add_history_entry(&line);
-                return Some(line);
-            }
-            Err(ReadlineError::Interrupted) if !empty.load(SeqCst) => warned = false,
-            Err(ReadlineError::Interrupted) if warned => return None,
-            Err(ReadlineError::Interrupted) => {
-                screen.say("To leave: exit, Ctrl+D, or Ctrl+C once more.");
-                warned = true;
-            }
-            Err(ReadlineError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-                screen.say("That line was not valid UTF-8 and was dropped; type it again.");
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
-fn piped_line(screen: &Screen) -> Option<String> {
-    loop {
-        let mut bytes = Vec::new();
-        match stdin().lock().read_until(b'\n', &mut bytes) {
-            Ok(0) | Err(_) => return None,
-            Ok(_) => match String::from_utf8(bytes) {
-                Ok(line) => return Some(line.trim_end_matches(['\n', '\r']).to_string()),
-                Err(_) => screen.say("A line was not valid UTF-8 and was left out; the next one follows."),
-            },
-        }
     }
 }
 
 /// Puts a question to the person. What was typed before it was asked is no answer to it: it is set
 /// aside for the prompt.
-fn ask(question: &str, screen: &Screen, context: &Context, set_aside: &Mutex<VecDeque<String>>) -> Answer {
-    while is_readable(0) {
-        let Some(line) = piped_line(screen) else { return Answer::No };
-        set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
+fn ask(
+    question: &str,
+    screen: &Screen,
+    context: &Context,
+    set_aside: &Mutex<VecDeque<String>>,
+    lines: Option<&Receiver<Typed>>,
+) -> Answer {
+    let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
+    match lines {
+        Some(lines) => lines.try_iter().flatten().for_each(keep),
+        None => {
+            while is_readable(0) {
+                let Some(line) = piped_line(screen) else { return Answer::No };
+                keep(line);
+            }
+        }
     }
     screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
     loop {
         screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
-        while !is_readable(100) {
-            if context.interrupt.is_triggered() {
-                screen.say("");
-                return Answer::No;
+        let answer = match lines {
+            Some(lines) => select! {
+                recv(lines) -> line => line.ok().flatten(),
+                recv(context.interrupt.receiver()) -> _ => return Answer::No,
+            },
+            None => {
+                while !is_readable(100) {
+                    if context.interrupt.is_triggered() {
+                        screen.say("");
+                        return Answer::No;
+                    }
+                }
+                piped_line(screen)
             }
-        }
-        let Some(line) = piped_line(screen) else { return Answer::No };
+        };
+        let Some(line) = answer else { return Answer::No };
         match line.trim().to_lowercase().as_str() {
             "y" | "yes" => return Answer::Yes,
             "n" | "no" => return Answer::No,

@@ -2,7 +2,12 @@
 //! control bytes are shown, not sent.
 
 use std::io::{Write, stderr, stdout};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, unbounded};
+use rustyline::ExternalPrinter;
 
 use crate::event::{Event, Stamped};
 use crate::permission::describe;
@@ -18,7 +23,26 @@ pub struct Screen {
     colour: bool,
     /// Whose text stands on an unfinished line.
     open_line: Mutex<Option<String>>,
+    out: Mutex<Out>,
 }
+
+/// Where it goes.
+enum Out {
+    /// Straight to the terminal or pipe.
+    Straight,
+    /// Above a line that is being typed: whole lines only, through a thread, because the line
+    /// editor may keep its printer waiting (during a history search, say).
+    Above { lines: Sender<Printed>, unfinished: String },
+}
+
+enum Printed {
+    Lines(String),
+    /// To be answered when all before it is printed.
+    Flush(Sender<()>),
+}
+
+/// Text above a typed line is broken here, so that it still seems to stream.
+const WRAP: usize = 78;
 
 /// How a line looks where colours are wanted. Nothing depends on them.
 #[derive(Clone, Copy)]
@@ -32,7 +56,7 @@ pub(crate) enum Style {
 impl Screen {
     /// With colours or without.
     pub fn new(colour: bool) -> Self {
-        Screen { colour, open_line: Mutex::new(None) }
+        Screen { colour, open_line: Mutex::new(None), out: Mutex::new(Out::Straight) }
     }
 
     /// Prints whole lines.
@@ -48,7 +72,8 @@ impl Screen {
     /// Prints without a newline, for a question or an echoed prompt.
     pub(crate) fn prompt(&self, text: &str) {
         self.close_line();
-        self.write(&readable(text.as_bytes()));
+        let line_end = if matches!(*self.out(), Out::Straight) { "" } else { "\n" };
+        self.write(&(readable(text.as_bytes()) + line_end));
     }
 
     /// Shows what happens.
@@ -62,6 +87,7 @@ impl Screen {
             | Event::TurnFinished
             | Event::TaskStarted { .. }
             | Event::TaskFinished { .. } => {}
+            Event::Delivered(line) => self.lines(&format!("{lead}◆ {line}"), Style::Bold),
             Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
             Event::ToolStarted { name, input, .. } => {
                 let input = describe(input);
@@ -115,12 +141,63 @@ impl Screen {
         }
     }
 
+    /// From now on, prints above the line that is being typed.
+    pub(crate) fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
+        let (lines, printed) = unbounded();
+        let print = move || {
+            for message in printed {
+                match message {
+                    Printed::Lines(text) => drop(printer.print(text)),
+                    Printed::Flush(done) => drop(done.send(())),
+                }
+            }
+        };
+        if thread::Builder::new().name("printer".into()).spawn(print).is_ok() {
+            *self.out() = Out::Above { lines, unfinished: String::new() };
+        }
+    }
+
+    /// Waits until everything is on the screen, a second at most.
+    pub(crate) fn flush(&self) {
+        self.close_line();
+        if let Out::Above { lines, .. } = &*self.out() {
+            let (done, printed) = unbounded();
+            let _ = lines.send(Printed::Flush(done));
+            let _ = printed.recv_timeout(Duration::from_secs(1));
+        }
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A screen that has gone is no reason to panic.
     fn write(&self, text: &str) {
-        let mut out = stdout().lock();
-        let _ = out.write_all(text.as_bytes());
-        let _ = out.flush();
+        match &mut *self.out() {
+            Out::Straight => {
+                let mut out = stdout().lock();
+                let _ = out.write_all(text.as_bytes());
+                let _ = out.flush();
+            }
+            Out::Above { lines, unfinished } => {
+                unfinished.push_str(text);
+                while let Some((line, rest)) = split_line(unfinished) {
+                    let _ = lines.send(Printed::Lines(line + "\n"));
+                    *unfinished = rest;
+                }
+            }
+        }
     }
+}
+
+/// The first line and what follows, if it is complete or too long.
+fn split_line(text: &str) -> Option<(String, String)> {
+    let (line, rest) = match text.split_once('\n') {
+        Some(parts) => parts,
+        None if text.chars().count() > WRAP => text.rsplit_once(' ')?,
+        None => return None,
+    };
+    Some((line.to_string(), rest.to_string()))
 }
 
 fn shorten(output: &str) -> Vec<String> {

@@ -30,6 +30,8 @@ const MAX_TEXT: usize = 120;
 pub const MAIN: &str = "main";
 /// The name of the spans in which a model is waited for.
 pub const THINKING: &str = "thinking";
+/// The name of the instants at which results are put into the conversation.
+pub const DELIVERED: &str = "delivered";
 /// The name of the span around a turn.
 pub const TURN: &str = "turn";
 
@@ -147,6 +149,10 @@ impl Recorder {
             }
             Event::TaskStarted { id, what } => self.begin(at, id, id, json!({ "input": short(what) })),
             Event::TaskFinished { id, result } => self.end(at, id, json!({ "result": short(result) })),
+            Event::Delivered(line) => {
+                self.begin(at, track, DELIVERED, json!({ "result": short(line) }));
+                self.end(at, track, json!({ "result": short(line) }));
+            }
             Event::Text(_) | Event::Notice(_) => {}
         }
     }

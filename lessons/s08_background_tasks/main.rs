@@ -14,7 +14,8 @@ use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::todo::{self, TodoList};
 use meanwhile::tool::Toolbox;
-use meanwhile::tools::{background, bash, files};
+use meanwhile::tools::background::{self, Results};
+use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
     Use your tools to do what the user asks, then say in a sentence what you did.";
@@ -37,8 +38,8 @@ fn main() -> ExitCode {
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
-    let executor = BackgroundExecutor::new(NotificationBus::default(), 4);
-    agent.toolbox.add(background::tools(executor));
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
+    agent.toolbox.add(background::tools(&executor, Results::Polled));
     if let Some(name) = &options.agent
         && let Err(error) = agents.become_agent(name, &mut agent)
     {

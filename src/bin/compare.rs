@@ -16,12 +16,15 @@ use std::time::{Duration, Instant};
 use lexopt::{Arg, Parser, ValueExt};
 use meanwhile::terminal;
 use meanwhile::timeline::chart::{Chart, Kind};
-use meanwhile::timeline::{MAIN, Record, THINKING, TURN, svg};
+use meanwhile::timeline::{DELIVERED, MAIN, Record, THINKING, TURN, svg};
 use rustyline::DefaultEditor;
 
 /// The programs that differ in how results arrive.
-const PROGRAMS: [(&str, &str); 2] =
-    [("s07_task_system", "s07 synchronous"), ("s08_background_tasks", "s08 background")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("s07_task_system", "s07 synchronous"),
+    ("s08_background_tasks", "s08 background"),
+    ("s09_notifications", "s09 notified"),
+];
 const FRAME: Duration = Duration::from_millis(100);
 /// The practice model's thinking time in seconds at full scale: what a real one takes.
 const THINKING_TIME: f64 = 2.0;
@@ -197,7 +200,8 @@ impl Run {
     }
 
     fn turn_end(&self) -> Option<u64> {
-        self.records.iter().find(|record| record.ph == 'E' && record.name == TURN).map(|record| record.ts)
+        let ends = self.records.iter().rev().filter(|record| record.ph == 'E' && record.name == TURN);
+        ends.map(|record| record.ts).next().filter(|_| self.over)
     }
 
     fn chart(&self) -> Chart {
@@ -217,7 +221,7 @@ impl Run {
         let polls =
             |record: &&Record| record.name == "check_bg" && record.ph == 'E' && says(record, "still running");
         let brings = |record: &&Record| match record.name.as_str() {
-            "bash" => true,
+            "bash" | DELIVERED => true,
             "check_bg" => says(record, "finished") || says(record, "ERROR"),
             _ => false,
         };

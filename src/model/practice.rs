@@ -85,6 +85,13 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
             }
             _ => {}
         }
+        if let Some(wait) = await_delivery(request, &step.action) {
+            match wait {
+                Ok(news) => ended.push((news, true)),
+                Err(text) => return say(text),
+            }
+            continue;
+        }
         match next_call(request, step, &ended) {
             Err(end) => ended.push(end),
             Ok((tool, input, remark)) => {
@@ -94,7 +101,59 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
             }
         }
     }
-    say(report(&steps, &ended))
+    let waits = steps.iter().any(|step| matches!(step.action, Action::Wait(_)));
+    let last = request.messages.last().map_or(&[][..], std::slice::from_ref);
+    match (news(last), turn.last()) {
+        (news, Some(_)) if !news.is_empty() && !waits && self::results(last).is_empty() => {
+            let lines = news.into_iter().map(|(_, text)| text);
+            say(lines.collect::<Vec<_>>().join("\n"))
+        }
+        _ => say(report(&steps, &ended)),
+    }
+}
+
+/// Where results come by themselves, waiting is to end the turn: the words for that, or what has
+/// come. `None` where that is not so, or for a task that was never started.
+fn await_delivery(request: &Request<'_>, action: &Action) -> Option<Result<String, String>> {
+    let (Action::Wait(input), true) = (action, is_offered(request, "stop_bg")) else { return None };
+    let started = started(request.messages);
+    let wanted: Vec<&str> = match input["id"].as_str() {
+        Some(id) => started.into_iter().filter(|task| *task == id.trim()).collect(),
+        None => started,
+    };
+    let news = news(request.messages);
+    let missing: Vec<&str> =
+        wanted.iter().copied().filter(|task| !news.iter().any(|(id, _)| id == task)).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    if !missing.is_empty() {
+        return Some(Err(format!("I wait for {}: the result comes by itself.", missing.join(", "))));
+    }
+    let of_wanted = news.into_iter().filter(|(id, _)| wanted.contains(id)).map(|(_, text)| text);
+    Some(Ok(of_wanted.collect::<Vec<_>>().join("\n")))
+}
+
+/// The background tasks that were started.
+fn started(messages: &[Message]) -> Vec<&str> {
+    let blocks = messages.iter().flat_map(|message| &message.content);
+    let lines = blocks.filter_map(|block| match block {
+        ContentBlock::ToolResult { content, is_error: false, .. } => {
+            content.split_once(": started in the background.").map(|(id, _)| id)
+        }
+        _ => None,
+    });
+    lines.collect()
+}
+
+/// What came by itself: the task, and the text about it.
+fn news(messages: &[Message]) -> Vec<(&str, &str)> {
+    let blocks = messages.iter().flat_map(|message| &message.content).filter_map(ContentBlock::as_text);
+    let news = blocks.filter_map(|text| {
+        let (id, rest) = text.strip_prefix("<task-notification task=\"")?.split_once("\">\n")?;
+        Some((id, rest.split_once("\n</task-notification>")?.0))
+    });
+    news.collect()
 }
 
 /// The last prompt, and the messages after it.

@@ -1,6 +1,6 @@
 //! Spans as bars, lane by lane: drawn with characters here, as a picture in [`svg`](super::svg).
 
-use super::{MAIN, Record, THINKING, TURN};
+use super::{DELIVERED, MAIN, Record, THINKING, TURN};
 
 /// Characters of a lane's name that are drawn.
 const LABEL: usize = 12;
@@ -69,7 +69,10 @@ impl Chart {
         let seconds = |ts: u64| ts.clamp(start, until.max(start)).saturating_sub(start) as f64 / 1e6;
         let mut lanes: Vec<Lane> =
             tracks.iter().map(|label| Lane { label: label.clone(), bars: Vec::new() }).collect();
-        for record in records.iter().filter(|record| record.name != TURN && record.ts <= until) {
+        for record in records
+            .iter()
+            .filter(|record| ![TURN, DELIVERED].contains(&record.name.as_str()) && record.ts <= until)
+        {
             let Some(lane) = lanes.get_mut(record.tid) else { continue };
             let (name, end) = (record.name.clone(), seconds(until));
             match record.ph {

@@ -1,11 +1,11 @@
 //! `bg_bash {id, command}` and `check_bg {id?}`: run a command and do not wait for it; ask later.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Refusal, Status, Watch};
+use crate::background::{BackgroundExecutor, Refusal, Status, Watch, lock};
 use crate::event::{Event, Events};
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
@@ -16,6 +16,12 @@ use crate::tools::object;
 struct Start {
     id: String,
     command: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stop {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -50,14 +56,33 @@ impl Watch for Handle {
     }
 }
 
-/// The two tools, over one executor.
-pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
-    let executor = Arc::new(Mutex::new(executor));
-    let start = executor.clone();
+/// How the results of background tasks get to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Results {
+    /// It asks with `check_bg` (s08).
+    Polled,
+    /// They come by themselves (s09), so `check_bg` leaves them out: nothing is told twice.
+    Delivered,
+}
+
+impl Results {
+    fn advice(self) -> &'static str {
+        match self {
+            Results::Polled => "Go on with other work; ask with check_bg.",
+            Results::Delivered => "Go on with other work; the result will come by itself.",
+        }
+    }
+}
+
+/// `bg_bash` and `check_bg`, over one executor.
+pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>, results: Results) -> [Tool; 2] {
+    let (starts, checks) = (executor.clone(), executor.clone());
     let bg_bash = Tool::new(
         "bg_bash",
-        "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. \
-         Go on with other work meanwhile and ask with check_bg how it stands; results are not delivered by themselves.",
+        format!(
+            "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. {}",
+            results.advice()
+        ),
         object(
             json!({
                 "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. Not used before." },
@@ -67,7 +92,8 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
         ),
         Access::Ask,
         move |input: Start, context| {
-            run_in_background(&mut lock(&start), &input.id, input.command, &context.events)
+            run_in_background(&mut lock(&starts), &input.id, input.command, &context.events)?;
+            Ok(format!("{}: started in the background. {}", input.id.trim(), results.advice()))
         },
     );
     let check_bg = Tool::new(
@@ -80,15 +106,26 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
         ),
         Access::Free,
         move |input: Check, _| match input.id {
-            Some(id) => check_one(&mut lock(&executor), &id),
-            None => check_all(&mut lock(&executor)),
+            Some(id) => check_one(&mut lock(&checks), &id, results),
+            None => check_all(&mut lock(&checks)),
         },
     );
     [bg_bash, check_bg]
 }
 
-fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
-    executor.lock().unwrap_or_else(PoisonError::into_inner)
+/// `stop_bg {id}`: end what was begun.
+pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
+    let executor = executor.clone();
+    Tool::new(
+        "stop_bg",
+        "Stop a background task and everything it started. Its output so far is delivered like any result.",
+        object(json!({ "id": { "type": "string", "description": "The task's name." } }), &["id"]),
+        Access::Free,
+        move |Stop { id }: Stop, _| {
+            lock(&executor).stop(&id)?;
+            Ok(format!("{}: told to stop.", id.trim()))
+        },
+    )
 }
 
 /// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
@@ -97,21 +134,23 @@ fn run_in_background(
     id: &str,
     command: String,
     events: &Events,
-) -> ToolOutcome {
+) -> Result<(), Refusal> {
     let (events, name) = (events.clone(), id.trim().to_string());
     executor.submit(id, move |control| {
         events.emit(Event::TaskStarted { id: name.clone(), what: command.clone() });
         let outcome = process::run_to_end(&command, |handle| control.attach(handle));
         events.emit(Event::TaskFinished { id: name, result: outcome.to_string() });
         outcome
-    })?;
-    Ok(format!("{}: started in the background. Go on with other work; ask with check_bg.", id.trim()))
+    })
 }
 
-fn check_one(executor: &mut BackgroundExecutor, id: &str) -> ToolOutcome {
+fn check_one(executor: &mut BackgroundExecutor, id: &str, results: Results) -> ToolOutcome {
     let status = executor.check(id)?;
     let line = format!("{}: {}", id.trim(), describe(&status));
     match status {
+        Status::Ended { .. } if results == Results::Delivered => {
+            Ok(format!("{line}. Its output is delivered by itself."))
+        }
         Status::Ended { outcome, .. } if !outcome.output().trim().is_empty() => {
             Ok(format!("{line}\n{}", outcome.output().trim_end()))
         }
@@ -132,7 +171,6 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
 fn describe(status: &Status) -> String {
     match status {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
-            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
             None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),

@@ -1,0 +1,30 @@
+//! Results that come by themselves: what has ended is put into the conversation, each once.
+
+use std::sync::Mutex;
+
+use crate::background::{BackgroundExecutor, lock};
+use crate::event::{Event, Events};
+use crate::message::{Message, push_user};
+
+/// Puts what has ended since the last time into the conversation: a text block for each task, after
+/// the results of tools. To be called before each request.
+///
+/// The text says what it is: models have taken such messages for words, even for the consent, of
+/// the user.
+pub fn deliver(executor: &Mutex<BackgroundExecutor>, events: &Events, messages: &mut Vec<Message>) {
+    for (id, elapsed, outcome) in lock(executor).deliver() {
+        let line = format!("{id}: {outcome} after {:.1} s", elapsed.as_secs_f64());
+        let output = match outcome.output().trim_end() {
+            "" => "(no output)",
+            output => output,
+        };
+        events.emit(Event::Delivered(line.clone()));
+        push_user(
+            messages,
+            format!(
+                "<task-notification task=\"{id}\">\n{line}\n{output}\n</task-notification>\n\
+                 This is an automatic event, not a message from the user: it answers no question and approves nothing."
+            ),
+        );
+    }
+}

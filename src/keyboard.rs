@@ -1,0 +1,186 @@
+//! Where lines come from: a person at a terminal, a pipe, a script. Read on the main thread up to
+//! s08; from s09 on the same reading goes on, on a thread of its own, all the time.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, ErrorKind, IsTerminal, stdin};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustyline::error::ReadlineError;
+use rustyline::{
+    Cmd, ConditionalEventHandler, DefaultEditor, Event as Keys, EventContext, EventHandler, KeyEvent,
+    RepeatCount,
+};
+
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+use crate::terminal;
+
+/// What comes in: a line, or `None` when the person, or the pipe, wants to end.
+pub(crate) type Typed = Option<String>;
+
+/// A source of lines.
+pub(crate) enum Source {
+    /// A person at a terminal.
+    Editor(Box<Editor>),
+    /// A pipe or a file, or a terminal that can only print.
+    Pipe,
+    /// `--demo` or `-p`.
+    Script(VecDeque<String>),
+    /// One of the first two, on a thread of its own.
+    Thread(Lines),
+}
+
+/// Lines as they are typed, whatever the main thread does.
+pub(crate) struct Lines {
+    pub typed: Receiver<Typed>,
+    /// After `None` the thread waits for this: the program may be about to end.
+    pub go_on: Sender<()>,
+    /// True if the person sees a prompt.
+    pub edited: bool,
+}
+
+/// The line editor.
+pub(crate) struct Editor {
+    editor: DefaultEditor,
+    prompt: String,
+    /// Whether the line was empty when Ctrl+C was pressed.
+    empty: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// The next line. Blocking; not for [`Source::Thread`].
+    pub fn next(&mut self, screen: &Screen) -> Typed {
+        match self {
+            Source::Editor(editor) => editor.next(screen),
+            Source::Pipe => piped_line(screen),
+            Source::Script(lines) => lines.pop_front(),
+            Source::Thread(lines) => lines.typed.recv().ok().flatten(),
+        }
+    }
+
+    /// Goes on reading on another thread. What is printed from now on appears above the line that
+    /// is being typed.
+    pub fn into_thread(mut self, screen: &Arc<Screen>) -> Source {
+        if matches!(self, Source::Script(_)) {
+            return self;
+        }
+        let edited = matches!(self, Source::Editor(_));
+        if let Source::Editor(editor) = &mut self
+            && let Ok(printer) = editor.editor.create_external_printer()
+        {
+            screen.print_above(printer);
+        }
+        let ((send, typed), (go_on, resumed)) = (unbounded(), unbounded());
+        let screen = screen.clone();
+        let read = move || loop {
+            let typed = self.next(&screen);
+            let leaves = typed.as_deref().is_none_or(is_leaving);
+            if send.send(typed).is_err() || (leaves && resumed.recv().is_err()) {
+                return;
+            }
+        };
+        // Without a thread nothing can be typed: the program then ends as if at end of file.
+        let _ = thread::Builder::new().name("keyboard".into()).spawn(read);
+        Source::Thread(Lines { typed, go_on, edited })
+    }
+}
+
+/// Words that leave.
+pub(crate) fn is_leaving(line: &str) -> bool {
+    ["q", "exit", "/exit", "/quit"].contains(&line.trim())
+}
+
+impl Editor {
+    /// `busy` is true while the agent works; Ctrl+C then interrupts it and leaves the line alone.
+    pub fn new(prompt: String, busy: &Arc<AtomicBool>, interrupt: &Interrupt) -> rustyline::Result<Self> {
+        let mut editor = DefaultEditor::new()?;
+        let empty = Arc::new(AtomicBool::new(true));
+        let handler = OnInterrupt { empty: empty.clone(), busy: busy.clone(), interrupt: interrupt.clone() };
+        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(handler)));
+        if let Some(path) = history_file() {
+            let _ = editor.load_history(&path);
+        }
+        Ok(Editor { editor, prompt, empty })
+    }
+
+    fn next(&mut self, screen: &Screen) -> Typed {
+        let mut warned = false;
+        loop {
+            match self.editor.readline(&self.prompt) {
+                Ok(line) => {
+                    self.remember(&line);
+                    return Some(line);
+                }
+                Err(ReadlineError::Interrupted) if !self.empty.load(SeqCst) => warned = false,
+                Err(ReadlineError::Interrupted) if warned => return None,
+                Err(ReadlineError::Interrupted) => {
+                    screen.say("To leave: exit, Ctrl+D, or Ctrl+C once more.");
+                    warned = true;
+                }
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    screen.say("That line was not valid UTF-8 and was dropped; type it again.");
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Appends the line to the history, here and on disk.
+    fn remember(&mut self, line: &str) {
+        let new = self.editor.add_history_entry(line).unwrap_or(false);
+        if let Some(path) = history_file().filter(|_| new) {
+            let _ = path.parent().map(std::fs::create_dir_all);
+            let _ = self.editor.append_history(&path);
+        }
+    }
+}
+
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    state.or_else(home).map(|folder| folder.join("meanwhile/history"))
+}
+
+/// Ctrl+C at the prompt.
+struct OnInterrupt {
+    empty: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
+    interrupt: Interrupt,
+}
+
+impl ConditionalEventHandler for OnInterrupt {
+    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        self.empty.store(context.line().is_empty(), SeqCst);
+        if !self.busy.load(SeqCst) {
+            return None; // the editor's own meaning
+        }
+        if self.interrupt.is_triggered() {
+            terminal::quit(130); // the second one, before the turn has ended
+        }
+        self.interrupt.trigger();
+        Some(Cmd::Noop)
+    }
+}
+
+/// The next line of standard input that is text; `None` at its end.
+pub(crate) fn piped_line(screen: &Screen) -> Typed {
+    loop {
+        let mut bytes = Vec::new();
+        match stdin().lock().read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => match String::from_utf8(bytes) {
+                Ok(line) => return Some(line.trim_end_matches(['\n', '\r']).to_string()),
+                Err(_) => screen.say("A line was not valid UTF-8 and was left out; the next one follows."),
+            },
+        }
+    }
+}
+
+/// True if a person may answer questions.
+pub(crate) fn person_is_there() -> bool {
+    stdin().is_terminal()
+}
