@@ -59,8 +59,18 @@ impl Control {
     }
 }
 
+/// What a task is, for those who list tasks and deliver results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// In a word: `command`, `agent`.
+    pub kind: &'static str,
+    /// Of results that are there at the same time, those of the lowest rank are delivered first.
+    pub rank: u8,
+}
+
 struct Task {
     id: TaskId,
+    label: Label,
     started: Instant,
     control: Control,
 }
@@ -154,6 +164,19 @@ impl BackgroundExecutor {
         task_id: &str,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
+        self.submit_as(Label { kind: "command", rank: 1 }, task_id, job)
+    }
+
+    /// Like [`submit`](Self::submit), for what is no command.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_as(
+        &mut self,
+        label: Label,
+        task_id: &str,
+        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+    ) -> Result<(), Refusal> {
         let id = TaskId::new(task_id).ok_or(Refusal::EmptyId)?;
         if self.tasks.iter().any(|task| task.id == id) {
             return Err(Refusal::IdInUse { id, known: self.ids() });
@@ -172,7 +195,7 @@ impl BackgroundExecutor {
         };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.tasks.push(Task { id, started, control });
+        self.tasks.push(Task { id, label, started, control });
         Ok(())
     }
 
@@ -202,14 +225,22 @@ impl BackgroundExecutor {
         Ok(())
     }
 
-    /// What has ended since the last delivery: its id, how long it ran, its outcome. Each task once.
+    /// What has ended since the last delivery, the lowest rank first: its id, how long it ran, its
+    /// outcome. Each task once.
     pub fn deliver(&mut self) -> Vec<(TaskId, Duration, Outcome)> {
-        let ended = self.bus.deliver().into_iter();
-        let tasks = &self.tasks;
-        let took = |id: &TaskId, at| tasks.iter().find(|task| task.id == *id).map(|task| at - task.started);
-        ended
-            .map(|(id, Ended { outcome, at })| (id.clone(), took(&id, at).unwrap_or_default(), outcome))
-            .collect()
+        let mut news = Vec::new();
+        for (id, Ended { outcome, at }) in self.bus.deliver() {
+            if let Some(task) = self.tasks.iter().find(|task| task.id == id) {
+                news.push((task.label.rank, (id, at - task.started, outcome)));
+            }
+        }
+        news.sort_by_key(|(rank, _)| *rank);
+        news.into_iter().map(|(_, news)| news).collect()
+    }
+
+    /// What a task is.
+    pub fn label(&self, task_id: &TaskId) -> Option<Label> {
+        self.tasks.iter().find(|task| task.id == *task_id).map(|task| task.label)
     }
 
     /// The bus, to wait for news.

@@ -62,6 +62,8 @@ pub struct Stamped<'a> {
     pub at: Instant,
     /// The sub-agent it belongs to; `None` for the main agent.
     pub agent: Option<&'a str>,
+    /// True if nobody waits for that sub-agent.
+    pub in_background: bool,
     /// What happened.
     pub event: &'a Event,
 }
@@ -72,25 +74,35 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 /// The writing end of the stream. Clones write into the same stream.
 #[derive(Clone, Default)]
 pub struct Events {
-    readers: Arc<Vec<Reader>>,
+    readers: Vec<Arc<Reader>>,
     agent: Option<Arc<str>>,
+    in_background: bool,
 }
 
 impl Events {
     /// A stream with these readers.
     pub fn new(readers: Vec<Reader>) -> Self {
-        Events { readers: Arc::new(readers), agent: None }
+        Events { readers: readers.into_iter().map(Arc::new).collect(), ..Events::default() }
     }
 
     /// The same stream, with every event marked as that sub-agent's.
     pub fn of_agent(&self, name: &str) -> Self {
-        Events { readers: self.readers.clone(), agent: Some(name.into()) }
+        Events { agent: Some(name.into()), ..self.clone() }
+    }
+
+    /// The same stream, with every event marked as that of a sub-agent nobody waits for, and one
+    /// more reader for them.
+    pub fn of_background_agent(&self, name: &str, reader: Reader) -> Self {
+        let mut events = Events { in_background: true, ..self.of_agent(name) };
+        events.readers.push(Arc::new(reader));
+        events
     }
 
     /// Tells every reader.
     pub fn emit(&self, event: Event) {
-        let stamped = Stamped { at: Instant::now(), agent: self.agent.as_deref(), event: &event };
-        self.readers.iter().for_each(|reader| reader(stamped));
+        let Events { readers, agent, in_background } = self;
+        let (at, agent, in_background) = (Instant::now(), agent.as_deref(), *in_background);
+        readers.iter().for_each(|reader| reader(Stamped { at, agent, in_background, event: &event }));
     }
 
     /// Emits a [`Event::Notice`].

@@ -47,6 +47,9 @@ pub mod background;
 // Results that come by themselves: s09.
 pub mod delivery;
 
+// Sub-agents that nobody waits for: s10.
+pub mod background_agent;
+
 // The program around it.
 pub mod options;
 

@@ -88,6 +88,11 @@ impl NotificationBus {
         news.into_iter().filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended))).collect()
     }
 
+    /// True if the task has ended and its outcome was delivered.
+    pub fn is_delivered(&mut self, task_id: &TaskId) -> bool {
+        self.check(task_id).is_some() && !self.news.contains(task_id)
+    }
+
     /// True if there is something to deliver.
     pub fn has_news(&mut self) -> bool {
         self.collect();

@@ -23,7 +23,12 @@ type Ask = Box<dyn Fn(&str) -> Answer + Send + Sync>;
 enum Rule {
     Open,
     Closed(String),
-    Ask { ask: Ask, always: Mutex<HashSet<&'static str>> },
+    Ask {
+        ask: Ask,
+        always: Arc<Mutex<HashSet<&'static str>>>,
+    },
+    /// Nobody to ask, but what was allowed for the session stays allowed.
+    Unattended(Arc<Mutex<HashSet<&'static str>>>),
 }
 
 /// Decides on each call before it runs. Clones are the same gate.
@@ -46,7 +51,16 @@ impl Gate {
 
     /// Puts a question to a person. Called on the thread that runs the tools.
     pub fn ask(ask: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
-        Gate(Arc::new(Rule::Ask { ask: Box::new(ask), always: Mutex::default() }))
+        Gate(Arc::new(Rule::Ask { ask: Box::new(ask), always: Arc::default() }))
+    }
+
+    /// The gate for an agent that nobody watches: what would have to be asked about is refused at
+    /// once, unless it was allowed for the session before.
+    pub fn unattended(&self) -> Gate {
+        match &*self.0 {
+            Rule::Ask { always, .. } => Gate(Arc::new(Rule::Unattended(always.clone()))),
+            _ => self.clone(),
+        }
     }
 
     /// Passes or refuses one call.
@@ -61,6 +75,15 @@ impl Gate {
         match &*self.0 {
             Rule::Open => Ok(()),
             Rule::Closed(why) => Err(ToolError(format!("{name} was denied: {why}"))),
+            Rule::Unattended(always)
+                if always.lock().unwrap_or_else(PoisonError::into_inner).contains(name) =>
+            {
+                Ok(())
+            }
+            Rule::Unattended(_) => Err(ToolError(format!(
+                "{name} was denied: it needs the user's consent, and a background agent cannot ask. Do what you can without it, \
+                 and say in your report what is left; the main agent can do it in the foreground, or the user allow {name} for the session beforehand."
+            ))),
             Rule::Ask { ask, always } => {
                 let mut always = always.lock().unwrap_or_else(PoisonError::into_inner);
                 if always.contains(name) {

@@ -78,6 +78,9 @@ impl Screen {
 
     /// Shows what happens.
     pub fn show(&self, stamped: Stamped<'_>) {
+        if stamped.in_background {
+            return; // several agents at once would talk at cross purposes
+        }
         let lead = stamped.agent.map(|agent| format!("  {agent} │ ")).unwrap_or_default();
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),

@@ -20,8 +20,9 @@ const BUILT_IN: [&str; 2] = [include_str!("subagent/explore.md"), include_str!("
 /// Claude Code's names for ours, so that files written for it work here.
 const ALIASES: [(&str, &str); 4] =
     [("Read", "read_file"), ("Write", "write_file"), ("Edit", "edit_file"), ("Bash", "bash")];
-/// What no sub-agent gets: sub-agents of its own, and the plan of the agent that delegates.
-const WITHHELD: [&str; 2] = ["task", "todo"];
+/// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent
+/// that delegates.
+const WITHHELD: [&str; 6] = ["task", "todo", "todo_read", "bg_bash", "check_bg", "stop_bg"];
 
 const CUT: &str = "\n[cut off at the token limit]";
 const GENERAL: &str = "You are a sub-agent: you do one piece of work for another agent.";
@@ -102,40 +103,71 @@ struct Input {
     agent: Option<String>,
 }
 
-/// The tool `task`: runs a sub-agent to its end. It has the model, the gate and the tools that
-/// `agent` has now, without those that belong to whoever delegates.
-pub fn tool(agent: &Agent, definitions: Definitions) -> Tool {
-    let mut description =
-        "Delegates work to a sub-agent with a fresh context and waits for it. It sees only \
-        the prompt, so put everything it must know there; you see only its last text. Without `agent` it is \
-        a general one. The agents:"
-            .to_string();
-    for Definition { name, description: what, .. } in &definitions.list {
-        description += &format!("\n- {name}: {what}");
+/// What sub-agents are made of: the model, the gate and the tools that an agent has now, without
+/// those that belong to whoever delegates.
+pub struct Delegation {
+    general: Agent,
+    definitions: Definitions,
+}
+
+impl Delegation {
+    /// Sub-agents of this agent, as it is now.
+    pub fn new(agent: &Agent, definitions: &Definitions) -> Self {
+        let names = agent.toolbox.names().into_iter().filter(|name| !WITHHELD.contains(name));
+        let toolbox = agent.toolbox.only(&names.map(String::from).collect::<Vec<_>>());
+        let general = Agent { system: GENERAL.to_string(), toolbox, ..agent.clone() };
+        Delegation { general, definitions: definitions.clone() }
     }
+
+    /// A sub-agent of that name; without a name, a general one.
+    ///
+    /// # Errors
+    /// When there is no such agent: a sentence with the known names.
+    pub fn worker(&self, name: Option<&str>) -> Result<Agent, String> {
+        let mut worker = self.general.clone();
+        if let Some(name) = name {
+            self.definitions.become_agent(name, &mut worker)?;
+        }
+        worker.system += ALONE;
+        Ok(worker)
+    }
+
+    /// The agents there are, for the description of a tool.
+    pub fn listing(&self) -> String {
+        let mut text = "Without `agent` it is a general one. The agents:".to_string();
+        for Definition { name, description, .. } in &self.definitions.list {
+            text += &format!("\n- {name}: {description}");
+        }
+        text
+    }
+}
+
+/// The tool `task`: runs a sub-agent to its end.
+pub fn tool(agent: &Agent, definitions: Definitions) -> Tool {
+    let delegation = Delegation::new(agent, &definitions);
+    let description = format!(
+        "Delegates work to a sub-agent with a fresh context and waits for it. It sees only the prompt, so put \
+         everything it must know there; you see only its last text. {}",
+        delegation.listing()
+    );
     let input = json!({
         "description": { "type": "string", "description": "The work in three to five words" },
         "prompt": { "type": "string", "description": "What to do, and what to report" },
         "agent": { "type": "string", "description": "The name of an agent" },
     });
     let schema = object(input, &["description", "prompt"]);
-    let names = agent.toolbox.names().into_iter().filter(|name| !WITHHELD.contains(name));
-    let toolbox = agent.toolbox.only(&names.map(String::from).collect::<Vec<_>>());
-    let general = Agent { system: GENERAL.to_string(), toolbox, ..agent.clone() };
     // Free: whatever the sub-agent calls passes the gate itself.
     Tool::new("task", description, schema, Access::Free, move |input: Input, context| {
-        let mut worker = Agent { context: context.clone(), ..general.clone() };
-        if let Some(name) = &input.agent {
-            definitions.become_agent(name, &mut worker)?;
-        }
-        worker.system += ALONE;
+        let mut worker = delegation.worker(input.agent.as_deref())?;
+        worker.context = context.clone();
         worker.context.events = context.events.of_agent(input.agent.as_deref().unwrap_or("sub-agent"));
-        run(&worker, input.prompt)
+        run(&worker, input.prompt, || false)
     })
 }
 
-/// A whole turn that nobody watches: from the prompt to the last text.
-fn run(worker: &Agent, prompt: String) -> ToolOutcome {
+/// A whole turn that nobody watches: from the prompt to the last text. It ends early, with what was
+/// said so far, after 30 rounds, or once `used_up` says so.
+pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOutcome {
     if prompt.trim().is_empty() {
         return Err("the prompt is empty: say what the sub-agent should do.".into());
     }
@@ -152,6 +184,9 @@ fn run(worker: &Agent, prompt: String) -> ToolOutcome {
             (true, false) => return Ok(text),
             (false, true) => {}
             (false, false) => said = text,
+        }
+        if used_up() {
+            return Err(unfinished("It had used up its tokens; delegate smaller pieces.", &said).into());
         }
         worker.run_tools(reply, &mut messages);
     }

@@ -128,7 +128,7 @@ impl Timeline {
 }
 
 impl Recorder {
-    fn note(&mut self, Stamped { at, agent, event }: Stamped<'_>) {
+    fn note(&mut self, Stamped { at, agent, event, .. }: Stamped<'_>) {
         let track = agent.unwrap_or(MAIN);
         match event {
             Event::TurnStarted { prompt } => {

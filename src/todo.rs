@@ -24,9 +24,11 @@ pub(crate) enum Status {
     Completed,
 }
 
-#[derive(Default, Deserialize)]
+/// What comes first. The order of the variants is the order of the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Priority {
+#[allow(missing_docs)]
+pub enum Priority {
     High,
     #[default]
     Medium,

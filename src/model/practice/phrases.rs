@@ -44,6 +44,10 @@ const PHRASES: &[(&str, &str, &str)] = &[
     (r#"replace "OLD_TEXT" with "NEW_TEXT" in PATH"#, "edit_file", "s02"),
     (r#"delegate "PROMPT""#, "task", "s04"),
     (r#"delegate "PROMPT" to AGENT"#, "task", "s04"),
+    (r#"delegate "PROMPT" as DESCRIPTION"#, "task", "s04"),
+    (r#"delegate "PROMPT" to AGENT as DESCRIPTION"#, "task", "s04"),
+    (r#"delegate "PROMPT" as DESCRIPTION with PRIORITY priority"#, "task", "s10"),
+    ("show todos", "todo_read", "s10"),
     ("load skill NAME", "load_skill", "s05"),
     (r#"create task "SUBJECT""#, "task_create", "s07"),
     (r#"create task "SUBJECT" after NUMBERS"#, "task_create", "s07"),
@@ -170,7 +174,7 @@ fn step(part: &[Word]) -> Option<Step> {
     let verb = phrase.split(' ').next()?;
     let extra = match verb {
         "write" => Some(("content", text("content").replace("\\n", "\n"))),
-        "delegate" => Some(("description", short(text("prompt"), 40))),
+        "delegate" if text("description").is_empty() => Some(("description", short(text("prompt"), 40))),
         "start" => Some(("status", "in_progress".to_string())),
         "complete" => Some(("status", "completed".to_string())),
         _ => None,
