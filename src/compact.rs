@@ -193,12 +193,14 @@ fn turn_start(messages: &[Message]) -> usize {
 /// The summary, then the turn as it is or, if that does not fit, its prompt.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut first = Message::user(format!("<summary>\n{summary}\n</summary>"));
+    let begun = turn.len() > 1;
     let prompt = turn.drain(..1.min(turn.len())).flat_map(|message| message.content);
     if fits {
         // Results in front of the prompt belong to calls that are gone.
         first.content.extend(prompt.filter(|block| !is_result(block)));
     } else {
-        first.content.extend(prompt.filter(ContentBlock::is_prompt).chain([ContentBlock::text(GO_ON)]));
+        let go_on = begun.then(|| ContentBlock::text(GO_ON));
+        first.content.extend(prompt.filter(ContentBlock::is_prompt).chain(go_on));
         turn.clear();
     }
     turn.insert(0, first);

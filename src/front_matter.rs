@@ -21,7 +21,8 @@ pub fn read(path: &Path) -> Result<Document, String> {
     let text = match fs::metadata(path) {
         Ok(file) if !file.is_file() => Err("not a file; put a Markdown file in its place".to_string()),
         Ok(file) if file.len() > MAX_KIB * 1024 => Err(format!("longer than {MAX_KIB} KiB; shorten it")),
-        _ => fs::read_to_string(path).map_err(|error| error.to_string()),
+        _ => fs::read_to_string(path)
+            .map_err(|error| format!("{error}; put a Markdown file in its place that can be read")),
     };
     text.and_then(|text| parse(&text)).map_err(|why| format!("{}: {why}.", path.display()))
 }
@@ -54,7 +55,10 @@ pub fn entries(dir: &Path, problems: &mut Vec<String>) -> Vec<PathBuf> {
     match fs::read_dir(dir) {
         Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => problems.push(format!("{}: {error}.", dir.display())),
+        Err(error) => {
+            let path = dir.display();
+            problems.push(format!("{path}: {error}; put a folder in its place that can be read."));
+        }
     }
     paths.sort();
     paths

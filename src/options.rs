@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::process::supervisor;
+use crate::screen::Screen;
 
 /// The options, and the lesson they are for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,11 +55,11 @@ pub fn start(page: &str) -> Options {
     match read(&mut options, Parser::from_env()) {
         Ok(false) => options,
         Ok(true) => {
-            print!("{}\n\n{HELP}\n", options.title);
+            Screen::new(false).say(&format!("{}\n\n{HELP}", options.title));
             std::process::exit(0)
         }
         Err(error) => {
-            eprintln!("{error}\n\n{HELP}");
+            Screen::new(false).say_aside(&format!("{error}\n\n{HELP}"));
             std::process::exit(2)
         }
     }

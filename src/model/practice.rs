@@ -65,6 +65,10 @@ type Ended = (String, bool);
 /// Text, a call, and true if it asks again what it asked before.
 fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
     let say = |text| (text, None, false);
+    if request.messages.last().is_some_and(is_cut) {
+        let why = "This turn was compacted halfway, and from a summary I cannot tell how far I came. Look at what is done, then type the rest in shorter pieces.";
+        return say(why.to_string());
+    }
     let (turn, prompt) = current_turn(request.messages);
     let steps = match phrases::parse(prompt) {
         Ok(steps) => steps,
@@ -154,6 +158,15 @@ fn news(messages: &[Message]) -> Vec<(&str, &str)> {
         Some((id, rest.split_once("\n</task-notification>")?.0))
     });
     news.collect()
+}
+
+/// True if a summary has taken the place of the results of this turn: to begin again would be to
+/// do everything twice.
+fn is_cut(message: &Message) -> bool {
+    let begins = |block: Option<&ContentBlock>, tag| {
+        block.and_then(ContentBlock::as_text).is_some_and(|text| text.starts_with(tag))
+    };
+    begins(message.content.first(), "<summary>") && begins(message.content.last(), "<system-reminder>")
 }
 
 /// The last prompt, and the messages after it.

@@ -145,7 +145,9 @@ pub fn explain(error: &io::Error) -> String {
     let known = match error.kind() {
         ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
         ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
-        ErrorKind::NotADirectory => "a part of its path is a file, not a folder",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "a file is where a folder should be; use another path, or move that file away"
+        }
         ErrorKind::PermissionDenied => "permission denied; use another file, or ask the user to allow it",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             "there is no room for it; what was there is unchanged; ask the user to free some space"
