@@ -99,7 +99,12 @@ impl Lesson {
 impl Transcript {
     #[track_caller]
     pub fn has(&self, text: &str) -> &Self {
-        assert!(self.out.contains(text), "not shown: {text:?}\n--- it showed:\n{}\n--- aside:\n{}", self.out, self.err);
+        assert!(
+            self.out.contains(text),
+            "not shown: {text:?}\n--- it showed:\n{}\n--- aside:\n{}",
+            self.out,
+            self.err
+        );
         self
     }
 
