@@ -239,7 +239,7 @@ impl Talk {
                 let _ = sender.send(buffer[..count].to_vec());
             }
         });
-        let prompt = format!("\n{} >> ", &lesson[..3]);
+        let prompt = format!("\n{} >> ", lesson.split('_').next().unwrap_or_default());
         let lines = child.stdin.take();
         let mut talk = Talk { folder, child, lines, output, prompt };
         talk.until_prompt();
