@@ -51,6 +51,12 @@ impl Control {
         watched.stopped = true;
         watched.watch.iter().for_each(|watch| watch.stop());
     }
+
+    /// Lets go of the watch, and of what it holds: the buffers and the file of a command.
+    fn detach(&self) {
+        let watch = self.0.lock().unwrap_or_else(PoisonError::into_inner).watch.take();
+        drop(watch);
+    }
 }
 
 struct Task {
@@ -155,13 +161,17 @@ impl BackgroundExecutor {
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany { running, max: self.max_concurrent });
         }
-        let control = Control::default();
-        let report = Report { notifier: self.bus.notifier(), id: id.clone(), outcome: Outcome::Lost };
-        let its_control = control.clone();
-        let work = move || report.of(|| job(&its_control));
+        let (control, started) = (Control::default(), Instant::now());
+        let (notifier, its_id, its_control) = (self.bus.notifier(), id.clone(), control.clone());
+        // The report is made on the thread: where there is no thread, there is nothing to report.
+        let work = move || {
+            let report =
+                Report { notifier, id: its_id, control: its_control.clone(), outcome: Outcome::Lost };
+            report.of(|| job(&its_control));
+        };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.tasks.push(Task { id, started: Instant::now(), control });
+        self.tasks.push(Task { id, started, control });
         Ok(())
     }
 
@@ -213,6 +223,7 @@ impl BackgroundExecutor {
 struct Report {
     notifier: Notifier,
     id: TaskId,
+    control: Control,
     outcome: Outcome,
 }
 
@@ -227,5 +238,6 @@ impl Drop for Report {
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Outcome::Lost);
         self.notifier.notify(self.id.clone(), outcome);
+        self.control.detach();
     }
 }

@@ -12,6 +12,12 @@ use crate::message::{StopReason, Usage};
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Event {
+    /// A line of the person's begins a turn.
+    TurnStarted {
+        prompt: String,
+    },
+    /// The prompt is free again.
+    TurnFinished,
     RequestStarted,
     /// A piece of the model's text, as it arrives. Not clean: it may hold control bytes.
     Text(String),
@@ -32,6 +38,16 @@ pub enum Event {
         output: String,
         is_error: bool,
         elapsed: Duration,
+    },
+    /// A background task begins. Emitted on its thread, like its end.
+    TaskStarted {
+        id: String,
+        what: String,
+    },
+    /// The first line says how it ended.
+    TaskFinished {
+        id: String,
+        result: String,
     },
     /// A sentence for the person at the prompt.
     Notice(String),

@@ -47,6 +47,8 @@ pub mod background;
 // The program around it.
 pub mod options;
 
+pub mod timeline;
+
 pub mod terminal;
 
 pub mod screen;

@@ -1,5 +1,7 @@
 //! What a lesson program is told at its start: by its page, and by the command line.
 
+use std::path::PathBuf;
+
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::process::supervisor;
@@ -21,6 +23,10 @@ pub struct Options {
     pub prompt: Option<String>,
     /// `--agent NAME`: run as that agent.
     pub agent: Option<String>,
+    /// `--trace FILE`: write what happens when, for Perfetto.
+    pub trace: Option<PathBuf>,
+    /// `--chart FILE.svg`: draw the last turn when the program ends.
+    pub chart: Option<PathBuf>,
 }
 
 const HELP: &str = "\
@@ -29,6 +35,8 @@ Options:
   --demo         play the \"Try it\" lines of the lesson's page, then leave
   --yes          approve every tool call
   --agent NAME   run as that agent (from s04 on)
+  --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
+  --chart FILE   at the end, draw the last turn as an SVG picture
   --help         this text
 
 Lines from a pipe work as well: one line, one turn.
@@ -74,6 +82,8 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             Arg::Long("demo") => options.demo = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
             Arg::Long("agent") => options.agent = Some(parser.value()?.string()?),
+            Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
+            Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("help") | Arg::Short('h') => return Ok(true),
             other => return Err(other.unexpected()),
         }

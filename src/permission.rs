@@ -81,15 +81,16 @@ impl Gate {
     }
 }
 
-/// The input of a call in one line: short values that name something first, then the rest. Nothing
-/// is left out, so that nobody agrees to what they did not see.
+/// The input of a call in one line: what names something first, old before new, then the rest.
+/// Nothing is left out, so that nobody agrees to what they did not see.
 pub fn describe(input: &Value) -> String {
+    const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
     let Some(fields) = input.as_object() else { return input.to_string() };
-    let named = |key: &str| ["id", "path", "name", "agent", "description"].contains(&key);
-    let (first, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(key, _)| named(key));
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
     let show = |(_, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    first.into_iter().chain(rest).map(show).collect::<Vec<_>>().join("  ")
+    fields.into_iter().map(show).collect::<Vec<_>>().join("  ")
 }

@@ -15,19 +15,21 @@
 //! This program takes in the orphans of a supervisor that was killed, and kills them. So it must
 //! not have children of its own: whoever uses this module starts all of them through it.
 
+mod handle;
 pub mod output;
 mod pool;
 pub mod supervisor;
 mod tree;
 
+pub use handle::{Handle, Snapshot};
 pub use pool::supervise_with;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, ChildStderr, ChildStdout};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{after, never, select, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,7 +37,7 @@ use nix::unistd::Pid;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
-use output::Output;
+use handle::Stop;
 use pool::Supervisor;
 
 /// As much as a pipe ever holds.
@@ -67,6 +69,7 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
     let mut handle: Option<Handle> = None;
     let mut deadline = after(limit);
     let mut interrupted = interrupt.receiver();
+    let mut stop = None; // kept until there is a handle
     loop {
         select! {
             recv(news) -> news => match (news, &handle) {
@@ -77,16 +80,18 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
                 (Err(_), _) => return (Outcome::Lost, 0),
             },
             recv(deadline) -> _ => {
-                handle.iter().for_each(|handle| handle.stop_because(Stop::TimeLimit));
+                stop.get_or_insert(Stop::TimeLimit);
                 deadline = never();
             },
-            recv(interrupted) -> _ => match &handle {
-                Some(handle) => {
-                    handle.stop();
-                    interrupted = never();
-                }
-                None => thread::yield_now(), // it has not quite begun
+            recv(interrupted) -> _ => {
+                stop.get_or_insert(Stop::Asked);
+                interrupted = never();
             },
+        }
+        if let Some(handle) = &handle
+            && let Some(why) = stop.take()
+        {
+            handle.stop_because(why);
         }
     }
 }
@@ -107,92 +112,10 @@ fn run(command: &str, on_start: impl FnOnce(Handle), on_shell_exit: impl FnOnce(
     }
 }
 
-/// A command as it stands now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Since its start.
-    pub elapsed: Duration,
-    /// Of output, so far.
-    pub bytes: u64,
-    /// The last line of output that is not blank, up to 200 characters.
-    pub last_line: String,
-    /// If its shell has exited: the number of processes that it left running.
-    pub left_running: Option<usize>,
-}
-
-/// To look at a running command, and to stop it. Dropping it changes nothing for the command.
-#[derive(Clone)]
-pub struct Handle {
-    state: Arc<Mutex<State>>,
-    started: Instant,
-}
-
-struct State {
-    output: Output,
-    /// Exit code of the shell, and how many run on without it.
-    exited: Option<(i32, usize)>,
-    stopped: Option<Stop>,
-    error: Option<String>,
-    /// The shell's process group.
-    group: Option<Pid>,
-    control: Option<ChildStdin>,
-}
-
-#[derive(Clone, Copy)]
-enum Stop {
-    TimeLimit,
-    Asked,
-}
-
-impl Handle {
-    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
-    pub fn stop(&self) {
-        self.stop_because(Stop::Asked);
-    }
-
-    fn stop_because(&self, why: Stop) {
-        let mut state = lock(&self.state);
-        state.stopped.get_or_insert(why);
-        if let Some(control) = &mut state.control {
-            let _ = control.write_all(supervisor::TERMINATE);
-        }
-    }
-
-    /// How it stands.
-    pub fn look(&self) -> Snapshot {
-        let state = lock(&self.state);
-        Snapshot {
-            elapsed: self.started.elapsed(),
-            bytes: state.output.bytes(),
-            last_line: state.output.last_line(200),
-            left_running: state.exited.map(|(_, left)| left),
-        }
-    }
-
-    /// The outcome as it stands, and how many run on without the shell.
-    fn outcome(&self) -> (Outcome, usize) {
-        let state = lock(&self.state);
-        let output = state.output.render();
-        let left = state.exited.map_or(0, |(_, left)| left);
-        let outcome = match (&state.error, state.stopped, state.exited) {
-            (Some(message), ..) => Outcome::Failed { message: message.clone() },
-            (_, Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
-            (_, Some(Stop::Asked), _) => Outcome::Killed { output },
-            (_, _, Some((exit_code, _))) => Outcome::Finished { exit_code, output },
-            _ => Outcome::Failed {
-                message: format!(
-                    "its supervisor was killed from outside; all that it had started has been ended. Output until then:\n{output}"
-                ),
-            },
-        };
-        (outcome, left)
-    }
-}
-
 /// A command that runs, with the pipes to its supervisor.
 struct Process {
     handle: Handle,
-    supervisor: std::process::Child,
+    supervisor: Child,
     output: ChildStdout,
     status: ChildStderr,
 }
@@ -205,17 +128,8 @@ impl Process {
                 "it holds a NUL character; leave that out",
             ));
         }
-        let Supervisor { child, control, output, status } = Supervisor::with_command(command)?;
-        let control = Some(control);
-        let state = State {
-            output: Output::default(),
-            exited: None,
-            stopped: None,
-            error: None,
-            group: None,
-            control,
-        };
-        let handle = Handle { state: Arc::new(Mutex::new(state)), started: Instant::now() };
+        let Supervisor { child, control, output, status, .. } = Supervisor::with_command(command)?;
+        let handle = Handle::new(Pid::from_raw(child.id() as i32), control);
         Ok(Process { handle, supervisor: child, output, status: status.into_inner() })
     }
 
@@ -242,9 +156,9 @@ impl Process {
             self.drain(&mut buffer);
             while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = lines.drain(..=end).collect();
-                self.note(&String::from_utf8_lossy(&line));
+                self.handle.state().note(&String::from_utf8_lossy(&line));
             }
-            let state = lock(&self.handle.state);
+            let state = self.handle.state();
             let (left, stopped) = (state.exited.map(|(_, left)| left), state.stopped.is_some());
             drop(state);
             if left == Some(0) || count == 0 {
@@ -261,21 +175,22 @@ impl Process {
 
     fn finish(self, left: Option<usize>) -> Outcome {
         let (group, control, failed) = {
-            let mut state = lock(&self.handle.state);
+            let mut state = self.handle.state();
             (state.group, state.control.take(), state.error.is_some())
         };
         if left == Some(0) || failed {
             pool::bury(self.supervisor, control);
         } else {
+            drop((self.output, self.status)); // their descriptors may be the last to be had
             pool::kill_orphans_of(self.supervisor, group);
-            lock(&self.handle.state).exited = None;
+            self.handle.state().exited = None;
         }
         self.handle.outcome().0
     }
 
     fn take_output(&mut self, buffer: &mut [u8]) -> usize {
         let count = self.output.read(buffer).unwrap_or(0);
-        lock(&self.handle.state).output.push(&buffer[..count]);
+        self.handle.state().output.push(&buffer[..count]);
         count
     }
 
@@ -287,24 +202,6 @@ impl Process {
                 0 => break,
                 count => taken += count,
             }
-        }
-    }
-
-    /// Notes a line of the supervisor's.
-    fn note(&self, line: &str) {
-        let mut state = lock(&self.handle.state);
-        let mut words = line.split_whitespace();
-        let word = words.next().unwrap_or_default();
-        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        match word {
-            "started" => state.group = Some(Pid::from_raw(number())),
-            "exit" => state.exited = Some((number(), number() as usize)),
-            "left" => state.exited = state.exited.map(|(code, _)| (code, number() as usize)),
-            "error" => {
-                let why = line.trim().trim_start_matches("error ");
-                state.error = Some(format!("bash could not be run: {why}. Is it installed and in PATH?"));
-            }
-            _ => {}
         }
     }
 }

@@ -18,13 +18,14 @@ use rustyline::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::model::Model;
 use crate::options::Options;
 use crate::outcome::is_caught;
 use crate::permission::{Answer, Gate};
 use crate::screen::{Screen, Style};
 use crate::terminal;
+use crate::timeline::{Timeline, svg};
 use crate::tool::Context;
 
 /// Where lines come from.
@@ -43,6 +44,7 @@ pub struct Repl {
     source: Source,
     screen: Arc<Screen>,
     context: Context,
+    timeline: Timeline,
     commands: Vec<(&'static str, &'static str)>,
     /// Lines that were typed while something else was asked.
     set_aside: Arc<Mutex<VecDeque<String>>>,
@@ -68,13 +70,24 @@ impl Repl {
         let colour = interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let screen = Arc::new(Screen::new(colour));
         let reader = screen.clone();
-        let events = Events::new(vec![Box::new(move |event| reader.show(event))]);
+        let timeline = Timeline::default();
+        if let Some(path) = &options.trace
+            && let Err(error) = timeline.trace_to(path)
+        {
+            screen.say(&format!("No trace will be written to {}: {error}.", path.display()));
+        }
+        let recorder = timeline.clone();
+        let events = Events::new(vec![
+            Box::new(move |event| reader.show(event)),
+            Box::new(move |event| recorder.note(event)),
+        ]);
         let context = Context { events, ..Context::default() };
         watch_signals(&context, stdin().is_terminal());
         silence_caught_panics();
         let commands = vec![
             ("/help", "this list"),
             ("/clear", "begin a new conversation"),
+            ("/timeline", "draw the last turn"),
             ("/exit", "leave; also exit, q, Ctrl+D"),
         ];
         Repl {
@@ -82,6 +95,7 @@ impl Repl {
             source,
             screen,
             context,
+            timeline,
             commands,
             set_aside: Arc::default(),
             empty,
@@ -147,6 +161,7 @@ impl Repl {
     /// The next line that is for the agent: not empty, and a slash command only if it is
     /// `/clear` or was added. `None` when there is nothing more to come.
     pub fn read(&mut self) -> Option<String> {
+        self.context.events.emit(Event::TurnFinished);
         loop {
             if self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_)) {
                 return None;
@@ -159,11 +174,18 @@ impl Repl {
                 "" => self.say("Nothing typed. /help shows what can be done here."),
                 "q" | "exit" | "/exit" | "/quit" => return None,
                 "/help" => self.help(),
+                "/timeline" => {
+                    let chart = self.timeline.chart();
+                    self.say(format!("{}{}", chart.draw(80, chart.seconds), chart.legend()));
+                }
                 command if command.starts_with('/') && !known(command) => {
                     let command: String = command.chars().take(40).collect();
                     self.say(format!("There is no command {command}. /help lists the commands."));
                 }
-                line => return Some(line.to_string()),
+                line => {
+                    self.context.events.emit(Event::TurnStarted { prompt: line.to_string() });
+                    return Some(line.to_string());
+                }
             }
         }
     }
@@ -207,6 +229,12 @@ impl Drop for Repl {
         if let (Source::Editor(editor), Some(path)) = (&mut self.source, history_file()) {
             let _ = path.parent().map(std::fs::create_dir_all);
             let _ = editor.append_history(&path);
+        }
+        self.timeline.finish();
+        if let Some(path) = &self.options.chart
+            && let Err(error) = std::fs::write(path, svg::draw(&self.timeline.chart(), &self.options.title))
+        {
+            self.screen.say(&format!("The chart could not be written to {}: {error}.", path.display()));
         }
         terminal::restore();
     }

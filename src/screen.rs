@@ -57,7 +57,11 @@ impl Screen {
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished { .. } | Event::RequestFailed => self.close_line(),
-            Event::RequestStarted => {}
+            Event::RequestStarted
+            | Event::TurnStarted { .. }
+            | Event::TurnFinished
+            | Event::TaskStarted { .. }
+            | Event::TaskFinished { .. } => {}
             Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
             Event::ToolStarted { name, input, .. } => {
                 let input = describe(input);

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use super::lock;
 
 /// Kept from the beginning.
 const HEAD: usize = 8 * 1024;
@@ -14,6 +16,9 @@ const HEAD: usize = 8 * 1024;
 const TAIL: usize = 24 * 1024;
 /// The file grows no further than this.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
+
+/// How the names of such folders begin.
+pub(super) const SCRATCH: &str = "meanwhile-";
 
 /// Collects output. At most 32 KiB stay in memory; when there is more, all of it goes to a file of
 /// the user's own (mode 0600) of at most 256 MiB, in a folder that goes when the program goes.
@@ -79,8 +84,11 @@ impl Output {
         let Some(whole) = self.file.as_ref().filter(|_| kept < self.bytes) else {
             return readable(&[&self.head[..], &tail].concat());
         };
-        let head_end = self.head.iter().rposition(|byte| *byte == b'\n').map_or(HEAD, |at| at + 1);
-        let tail_start = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        // At line ends; but a line that is longer than half of it all is not given up for that.
+        let newline = |byte: &u8| *byte == b'\n';
+        let head_end = self.head.iter().rposition(newline).filter(|at| *at >= HEAD / 2);
+        let tail_start = tail.iter().position(newline).filter(|at| *at <= TAIL / 2);
+        let (head_end, tail_start) = (head_end.map_or(HEAD, |at| at + 1), tail_start.map_or(0, |at| at + 1));
         let (head, tail) = (&self.head[..head_end], &tail[tail_start..]);
         let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         format!(
@@ -99,9 +107,7 @@ impl Whole {
         static COUNT: AtomicUsize = AtomicUsize::new(1);
         let path = scratch_folder().join(format!("output-{}.txt", COUNT.fetch_add(1, Ordering::Relaxed)));
         let open = || -> io::Result<File> {
-            if !scratch_folder().is_dir() {
-                DirBuilder::new().mode(0o700).create(scratch_folder())?;
-            }
+            make_scratch_folder()?;
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
         };
         let file = open().ok();
@@ -136,9 +142,20 @@ pub(super) fn scratch_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let name = format!("meanwhile-{}-{:x}", std::process::id(), now.as_nanos());
+        let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })
+}
+
+/// Its name is no secret: one that is there without our doing is somebody else's.
+fn make_scratch_folder() -> io::Result<()> {
+    static MADE: Mutex<bool> = Mutex::new(false);
+    let mut made = lock(&MADE);
+    match DirBuilder::new().mode(0o700).create(scratch_folder()) {
+        Err(error) if !(*made && error.kind() == ErrorKind::AlreadyExists) => return Err(error),
+        _ => *made = true,
+    }
+    Ok(())
 }
 
 /// Bytes from anywhere as harmless, valid text: what is not UTF-8 becomes `�`, a carriage return

@@ -39,32 +39,45 @@ pub(super) struct Supervisor {
     pub control: ChildStdin,
     pub output: ChildStdout,
     pub status: BufReader<ChildStderr>,
+    /// Where it was started: the program may have gone elsewhere since.
+    folder: PathBuf,
 }
 
 impl Supervisor {
     /// The spare one, or a new one, with its order. Another spare is then made ready.
     pub fn with_command(command: &str) -> io::Result<Self> {
-        if let Some(mut spare) = lock(&SPARE).take() {
-            if spare.order(command).is_ok() {
-                tell_keeper(Task::MakeSpare);
-                return Ok(spare);
-            }
-            bury(spare.child, None); // it had been killed
-        }
-        let mut supervisor = Supervisor::start()?;
-        supervisor.order(command)?;
+        let folder = current_folder()?;
+        let spare = lock(&SPARE).take();
+        let supervisor = match spare {
+            Some(spare) if spare.folder == folder => spare.order(command),
+            Some(spare) => Err(spare.discard("it waits in another folder")),
+            None => Err(io::Error::other("none there")),
+        };
+        // A spare may also have been killed: that it was a spare is no reason to fail.
+        let supervisor = supervisor.or_else(|_| Supervisor::start()?.order(command))?;
         tell_keeper(Task::MakeSpare);
         Ok(supervisor)
     }
 
-    fn order(&mut self, command: &str) -> io::Result<()> {
-        self.control.write_all(command.as_bytes())?;
-        self.control.write_all(&[0])
+    fn order(mut self, command: &str) -> io::Result<Self> {
+        let written = self.control.write_all(command.as_bytes()).and_then(|()| self.control.write_all(&[0]));
+        match written {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.discard(&format!("the supervisor process was killed ({error})"))),
+        }
+    }
+
+    /// There is nothing below it yet.
+    fn discard(mut self, why: &str) -> io::Error {
+        let _ = self.child.kill();
+        bury(self.child, None);
+        io::Error::other(why)
     }
 
     fn start() -> io::Result<Self> {
         static ONCE: Once = Once::new();
         ONCE.call_once(tree::adopt_orphans);
+        let folder = current_folder()?;
         let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
         let mut command = Command::new(program);
         command
@@ -86,18 +99,31 @@ impl Supervisor {
         let mut child = command.spawn()?;
         ours.insert(Pid::from_raw(child.id() as i32));
         drop(ours);
-        let missing = || io::Error::other("a pipe is missing");
-        let control = child.stdin.take().ok_or_else(missing)?;
-        let output = child.stdout.take().ok_or_else(missing)?;
-        let mut status = BufReader::new(child.stderr.take().ok_or_else(missing)?);
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(control), Some(output), Some(status)) = pipes else {
+            return Err(io::Error::other("a pipe is missing")); // cannot be: all three were asked for
+        };
+        let mut supervisor = Supervisor { child, control, output, status: BufReader::new(status), folder };
         let mut line = String::new();
         // Before it is ready it may still be hit by signals that are meant for us.
-        if status.read_line(&mut line)? == 0 {
-            bury(child, None);
-            return Err(io::Error::other("the supervisor process ended at its start"));
+        let read = supervisor.status.read_line(&mut line);
+        match line.trim_end() {
+            supervisor::READY => Ok(supervisor),
+            said => {
+                let said = read.map_or_else(|error| error.to_string(), |_| format!("{said:?}"));
+                Err(supervisor.discard(&format!(
+                    "no supervisor came up ({said}); does `main` begin with become_supervisor_if_asked?"
+                )))
+            }
         }
-        Ok(Supervisor { child, control, output, status })
     }
+}
+
+fn current_folder() -> io::Result<PathBuf> {
+    std::env::current_dir().map_err(|error| {
+        let text = format!("the working directory is gone ({error}); start again in one that is there");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 enum Task {
@@ -111,6 +137,7 @@ pub(super) fn bury(child: Child, control: Option<ChildStdin>) {
     tell_keeper(Task::Bury(child, control));
 }
 
+/// Has the keeper's thread do it; if there can be no thread, this one does what cannot be left out.
 fn tell_keeper(task: Task) {
     static KEEPER: Mutex<Option<Sender<Task>>> = Mutex::new(None);
     let mut keeper = lock(&KEEPER);
@@ -120,9 +147,12 @@ fn tell_keeper(task: Task) {
         let started = thread::Builder::new().name("supervisors".into()).spawn(work);
         *keeper = started.is_ok().then_some(sender);
     }
-    match &*keeper {
-        Some(sender) => drop(sender.send(task)),
-        None => task.carry_out(),
+    let sender = keeper.clone();
+    drop(keeper);
+    match (sender, task) {
+        (Some(sender), task) => drop(sender.send(task)),
+        (None, Task::MakeSpare) => {}
+        (None, task) => task.carry_out(),
     }
 }
 

@@ -18,24 +18,29 @@
 //! user's, and anything at all if program and supervisor are killed with SIGKILL in the same
 //! instant. Where there are no subreapers (macOS), a child that makes its own session is not found.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio, exit};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdout, getpid, getppid, setsid};
 
-use super::tree;
+use super::{output, tree};
 
 /// The private first argument. The others are the program's process id and its scratch folder.
 pub(super) const ARGUMENT: &str = "__supervisor";
+
+/// The first line on the status pipe.
+pub(super) const READY: &str = "ready";
 
 /// On the control pipe, after the command: end everything, politely first.
 pub(super) const TERMINATE: &[u8] = b"t";
@@ -52,103 +57,138 @@ pub fn become_supervisor_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|argument| argument == ARGUMENT) {
         let program = arguments.next().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0);
-        let scratch = PathBuf::from(arguments.next().unwrap_or_default());
-        supervise(Pid::from_raw(program), scratch);
+        let scratch = arguments.next().unwrap_or_default();
+        supervise(Pid::from_raw(program), Path::new(&scratch));
         exit(0);
     }
 }
 
 /// Never prints: when the program is gone, standard error is a broken pipe, and `eprintln!` panics.
 fn say(status: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{status}");
+    let _ = io::stderr().write_all(format!("{status}\n").as_bytes());
 }
 
-fn supervise(program: Pid, scratch: PathBuf) {
-    // The pipe closes a moment before the program is gone.
-    let clean_up = move || {
-        let gone = (0..1000).any(|_| {
-            thread::sleep(Duration::from_millis(1));
-            getppid() != program
-        });
-        if gone {
-            let _ = std::fs::remove_dir_all(&scratch);
+fn supervise(program: Pid, scratch: &Path) {
+    let _ = setsid();
+    // The mask is inherited: below a thread that blocks SIGTERM, nothing would hear it.
+    let _ = SigSet::empty().thread_set_mask();
+    tree::adopt_orphans();
+    tree::prepare_supervisor();
+    // Before the command: where there is no thread to listen, nothing has been started yet.
+    let (begin, begun) = mpsc::channel();
+    let listen = move || {
+        if let Ok((control, shell)) = begun.recv() {
+            obey(control, shell);
+            kill_all(shell);
         }
     };
-    let _ = setsid();
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_name(c"supervisor"); // a `killall` of the program misses it
-    tree::adopt_orphans();
-    say("ready");
+    if let Err(error) = thread::Builder::new().spawn(listen) {
+        return say(format_args!("error no thread for it: {error}"));
+    }
+    say(READY);
 
     let mut control = BufReader::new(io::stdin());
     let mut command = Vec::new();
     let _ = control.read_until(0, &mut command);
-    if command.pop() != Some(0) {
-        return clean_up(); // a spare whose program has gone
+    if command.pop() == Some(0) {
+        match start_shell(&String::from_utf8_lossy(&command)) {
+            Err(error) => say(format_args!("error {}", explain(&error))),
+            Ok(shell) => {
+                say(format_args!("started {shell}"));
+                let _ = begin.send((control, shell));
+                reap(shell);
+            }
+        }
     }
-    let shell = match start_shell(&String::from_utf8_lossy(&command)) {
-        Ok(shell) => shell,
-        Err(error) => return say(format_args!("error {error}")),
-    };
-    say(format_args!("started {shell}"));
-    let listen = move || {
-        obey(control, shell);
-        kill_all(shell);
-        clean_up();
-    };
-    if let Err(error) = thread::Builder::new().spawn(listen) {
-        say(format_args!("error no thread: {error}"));
-        return kill_all(shell);
+    clean_up_after(program, scratch);
+}
+
+/// Removes the scratch folder of a program that has gone, or is going: its end of the control pipe
+/// closes a moment before.
+fn clean_up_after(program: Pid, scratch: &Path) {
+    let (input, mut hung_up) = (io::stdin(), false);
+    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut fds, PollTimeout::ZERO).is_ok() {
+        hung_up = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
     }
-    reap(shell);
+    let mut a_moment = 0..1000;
+    let gone = hung_up
+        && a_moment.any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            getppid() != program
+        });
+    // Whatever we were told to remove: nothing but a folder of that kind.
+    let ours = scratch.file_name().is_some_and(|name| name.to_string_lossy().starts_with(output::SCRATCH));
+    if gone && ours {
+        let _ = std::fs::remove_dir_all(scratch);
+    }
 }
 
 /// Runs the command with its output in our standard output, then lets go of that: the program is
 /// to see its end when the last process below us has closed it.
 fn start_shell(command: &str) -> io::Result<Pid> {
+    let nowhere = File::options().write(true).open("/dev/null")?;
     let errors = io::stdout().as_fd().try_clone_to_owned()?;
     let mut bash = Command::new("bash");
-    bash.arg("-c").arg(command).stdin(Stdio::null()).stderr(errors).process_group(0);
+    bash.args(["-c", "--", command]).stdin(Stdio::null()).stderr(errors).process_group(0);
     let shell = bash.spawn()?;
-    dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    dup2_stdout(nowhere)?;
     Ok(Pid::from_raw(shell.id() as i32))
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "bash was not found; install it, or put it into PATH".to_string(),
+        ErrorKind::ArgumentListTooLong => {
+            "the command is too long; write it to a file and run that".to_string()
+        }
+        _ => format!("bash could not be run: {error}"),
+    }
 }
 
 /// Waits for everything below us, the shell and every orphan, and says what becomes of them.
 fn reap(shell: Pid) {
     let mut shell_runs = true;
-    let alive = || everyone(shell).len();
     loop {
-        let mut exited = None;
-        let mut gone = waitpid(None, None);
-        while let Ok(status) = gone {
-            if status.pid() == Some(shell) {
-                exited = Some(status);
+        let mut exit_code = None;
+        let mut news = waitpid(None, None);
+        // Nobody is left only if nobody is left to wait for. Where a look finds nobody sooner, one
+        // has died since, or has changed parents under our eyes: look again.
+        let left = loop {
+            match news {
+                Ok(WaitStatus::Exited(pid, code)) if pid == shell => exit_code = Some(code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == shell => {
+                    exit_code = Some(128 + signal as i32)
+                }
+                Ok(WaitStatus::StillAlive) => match everyone(shell).len() {
+                    0 => thread::yield_now(),
+                    left => break left,
+                },
+                Err(Errno::ECHILD) => break 0,
+                // Ended by a real-time signal, for which nix has no name.
+                Err(Errno::EINVAL) if shell_runs && kill(shell, None).is_err() => exit_code = Some(128),
+                _ => {}
             }
-            // Whoever else has died by now is not to be counted as running.
-            gone = waitpid(None, Some(WaitPidFlag::WNOHANG)).and_then(|status| match status {
-                WaitStatus::StillAlive => Err(Errno::EAGAIN),
-                status => Ok(status),
-            });
+            news = waitpid(None, Some(WaitPidFlag::WNOHANG));
+        };
+        let childless = left == 0;
+        let left = if childless && !tree::ADOPTS { everyone(shell).len() } else { left };
+        match exit_code {
+            Some(code) => say(format_args!("exit {code} {left}")),
+            None if !shell_runs => say(format_args!("left {left}")),
+            None => {}
         }
-        let childless = gone == Err(Errno::ECHILD);
-        let left = if childless && tree::ADOPTS { 0 } else { alive() };
-        match exited {
-            Some(WaitStatus::Exited(_, code)) => say(format_args!("exit {code} {left}")),
-            Some(WaitStatus::Signaled(_, signal, _)) => {
-                say(format_args!("exit {} {left}", 128 + signal as i32))
-            }
-            _ if !shell_runs => say(format_args!("left {left}")),
-            _ => {}
-        }
-        shell_runs &= exited.is_none();
+        shell_runs &= exit_code.is_none();
         if childless {
             break;
         }
     }
     // Where orphans are not ours to wait for, all that can be done is to look now and then.
-    while !tree::ADOPTS && alive() > 0 {
-        thread::sleep(Duration::from_millis(50));
+    if !tree::ADOPTS {
+        while !everyone(shell).is_empty() {
+            thread::sleep(Duration::from_millis(50));
+        }
+        say("left 0");
     }
 }
 
@@ -177,22 +217,19 @@ fn everyone(shell: Pid) -> Vec<Pid> {
     tree::descendants(getpid()).into_iter().chain(tree::group(Some(shell))).collect()
 }
 
-fn signal_all(shell: Pid, signal: Signal) -> usize {
-    let all = everyone(shell);
-    for pid in &all {
-        let _ = kill(*pid, signal);
+fn signal_all(shell: Pid, signal: Signal) {
+    for pid in everyone(shell) {
+        let _ = kill(pid, signal);
     }
-    all.len()
 }
 
-/// Again and again: while one is killed, another may fork. Meanwhile `reap` buries them, and ends
-/// this process when nobody is left.
-fn kill_all(shell: Pid) {
+/// Again and again: while one is killed, another may fork, and a look may miss one that moves.
+/// Meanwhile `reap` buries them, and ends this process when nobody is left.
+fn kill_all(shell: Pid) -> ! {
     let deadline = Instant::now() + PERSISTENCE;
-    while signal_all(shell, Signal::SIGKILL) > 0 {
+    while Instant::now() < deadline {
+        signal_all(shell, Signal::SIGKILL);
         thread::sleep(Duration::from_millis(1));
-        if Instant::now() > deadline {
-            exit(1);
-        }
     }
+    exit(1)
 }

@@ -1,13 +1,17 @@
 //! Who is below a process, and the signals for all of them. What is Linux only stands here, with
 //! its portable stand-in beside it.
 
-pub(super) use system::{ADOPTS, adopt_orphans, children, descendants, group, this_program};
+pub(super) use system::{
+    ADOPTS, adopt_orphans, children, descendants, group, prepare_supervisor, this_program,
+};
 
 #[cfg(target_os = "linux")]
 mod system {
     use std::fs;
     use std::path::PathBuf;
 
+    use nix::sys::prctl;
+    use nix::sys::signal::Signal;
     use nix::unistd::Pid;
 
     /// Whether orphans become ours.
@@ -21,7 +25,14 @@ mod system {
     /// From now on, whoever loses its parent below this process becomes a child of this process,
     /// whatever session or group it has moved to.
     pub fn adopt_orphans() {
-        let _ = nix::sys::prctl::set_child_subreaper(true);
+        let _ = prctl::set_child_subreaper(true);
+    }
+
+    /// What else a supervisor does for its part: a `killall` of the program's name misses it, and
+    /// if it was stopped (SIGSTOP) it goes on when the program dies, to see that.
+    pub fn prepare_supervisor() {
+        let _ = prctl::set_name(c"supervisor");
+        let _ = prctl::set_pdeathsig(Signal::SIGCONT);
     }
 
     /// The direct children, those of every thread: the kernel lists them by thread.
@@ -53,10 +64,13 @@ mod system {
         None
     }
 
+    /// A process whose first thread has ended looks like one, but runs on while it has others.
     fn is_zombie(pid: Pid) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // "PID (name, which may hold anything) STATE …"
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+        // "PID (name, which may hold anything) STATE …", the number of threads 17 fields later
+        let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
+        let threads = rest.split(' ').nth(17).and_then(|count| count.parse().ok()).unwrap_or(0);
+        rest.starts_with(['Z', 'X']) && threads < 2
     }
 }
 
@@ -76,6 +90,8 @@ mod system {
     }
 
     pub fn adopt_orphans() {}
+
+    pub fn prepare_supervisor() {}
 
     pub fn children(_parent: Pid) -> Vec<Pid> {
         Vec::new()

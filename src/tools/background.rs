@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::background::{BackgroundExecutor, Refusal, Status, Watch};
+use crate::event::{Event, Events};
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
 use crate::tools::object;
@@ -33,6 +34,7 @@ impl Watch for Handle {
     fn look(&self) -> String {
         let now = Handle::look(self);
         let count = match now.left_running {
+            Some(1) => "shell exited, 1 process still running; ".to_string(),
             Some(left) => format!("shell exited, {left} processes still running; "),
             None => String::new(),
         };
@@ -64,7 +66,9 @@ pub fn tools(executor: BackgroundExecutor) -> [Tool; 2] {
             &["id", "command"],
         ),
         Access::Ask,
-        move |input: Start, _| run_in_background(&mut lock(&start), &input.id, input.command),
+        move |input: Start, context| {
+            run_in_background(&mut lock(&start), &input.id, input.command, &context.events)
+        },
     );
     let check_bg = Tool::new(
         "check_bg",
@@ -88,8 +92,19 @@ fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecut
 }
 
 /// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
-fn run_in_background(executor: &mut BackgroundExecutor, id: &str, command: String) -> ToolOutcome {
-    executor.submit(id, move |control| process::run_to_end(&command, |handle| control.attach(handle)))?;
+fn run_in_background(
+    executor: &mut BackgroundExecutor,
+    id: &str,
+    command: String,
+    events: &Events,
+) -> ToolOutcome {
+    let (events, name) = (events.clone(), id.trim().to_string());
+    executor.submit(id, move |control| {
+        events.emit(Event::TaskStarted { id: name.clone(), what: command.clone() });
+        let outcome = process::run_to_end(&command, |handle| control.attach(handle));
+        events.emit(Event::TaskFinished { id: name, result: outcome.to_string() });
+        outcome
+    })?;
     Ok(format!("{}: started in the background. Go on with other work; ask with check_bg.", id.trim()))
 }
 
@@ -117,7 +132,9 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
 fn describe(status: &Status) -> String {
     match status {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
+            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
+            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
         },
         Status::Ended { elapsed, outcome } => format!("{outcome} after {:.1} s", elapsed.as_secs_f64()),

@@ -42,10 +42,16 @@ fn answer(outcome: &Outcome, instead: &str, left_running: usize) -> ToolOutcome 
         output => output,
     };
     let mut text = output.to_string();
-    if left_running > 0 {
-        text += &format!(
-            "\n[The shell has exited; {left_running} of the processes it started still run. They end when this program ends.]"
-        );
+    match left_running {
+        0 => {}
+        1 => {
+            text += "\n[The shell has exited; 1 process that it started is still running. It ends when this program ends.]"
+        }
+        left => {
+            text += &format!(
+                "\n[The shell has exited; {left} processes that it started are still running. They end when this program ends.]"
+            )
+        }
     }
     match outcome {
         Outcome::Finished { exit_code: 0, .. } => Ok(text),

@@ -77,7 +77,7 @@ impl Seat {
         drop(pair.slave);
         let parser = vt100::Parser::new(SIZE.rows, SIZE.cols, 1000);
         let shown = Arc::new(Shown {
-            screen: Mutex::new(Screen { parser, over: false }),
+            screen: Mutex::new(Screen { parser, bytes: Vec::new(), over: false }),
             changed: Condvar::new(),
             closing: AtomicBool::new(false),
         });
@@ -85,7 +85,10 @@ impl Seat {
         let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut buffer) {
-                to.lock().parser.process(&buffer[..count]);
+                let mut screen = to.lock();
+                screen.parser.process(&buffer[..count]);
+                screen.bytes.extend(&buffer[..count]);
+                drop(screen);
                 to.changed.notify_all();
                 if to.closing.load(SeqCst) {
                     break;
@@ -109,6 +112,8 @@ impl Seat {
 
 struct Screen {
     parser: vt100::Parser,
+    /// All that came.
+    bytes: Vec<u8>,
     /// Nothing more will come.
     over: bool,
 }
@@ -160,6 +165,11 @@ impl Terminal {
     /// What the screen shows, without white space at line ends.
     pub fn text(&self) -> String {
         tidy(&self.shown.lock().parser.screen().contents())
+    }
+
+    /// All that the program sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.shown.lock().bytes.clone()
     }
 
     /// Waits until the screen is as wanted; its text has no white space at its line ends.
