@@ -148,10 +148,14 @@ pub struct BackgroundExecutor {
 }
 
 impl BackgroundExecutor {
-    /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind. Shared by the
-    /// tools that start and look, and whoever delivers.
+    /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind.
+    pub fn new(bus: NotificationBus, max_concurrent: usize) -> Self {
+        BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }
+    }
+
+    /// The same, for several: the tools that start and look, and whoever delivers.
     pub fn shared(bus: NotificationBus, max_concurrent: usize) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }))
+        Arc::new(Mutex::new(Self::new(bus, max_concurrent)))
     }
 
     /// Starts a job on a thread of its own and returns at once.

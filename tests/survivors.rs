@@ -383,7 +383,10 @@ fn lesson_that_panics() -> ExitCode {
     let model = meanwhile::model::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
-    agent.toolbox.add(background::tools(BackgroundExecutor::new(NotificationBus::default(), 4)));
+    agent.toolbox.add(background::tools(
+        &BackgroundExecutor::shared(NotificationBus::default(), 4),
+        background::Results::Polled,
+    ));
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();
         push_user(&mut messages, prompt);

@@ -82,7 +82,7 @@ fn check_bg_says_that_the_shell_has_exited() {
     use meanwhile::{tool::Context, tools::background};
     let place = Place::new();
     place.gate("gate");
-    let [bg_bash, check_bg] = background::tools(executor(4));
+    let [bg_bash, check_bg] = background::tools(&shared(4), background::Results::Polled);
     let context = Context::default();
     let command = place.command("read line < {}/gate & echo started");
     bg_bash.call(json!({ "id": "server", "command": command }), &context).expect("it starts");

@@ -45,7 +45,7 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
 #[test]
 fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
     let place = Place::new();
-    let [bg_bash, check_bg] = background::tools(executor(3));
+    let [bg_bash, check_bg] = background::tools(&shared(3), background::Results::Polled);
     let context = Context::default();
     for id in ["a", "b", "c"] {
         place.gate(id);

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Once;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,10 @@ pub fn prepare() {
 pub fn executor(max_concurrent: usize) -> BackgroundExecutor {
     prepare();
     BackgroundExecutor::new(NotificationBus::default(), max_concurrent)
+}
+
+pub fn shared(max_concurrent: usize) -> Arc<Mutex<BackgroundExecutor>> {
+    Arc::new(Mutex::new(executor(max_concurrent)))
 }
 
 /// The job of a background command, as `bg_bash` submits it.
