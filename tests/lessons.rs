@@ -316,7 +316,7 @@ fn broken_task_files_get_a_sentence() {
         ],
     );
     assert_eq!(run.file(".tasks/task_1.json").as_deref(), Some("{"), "it is for the person to mend");
-    let no_folder = "a file is where a folder should be; use another path, or move that file away.";
+    let no_folder = "a part of its path is a file, not a folder; use another path, or move that file away.";
     goes_on(
         Lesson::new(S07).file(".tasks", "").line("list tasks").line("create task \"One\""),
         &[&format!("ERROR: the task folder .tasks cannot be read: {no_folder}"), "● task_create", no_folder],
@@ -389,9 +389,9 @@ fn paths_that_are_no_files_get_a_sentence() {
             &format!("ERROR: pipe cannot be read: {no_file}"),
             "task_1.json cannot be read: it is no regular file",
             "old.txt/inside cannot be ",
-            "a file is where a folder should be",
+            "a part of its path is a file, not a folder",
             "old.txt/inside cannot be ",
-            "a file is where a folder should be",
+            "a part of its path is a file, not a folder",
             "ERROR: nowhere.txt cannot be read: it does not exist; see what does with bash: ls.",
             "ERROR: /etc/passwd lies outside the working directory",
         ],
