@@ -146,7 +146,7 @@ pub fn explain(error: &io::Error) -> String {
         ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
         ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a file is where a folder should be; use another path, or move that file away"
+            "a part of its path is a file, not a folder; use another path, or move that file away"
         }
         ErrorKind::PermissionDenied => "permission denied; use another file, or ask the user to allow it",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {

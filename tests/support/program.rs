@@ -1,10 +1,22 @@
 //! Drives a lesson the way a pipe does: lines in, a transcript out, in a folder of its own.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+
+/// Long enough for a slow machine; only a failing test waits that long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The user without rights; the same number on all systems we know.
+const NOBODY: u32 = 65534;
 
 /// The program of that name, as Cargo built it for these tests.
 pub fn program(name: &str) -> PathBuf {
@@ -73,20 +85,44 @@ impl Lesson {
         self
     }
 
+    /// Lets another user run it, one to whom things can be forbidden, if these tests run as root.
+    pub fn unprivileged(mut self) -> Self {
+        let folder = self.folder.path();
+        if std::fs::metadata(folder).expect("the folder").uid() == 0 {
+            // By another process: a file that is open for writing here, or in a child of another
+            // thread, cannot be run.
+            let copy = folder.join("program");
+            let copied = Command::new("cp").arg(self.command.get_program()).arg(&copy).status();
+            assert!(copied.expect("cp runs").success(), "no copy of the program");
+            chown(folder, Some(NOBODY), Some(NOBODY)).expect("root may give a folder away");
+            let mut command = Command::new(copy);
+            command.args(self.command.get_args()).uid(NOBODY).gid(NOBODY);
+            clean_environment(&mut command, folder);
+            self.command = command;
+        }
+        self
+    }
+
     /// Runs it until it ends by itself at end of file.
+    #[track_caller]
     pub fn run(mut self) -> Transcript {
         let mut child = self.start();
+        let pid = Pid::from_raw(child.id() as i32);
+        let (ended, watched) = channel::<()>();
+        let watch = std::thread::spawn(move || {
+            let late = watched.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+            late && kill(pid, Signal::SIGKILL).is_ok()
+        });
         let mut stdin = child.stdin.take().expect("a pipe");
         let input = std::mem::take(&mut self.input);
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ran");
+        drop(ended);
         writer.join().expect("the writer");
-        Transcript {
-            folder: self.folder,
-            out: String::from_utf8(stdout).expect("valid text on standard output"),
-            err: String::from_utf8_lossy(&stderr).into_owned(),
-            code: status.code(),
-        }
+        let out = String::from_utf8(stdout).expect("valid text on standard output");
+        assert!(!watch.join().expect("the watch"), "it did not end in {PATIENCE:?}\n--- it showed:\n{out}");
+        let err = String::from_utf8_lossy(&stderr).into_owned();
+        Transcript { folder: self.folder, out, err, code: status.code() }
     }
 
     /// Starts it and leaves the pipes to the caller.

@@ -1,0 +1,637 @@
+//! The course tree: lessons, pages, Cargo.toml and README agree, what they quote is there, what
+//! they count is true, and what they tell people to type works. A message here is meant for the
+//! author of a page: it says which file, and what to do.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use serde_json::Value;
+use support::program::Lesson;
+use support::server::{Server, reply_error};
+
+/// The sections of a page; others may stand between them.
+const SECTIONS: [&str; 7] =
+    ["Problem", "Idea", "The code", "What changed", "Try it", "Deep dive", "Left out on purpose"];
+
+/// What each lesson adds to the tools that are offered. None is ever taken away.
+const NEW_TOOLS: &[(&str, &[&str])] = &[
+    ("s01_agent_loop", &["bash"]),
+    ("s02_tool_use", &["read_file", "write_file", "edit_file"]),
+    ("s03_todo_write", &["todo"]),
+    ("s04_subagent", &["task"]),
+    ("s05_skill_loading", &["load_skill"]),
+    ("s06_context_compact", &[]),
+    ("s07_task_system", &["task_create", "task_update", "task_list", "task_get"]),
+    ("s08_background_tasks", &["bg_bash", "check_bg"]),
+];
+
+/// What the practice model says when it does nothing.
+const NOT_UNDERSTOOD: [&str; 3] =
+    ["I do not understand ", "I find no instruction in that.", "This quote never ends: "];
+
+type Problems = Vec<String>;
+
+#[track_caller]
+fn none(problems: Problems) {
+    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n\n"));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names of the folders in `lessons/`, in order.
+fn lessons() -> Vec<String> {
+    let entries = fs::read_dir(root().join("lessons")).expect("lessons/");
+    let folders = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> =
+        folders.map(|entry| entry.file_name().into_string().expect("a name")).collect();
+    names.sort();
+    names
+}
+
+fn page(lesson: &str) -> String {
+    text(format!("lessons/{lesson}/README.md"))
+}
+
+/// `s08` of `s08_background_tasks`.
+fn short_name(lesson: &str) -> &str {
+    lesson.split('_').next().unwrap_or_default()
+}
+
+// ---- 1. The tree ----
+
+/// Name and path of each program in a Cargo.toml.
+fn programs(manifest: &str) -> Vec<(String, String)> {
+    let tables = manifest.split("\n[[bin]]\n").skip(1);
+    let field = |table: &str, key: &str| {
+        let lines = table.lines().take_while(|line| !line.starts_with('['));
+        let mut values = lines.filter_map(|line| line.strip_prefix(key)?.trim().strip_prefix('='));
+        values.next().unwrap_or_default().trim().trim_matches('"').to_string()
+    };
+    tables.map(|table| (field(table, "name"), field(table, "path"))).collect()
+}
+
+fn tree_problems(lessons: &[String], manifest: &str, exists: impl Fn(&str) -> bool) -> Problems {
+    let mut problems = Problems::new();
+    let programs: Vec<_> =
+        programs(manifest).into_iter().filter(|(_, path)| path.starts_with("lessons/")).collect();
+    for (index, lesson) in lessons.iter().enumerate() {
+        let number = format!("s{:02}_", index + 1);
+        if !lesson.starts_with(&number) {
+            problems
+                .push(format!("lessons/{lesson}: expected {number}… here. Number the lessons without gaps."));
+        }
+        for file in ["main.rs", "README.md"] {
+            if !exists(&format!("lessons/{lesson}/{file}")) {
+                problems.push(format!("lessons/{lesson} has no {file}. Add it."));
+            }
+        }
+        let path = format!("lessons/{lesson}/main.rs");
+        if !programs.contains(&(lesson.clone(), path.clone())) {
+            problems.push(format!(
+                "Cargo.toml has no [[bin]] with name = \"{lesson}\" and path = \"{path}\". Add it."
+            ));
+        }
+    }
+    for (name, path) in programs {
+        if !lessons.contains(&name) {
+            problems
+                .push(format!("Cargo.toml has a [[bin]] {name} ({path}), but there is no lessons/{name}."));
+        }
+    }
+    problems
+}
+
+#[test]
+fn lessons_pages_and_programs_agree() {
+    none(tree_problems(&lessons(), &text("Cargo.toml"), |path| root().join(path).is_file()));
+}
+
+#[test]
+fn a_tree_that_does_not_agree_is_told() {
+    let manifest = "[lib]\n\n[[bin]]\nname = \"s01_a\"\npath = \"lessons/s01_a/main.rs\"\n\n[[bin]]\nname = \"s02_gone\"\npath = \"lessons/s02_gone/main.rs\"\n\n[[bin]]\nname = \"tool\"\npath = \"src/bin/tool.rs\"\n";
+    let lessons = ["s01_a".to_string(), "s03_c".to_string()];
+    let problems = tree_problems(&lessons, manifest, |path| path != "lessons/s03_c/README.md").join("\n");
+    for told in ["expected s02_", "lessons/s03_c has no README.md", "name = \"s03_c\"", "no lessons/s02_gone"]
+    {
+        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+    }
+    assert!(!problems.contains("tool") && !problems.contains("s01_a"), "{problems}");
+}
+
+#[test]
+fn no_source_file_is_too_long_for_one_sitting() {
+    fn walk(folder: &Path, problems: &mut Problems) {
+        for entry in fs::read_dir(folder).expect("src").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                walk(&entry, problems);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let lines = text(&entry).lines().count();
+                if lines > 350 {
+                    problems.push(format!("{}: {lines} lines, at most 350. Split it.", entry.display()));
+                }
+            }
+        }
+    }
+    let mut problems = Problems::new();
+    walk(&root().join("src"), &mut problems);
+    none(problems);
+}
+
+// ---- 2. The form of a page ----
+
+/// The lines of the section with that title.
+fn section<'a>(page: &'a str, title: &str) -> Vec<&'a str> {
+    let lines = page.lines().skip_while(|line| line.strip_prefix("## ") != Some(title)).skip(1);
+    lines.take_while(|line| !line.starts_with("## ")).collect()
+}
+
+/// What the page tells people to type.
+fn prompts(lesson: &str, page: &str) -> Vec<String> {
+    let prompt = format!("{} >> ", short_name(lesson));
+    let lines = section(page, "Try it").into_iter().filter_map(|line| line.strip_prefix(&prompt));
+    lines.map(str::to_string).collect()
+}
+
+fn form_problems(lesson: &str, page: &str) -> Problems {
+    let mut problems = Problems::new();
+    let mut wrong = |what: String| problems.push(format!("lessons/{lesson}/README.md: {what}"));
+    let title = format!("# {} · ", short_name(lesson));
+    let first = page.lines().next().unwrap_or_default();
+    if first.strip_prefix(&title).is_none_or(|title| title.trim().is_empty()) {
+        wrong(format!("the first line is {first:?}; it must be \"{title}Title\""));
+    }
+    if !page.lines().take_while(|line| !line.starts_with("## ")).any(|line| line.starts_with("> ")) {
+        wrong(
+            "no motto. Put it between the title and \"## Problem\", as a line that begins with \"> \"".into(),
+        );
+    }
+    let found: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let mut rest = found.iter();
+    for wanted in SECTIONS {
+        if !rest.any(|title| *title == wanted) {
+            wrong(format!(
+                "the section \"## {wanted}\" is missing or in the wrong place. The order is {}; there is {}",
+                SECTIONS.join(", "),
+                found.join(", ")
+            ));
+            break;
+        }
+    }
+    let count = prompts(lesson, page).len();
+    if count != 3 {
+        let name = short_name(lesson);
+        wrong(format!(
+            "{count} lines in \"## Try it\" begin with \"{name} >> \"; there must be exactly three"
+        ));
+    }
+    problems
+}
+
+#[test]
+fn every_page_has_its_form() {
+    none(lessons().iter().flat_map(|lesson| form_problems(lesson, &page(lesson))).collect());
+}
+
+#[test]
+fn a_page_without_its_form_is_told() {
+    let sections: String = SECTIONS.map(|title| format!("## {title}\n\ntext\n\n")).concat();
+    let tries = "## Try it\n\ns01 >> a\ns01 >> b\n● bash: a\ns01 >> c\ns02 >> not ours\n";
+    let good = format!("# s01 · A title\n\n> A motto.\n\n{sections}").replace("## Try it\n", tries);
+    assert_eq!(form_problems("s01_a", &good), Problems::new());
+    for (from, to, told) in [
+        ("# s01 ·", "# s02 ·", "the first line"),
+        ("· A title", "·", "the first line"),
+        ("> A motto.", "A motto.", "no motto"),
+        ("## Idea", "## Ideas", "\"## Idea\" is missing"),
+        ("## Problem", "## Try it", "\"## Problem\" is missing"),
+        ("s01 >> c", "c", "2 lines in"),
+        ("s02 >> not", "s01 >> not", "4 lines in"),
+        ("## Try it\n", "## Try it\n\n## Aside\n", "0 lines in"),
+    ] {
+        let problems = form_problems("s01_a", &good.replacen(from, to, 1)).join("\n");
+        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+    }
+}
+
+// ---- 3. Quoted code ----
+
+/// A block of Rust in a page.
+#[derive(Debug)]
+struct Block {
+    /// Of its opening fence, counted from 1.
+    line: usize,
+    /// The last line before it that is not blank.
+    lead: String,
+    code: Vec<String>,
+}
+
+/// The ```rust blocks, and a problem for a fence that is never closed.
+fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
+    let ticks = |line: &str| line.trim_start().chars().take_while(|c| *c == '`').count();
+    let (mut blocks, mut lead) = (Vec::new(), "");
+    let mut lines = page.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let fence = ticks(line);
+        if fence >= 3 {
+            let mut code = Vec::new();
+            loop {
+                let Some((_, line)) = lines.next() else {
+                    return Err(format!("the block that begins in line {} is never closed", number + 1));
+                };
+                if ticks(line) >= fence && line.trim().chars().all(|c| c == '`') {
+                    break;
+                }
+                code.push(line.to_string());
+            }
+            let language = line.trim().trim_start_matches('`');
+            if language == "rust" || language.starts_with("rust,") {
+                blocks.push(Block { line: number + 1, lead: lead.to_string(), code });
+            }
+        }
+        if !line.trim().is_empty() {
+            lead = line;
+        }
+    }
+    Ok(blocks)
+}
+
+/// Without the indentation that all lines share, without blanks at line ends.
+fn dedent<S: AsRef<str>>(lines: &[S]) -> Vec<String> {
+    let lines = || lines.iter().map(|line| line.as_ref().trim_end());
+    let indents = lines().filter(|line| !line.is_empty()).map(|line| line.len() - line.trim_start().len());
+    let shared = indents.min().unwrap_or(0);
+    lines().map(|line| line.get(shared..).unwrap_or_default().to_string()).collect()
+}
+
+/// Why the code is no excerpt of the file; `None` if it is one.
+fn excerpt_problem(code: &[String], file: &str) -> Option<String> {
+    let blank = |line: &&String| line.trim().is_empty();
+    let (skip, end) = (code.iter().take_while(blank).count(), code.iter().rev().take_while(blank).count());
+    let code = match code.get(skip..code.len() - end) {
+        Some(code) if !code.is_empty() => dedent(code),
+        _ => return Some("it is empty".to_string()),
+    };
+    let file: Vec<&str> = file.lines().collect();
+    if file.windows(code.len()).any(|window| dedent(window) == code) {
+        return None;
+    }
+    // Where does it begin to differ? The place where most of it fits is the one that was meant.
+    let fits = |start: usize| {
+        let pairs = code.iter().zip(&file[start..]);
+        pairs.take_while(|(ours, theirs)| ours.trim() == theirs.trim()).count()
+    };
+    let start = (0..file.len()).max_by_key(|start| (fits(*start), usize::MAX - start))?;
+    let at = fits(start);
+    let (ours, theirs) = (code.get(at).map_or("", String::as_str), file.get(start + at).copied());
+    Some(match (at, theirs) {
+        (0, _) => format!("its first line is nowhere in the file: {ours}"),
+        (at, _) if at == code.len() => "the lines are there, but not with this indentation".to_string(),
+        (at, Some(theirs)) => format!(
+            "line {} of the block is\n  {}\nline {} of the file is\n  {}",
+            at + 1,
+            ours.trim(),
+            start + at + 1,
+            theirs.trim()
+        ),
+        (_, None) => "it goes on after the end of the file".to_string(),
+    })
+}
+
+/// The file that a line names in backticks: relative to the root, or to the page.
+fn named_file(lead: &str, folder: &Path) -> Option<PathBuf> {
+    let names = lead.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+    let mut places = names.flat_map(|name| [root().join(name), root().join(folder).join(name)]);
+    places.find(|path| path.is_file())
+}
+
+fn quote_problems(page_path: &str, page: &str) -> Problems {
+    let blocks = match rust_blocks(page) {
+        Ok(blocks) => blocks,
+        Err(why) => return vec![format!("{page_path}: {why}")],
+    };
+    let folder = Path::new(page_path).parent().expect("a folder");
+    let problem = |Block { line, lead, code }: &Block| {
+        let why = match named_file(lead, folder) {
+            None => format!(
+                "the line before it names no file of this repository in backticks, such as `src/agent.rs`: {lead}"
+            ),
+            Some(path) => {
+                let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+                format!("it is no verbatim piece of {name}: {}", excerpt_problem(code, &text(&path))?)
+            }
+        };
+        Some(format!("{page_path}: the rust block in line {line}: {why}"))
+    };
+    blocks.iter().filter_map(problem).collect()
+}
+
+#[test]
+fn quoted_code_stands_in_the_source() {
+    let pages = lessons().into_iter().map(|lesson| format!("lessons/{lesson}/README.md"));
+    let pages = pages.chain(["README.md".to_string()]);
+    none(pages.flat_map(|path| quote_problems(&path, &text(&path))).collect());
+}
+
+#[test]
+fn a_changed_quote_is_told() {
+    let file = "fn a() {\n    if b {\n        c();\n\n        d();\n    }\n}\n";
+    let told = |code: &str| {
+        let code: Vec<String> = code.lines().map(str::to_string).collect();
+        excerpt_problem(&code, file)
+    };
+    for good in ["    if b {\n        c();", "if b {\n    c();\n\n    d();  \n}\n", "\nd();\n\n", file] {
+        assert_eq!(told(good), None, "{good}");
+    }
+    for (bad, why) in [
+        ("if b {\n    e();", "line 3 of the file is\n  c();"),
+        ("if b {\n    c();\n    d();", "line 3 of the block is\n  d();\nline 4 of the file is\n  "),
+        ("if b {\nc();", "not with this indentation"),
+        ("}\n}\n}", "after the end of the file"),
+        ("// …", "nowhere in the file: // …"),
+        ("", "it is empty"),
+    ] {
+        let problem = told(bad).unwrap_or_else(|| panic!("accepted: {bad}"));
+        assert!(problem.contains(why), "{why:?} is missing in: {problem}");
+    }
+}
+
+#[test]
+fn blocks_are_found_and_their_files_named() {
+    let good =
+        "Look at `x` in `src/lib.rs`:\n\n```rust\npub mod message;\n```\n\n```text\nfn free() {}\n```\n";
+    assert_eq!(quote_problems("README.md", good), Problems::new());
+    for (page, told) in [
+        (good.replace("mod message", "mod messages"), "line 3: it is no verbatim piece of src/lib.rs"),
+        (good.replace("src/lib.rs", "src/nowhere.rs"), "names no file of this repository"),
+        (good.replace("`src/lib.rs`", "src/lib.rs"), "names no file of this repository"),
+        (good.replace("```text", "```rust"), "line 7: the line before it names no file"),
+        (good.replace("```text", "````text"), "begins in line 7 is never closed"),
+    ] {
+        let problems = quote_problems("README.md", &page).join("\n");
+        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+    }
+    let program = "In `main.rs`:\n\n```rust\nuse std::process::ExitCode;\n```\n";
+    assert_eq!(quote_problems("lessons/s01_agent_loop/README.md", program), Problems::new());
+}
+
+// ---- 4. The difference of two lessons ----
+
+/// Lines added and removed between two files; without git, nothing of this project works.
+fn difference(old: &Path, new: &Path) -> (usize, usize) {
+    let mut git = Command::new("git");
+    // The configuration of whoever runs the tests must not change what is counted.
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").current_dir("/");
+    git.args(["diff", "--no-index", "--no-ext-diff", "--diff-algorithm=myers", "--numstat"]);
+    let output = git.arg(old).arg(new).output().expect("git runs");
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
+    match (output.status.code(), numbers.next(), numbers.next()) {
+        (Some(0), None, _) => (0, 0),
+        (Some(1), Some(added), Some(removed)) => (added, removed),
+        _ => panic!("git diff: {}{line}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn main_rs(lesson: &str) -> PathBuf {
+    root().join("lessons").join(lesson).join("main.rs")
+}
+
+/// For each lesson, what its `main.rs` adds to that of the one before; to nothing for the first.
+fn differences() -> Vec<(String, (usize, usize))> {
+    let lessons = lessons();
+    let before = [PathBuf::from("/dev/null")].into_iter().chain(lessons.iter().map(|name| main_rs(name)));
+    let pairs = before.zip(&lessons);
+    pairs.map(|(old, lesson)| (lesson.clone(), difference(&old, &main_rs(lesson)))).collect()
+}
+
+/// Every `+N −M` in a text.
+fn stated(text: &str) -> Vec<(usize, usize)> {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "`|()*,.;".contains(c)).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let number = |word: &str, sign| word.strip_prefix(sign)?.parse().ok();
+    words.windows(2).filter_map(|pair| Some((number(pair[0], '+')?, number(pair[1], '−')?))).collect()
+}
+
+fn count_problem(place: &str, text: &str, (added, removed): (usize, usize)) -> Option<String> {
+    let truth = format!("+{added} −{removed}");
+    match stated(text) {
+        none if none.is_empty() => {
+            Some(format!("{place} does not say how main.rs changes: {truth} (with U+2212, not a hyphen)"))
+        }
+        all if all.iter().all(|counts| *counts == (added, removed)) => None,
+        _ => Some(format!("{place} states another difference of main.rs than the true one, {truth}")),
+    }
+}
+
+#[test]
+fn lessons_differ_by_a_few_lines() {
+    let mut problems = Problems::new();
+    for (lesson, (added, removed)) in differences().into_iter().skip(2) {
+        let (most, least) = if lesson.starts_with("s08") { (12, 2) } else { (40, 5) };
+        if added > most || removed > least {
+            problems.push(format!(
+                "lessons/{lesson}/main.rs: +{added} −{removed} against the lesson before; the budget is +{most} −{least}. Move code into src/."
+            ));
+        }
+    }
+    none(problems);
+}
+
+#[test]
+fn stated_differences_are_true() {
+    let readme = text("README.md");
+    let mut problems = Problems::new();
+    for (lesson, counts) in differences() {
+        let place = format!("lessons/{lesson}/README.md, \"## What changed\",");
+        problems.extend(count_problem(&place, &section(&page(&lesson), "What changed").join("\n"), counts));
+        let row: Vec<&str> =
+            readme.lines().filter(|line| line.starts_with('|') && line.contains(&lesson)).collect();
+        problems.extend(count_problem(
+            &format!("README.md, the table row of {lesson},"),
+            &row.join("\n"),
+            counts,
+        ));
+    }
+    none(problems);
+}
+
+#[test]
+fn a_wrong_difference_is_told() {
+    assert_eq!(stated("| `main.rs` | 77 | 81 lines (`+6 −2`) | +a −2 | **+10 −0**"), [(6, 2), (10, 0)]);
+    assert_eq!(count_problem("here", "| +6 −2 |", (6, 2)), None);
+    for (row, told) in
+        [("+6 −3", "another"), ("+6 −2, +5 −2", "another"), ("+6 -2", "U+2212"), ("", "U+2212")]
+    {
+        assert!(count_problem("here", row, (6, 2)).is_some_and(|why| why.contains(told)), "{row}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+    fs::write(&old, "a\nb\nc\n").expect("a file");
+    fs::write(&new, "a\nB\nc\nd\n").expect("a file");
+    assert_eq!(difference(&old, &new), (2, 1));
+    assert_eq!(difference(&old, &old), (0, 0));
+}
+
+// ---- 5. The tools ----
+
+/// What a lesson offers to a model: its first request, seen by the server.
+fn offered(lesson: &str) -> Vec<Value> {
+    let server = Server::start([reply_error(400, "invalid_request_error", "enough")]);
+    let run = Lesson::new(lesson).variable("ANTHROPIC_BASE_URL", &server.url()).argument("-p").argument("hi");
+    let run = run.run();
+    run.has("The model's server answered 400: enough.");
+    assert_eq!(run.code, Some(1), "{lesson}: a turn that failed with -p");
+    server.requests()[0].body["tools"].as_array().cloned().unwrap_or_default()
+}
+
+/// Objects in a schema that accept what they do not name.
+fn open_objects(schema: &Value, path: &str, found: &mut Vec<String>) {
+    if schema["type"] == "object" && schema["additionalProperties"] != false {
+        found.push(path.to_string());
+    }
+    let parts: Vec<(String, &Value)> = match schema {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (format!("{path}.{key}"), value)).collect(),
+        Value::Array(items) => items.iter().map(|value| (format!("{path}[]"), value)).collect(),
+        _ => Vec::new(),
+    };
+    parts.into_iter().for_each(|(path, part)| open_objects(part, &path, found));
+}
+
+#[test]
+fn tools_grow_and_never_shrink() {
+    let mut expected = BTreeSet::new();
+    let rows: Vec<&str> = NEW_TOOLS.iter().map(|(lesson, _)| *lesson).collect();
+    assert_eq!(lessons(), rows, "each lesson needs its row in NEW_TOOLS");
+    for &(lesson, new) in NEW_TOOLS {
+        expected.extend(new.iter().map(ToString::to_string));
+        let tools = offered(lesson);
+        let name = |tool: &Value| tool["name"].as_str().expect("a name").to_string();
+        assert_eq!(tools.iter().map(name).collect::<BTreeSet<String>>(), expected, "{lesson}");
+        assert_eq!(tools.len(), expected.len(), "{lesson} offers a tool twice");
+        for tool in &tools {
+            assert_eq!(tool["input_schema"]["type"], "object", "{lesson}: the schema of {}", tool["name"]);
+            let mut open = Vec::new();
+            open_objects(&tool["input_schema"], &name(tool), &mut open);
+            assert!(open.is_empty(), "{lesson}: without additionalProperties false: {}", open.join(", "));
+        }
+    }
+}
+
+// ---- 6. What the pages tell people to type ----
+
+/// What is wrong with the transcript of these prompts.
+fn transcript_problems(lesson: &str, prompts: &[String], out: &str, code: Option<i32>) -> Problems {
+    let short = short_name(lesson);
+    let mut problems = Problems::new();
+    let mut wrong = |what: &str| {
+        let typed = prompts.join(&format!("\n  {short} >> "));
+        problems.push(format!("lessons/{lesson}: {what}\n  {short} >> {typed}\n--- it showed:\n{out}"));
+    };
+    if code != Some(0) {
+        wrong(&format!("the program ended with {code:?}, not 0, after"));
+    }
+    if out.lines().any(|line| NOT_UNDERSTOOD.iter().any(|words| line.contains(words))) {
+        wrong("the practice model does not understand all of this; use its phrases (`help`):");
+    }
+    // A lesson may show what a sub-agent has not got, but not what a later lesson brings.
+    let brings = out.lines().filter_map(|line| line.split_once("which is not offered here (")?.1.get(..3));
+    if brings.into_iter().any(|lesson| lesson > short || !lesson.starts_with('s')) {
+        wrong("this needs a tool that a later lesson brings:");
+    }
+    let calls = out.lines().filter(|line| line.trim_start().starts_with("● ")).count();
+    if calls == 0 && prompts.iter().any(|prompt| !prompt.starts_with('/')) {
+        wrong("no tool is called by this:");
+    }
+    problems
+}
+
+/// What was typed, as a transcript shows it.
+fn echoed(lesson: &str, out: &str) -> Vec<String> {
+    let prompt = format!("{} >> ", short_name(lesson));
+    let lines = out.lines().filter_map(|line| line.strip_prefix(&prompt)).filter(|line| !line.is_empty());
+    lines.map(str::to_string).collect()
+}
+
+fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
+    let typed = |prompts: &[String]| {
+        let run = prompts.iter().fold(Lesson::new(lesson), |run, prompt| run.line(prompt)).run();
+        let mut problems = transcript_problems(lesson, prompts, &run.out, run.code);
+        if echoed(lesson, &run.out) != prompts {
+            problems.push(format!("lessons/{lesson}: not shown as typed: {prompts:?}\n{}", run.out));
+        }
+        problems
+    };
+    let demo = || {
+        let run = Lesson::new(lesson).argument("--demo").run();
+        let mut problems = transcript_problems(lesson, prompts, &run.out, run.code);
+        if echoed(lesson, &run.out) != prompts {
+            problems.push(format!(
+                "lessons/{lesson}: --demo does not play the lines of the page in their order:\n{}",
+                run.out
+            ));
+        }
+        problems
+    };
+    thread::scope(|scope| {
+        let alone = prompts.iter().map(|prompt| scope.spawn(|| typed(std::slice::from_ref(prompt))));
+        let mut runs: Vec<_> = alone.collect();
+        runs.push(scope.spawn(|| typed(prompts)));
+        runs.push(scope.spawn(demo));
+        runs.into_iter().flat_map(|run| run.join().expect("a run")).collect()
+    })
+}
+
+#[test]
+fn what_the_pages_tell_to_type_works() {
+    let lessons: Vec<(String, Vec<String>)> =
+        lessons().into_iter().map(|lesson| (lesson.clone(), prompts(&lesson, &page(&lesson)))).collect();
+    let problems = thread::scope(|scope| {
+        let runs = lessons.iter().map(|(lesson, prompts)| scope.spawn(|| try_it_problems(lesson, prompts)));
+        let runs: Vec<_> = runs.collect();
+        runs.into_iter().flat_map(|run| run.join().expect("a lesson")).collect()
+    });
+    none(problems);
+}
+
+#[test]
+fn a_line_that_does_not_work_is_told() {
+    let told = |prompt: &str| {
+        let run = Lesson::new("s01_agent_loop").line(prompt).run();
+        transcript_problems("s01_agent_loop", &[prompt.to_string()], &run.out, run.code).join("\n")
+    };
+    assert_eq!(told("run \"echo a\""), "");
+    assert_eq!(told("/clear"), "");
+    assert!(told("make me a sandwich").contains("does not understand"));
+    assert!(told("run \"echo a").contains("does not understand"));
+    assert!(told("run \"echo a\", then read notes.txt").contains("a later lesson brings"));
+    assert!(told("run \"echo a\", then stop build").contains("a later lesson brings"));
+    assert!(told("help").contains("no tool is called"));
+    assert!(
+        transcript_problems("s01_agent_loop", &[], "● bash: a", Some(101)).concat().contains("Some(101)")
+    );
+}
+
+// ---- 7. README ----
+
+#[test]
+fn the_readme_begins_with_what_to_do() {
+    let readme = text("README.md");
+    for command in ["cargo run --bin s08_background_tasks", "cargo test"] {
+        assert!(
+            readme.lines().take(20).any(|line| line.trim() == command),
+            "README.md: `{command}` must stand on a line of its own within the first 20 lines"
+        );
+    }
+}
