@@ -1,0 +1,192 @@
+//! Row 11: no processes, no descriptors, no folder, no bash. What cannot be run says so; the rest
+//! and the prompt live on. And what a command is given of the program's environment.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use meanwhile::interrupt::Interrupt;
+use meanwhile::process::run_blocking;
+
+use super::program::{clean_environment, program};
+use super::support::*;
+
+/// A user who runs nothing else: what is counted by user is then ours alone. Only root can be one.
+const NOBODY_ELSE: u32 = 64_123;
+
+/// A lesson that a shell becomes after it has limited itself.
+fn limited(folder: &Path, limit: &str) -> Command {
+    let mut command = Command::new("bash");
+    clean_environment(&mut command, folder);
+    command.args(["-c", &format!("{limit} && exec ./lesson")]);
+    std::fs::copy(program("s08_background_tasks"), folder.join("lesson")).expect("a copy");
+    command
+}
+
+/// What became of the lessons under the limits.
+#[derive(Debug, Default)]
+struct Seen {
+    errors: usize,
+    successes: usize,
+}
+
+/// Under the limit: one task that holds on to what there is, more that want their share, then
+/// everything again when the first has let go.
+fn live_through(talk: &mut Talk, hog: &str, limit: &str, why: &[&str], seen: &mut Seen) {
+    let place = Place::new();
+    place.gate("gate");
+    std::fs::set_permissions(place.0.path(), PermissionsExt::from_mode(0o777)).expect("ours");
+    std::fs::set_permissions(place.path("gate"), PermissionsExt::from_mode(0o777)).expect("ours");
+    let hog = place.command(&hog.replace("{gate}", "{}/gate"));
+    talk.say(&format!("run '{hog}' in the background as hog"));
+    for id in ["build", "test"] {
+        let started = talk.say(&format!("run 'echo it $((1 + 1)) ran' in the background as {id}"));
+        let shown = if started.contains("ERROR") { started } else { talk.say(&format!("wait for {id}")) };
+        if shown.contains("ERROR: ") {
+            assert!(why.iter().any(|why| shown.contains(why)), "under {limit}: {shown}");
+            seen.errors += 1;
+        } else {
+            assert!(shown.contains("it 2 ran"), "under {limit}: {shown}");
+            seen.successes += 1;
+        }
+    }
+    // The hog may have died of want itself; then nobody is at the gate.
+    let gate = std::fs::OpenOptions::new().read(true).write(true).open(place.path("gate")).expect("a gate");
+    std::io::Write::write_all(&mut &gate, &b"go\n".repeat(100)).expect("the gate takes it");
+    let shown = talk.say("wait for hog");
+    assert!(shown.contains("hog: ") || shown.contains("there is no task"), "under {limit}: {shown}");
+    drop(gate);
+}
+
+/// After want, with the same limit: an id that was refused for want of a thread is free, and means
+/// the new task.
+fn recover(talk: &mut Talk, limit: &str, seen: &mut Seen) {
+    for id in ["build", "test"] {
+        let shown = talk
+            .say(&format!("run 'echo again $((1 + 1)) ran' in the background as {id}, then wait for {id}"));
+        if shown.contains("is taken") {
+            continue;
+        }
+        assert!(shown.contains("again 2 ran"), "under {limit}: {shown}");
+        seen.successes += 1;
+    }
+}
+
+#[test]
+fn no_more_descriptors() {
+    let mut seen = Seen::default();
+    for count in 4..=24 {
+        let limit = format!("ulimit -n {count}");
+        let mut talk = Talk::through("s08_background_tasks", |folder| limited(folder, &limit));
+        let why = ["Too many open files", "No file descriptors available"];
+        live_through(&mut talk, "read line < {gate}", &limit, &why, &mut seen);
+        talk.leave();
+    }
+    println!("measured: {seen:?}");
+    assert!(seen.errors > 0 && seen.successes > 0, "both were to be seen: {seen:?}");
+}
+
+#[test]
+fn no_more_processes() {
+    let root = nix::libc::uid_t::from(0u32) == nix_uid();
+    let mut seen = Seen::default();
+    // Of anybody but a user of our own we do not know how many run already, and others come and go.
+    if !root {
+        return println!("not looked at: only root can become a user who runs nothing else");
+    }
+    for count in 3..=20 {
+        let limit = format!("ulimit -u {count}");
+        let mut talk = Talk::through("s08_background_tasks", |folder| {
+            let mut command = limited(folder, &limit);
+            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).expect("ours");
+            command.uid(NOBODY_ELSE);
+            command
+        });
+        let hog = "for i in 1 2 3 4 5; do read line < {gate} & done; read line < {gate}; wait";
+        let why = ["Resource temporarily unavailable", "fork: retry"];
+        live_through(&mut talk, hog, &limit, &why, &mut seen);
+        if count >= 10 {
+            recover(&mut talk, &limit, &mut seen);
+        }
+        talk.leave();
+    }
+    println!("measured: {seen:?}");
+    assert!(seen.errors > 0 && seen.successes > 0, "both were to be seen: {seen:?}");
+}
+
+fn nix_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").expect("this process").uid()
+}
+
+#[test]
+fn a_working_directory_that_is_gone() {
+    let place = Place::new();
+    place.gate("gate");
+    std::fs::create_dir(place.path("here")).expect("a folder");
+    let mut talk = Talk::through("s08_background_tasks", |folder| {
+        let mut command = Command::new(program("s08_background_tasks"));
+        clean_environment(&mut command, folder);
+        command.current_dir(place.path("here"));
+        command
+    });
+    talk.say(&place.command("run 'read line < {}/gate; echo it $((1 + 1)) ran' in the background as before"));
+    let gate = place.open("gate");
+    std::fs::remove_dir(place.path("here")).expect("it is there");
+    let shown = talk.say("run 'echo here'");
+    assert!(
+        shown.contains("ERROR: the command could not be started: the working directory is gone"),
+        "{shown}"
+    );
+    talk.say("run 'echo here' in the background as after");
+    let shown = talk.say("wait for after");
+    assert!(
+        shown.contains("ERROR: the command could not be started: the working directory is gone"),
+        "{shown}"
+    );
+    drop(gate);
+    let shown = talk.say("wait for before");
+    assert!(shown.contains("it 2 ran"), "{shown}");
+    talk.leave();
+}
+
+#[test]
+fn no_bash() {
+    let mut talk = Talk::through("s08_background_tasks", |folder| {
+        let mut command = Command::new(program("s08_background_tasks"));
+        clean_environment(&mut command, folder);
+        command.env("PATH", folder);
+        std::fs::write(folder.join("note"), "a note").expect("ours");
+        command
+    });
+    for _ in 0..2 {
+        let shown = talk.say("run 'echo here'");
+        assert!(shown.contains("ERROR: bash was not found; install it, or put it into PATH"), "{shown}");
+    }
+    talk.say("run 'echo here' in the background as task");
+    let shown = talk.say("wait for task");
+    assert!(shown.contains("task: ERROR: bash was not found"), "{shown}");
+    let shown = talk.say("read note");
+    assert!(shown.contains("a note"), "{shown}");
+    until("nobody is left but a spare", || children(talk.pid()).len() == 1);
+    talk.leave();
+}
+
+#[test]
+fn a_command_sees_no_key_and_runs_where_the_program_is() {
+    let key = [("ANTHROPIC_API_KEY", "sk-secret"), ("ANTHROPIC_AUTH_TOKEN", "secret"), ("OTHER", "kept")];
+    alone("hardship::a_command_sees_no_key_and_runs_where_the_program_is", &key, |place| {
+        let run = |command| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
+        for _ in 0..2 {
+            // The environment of the command, and of the supervisor above it.
+            let all = run("env; tr '\\0' '\\n' < /proc/$PPID/environ");
+            assert!(all.is_success() && !all.output().contains("ANTHROPIC"), "{all:?}");
+            assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
+        }
+        // A spare waits in the old folder.
+        std::env::set_current_dir(place.0.path()).expect("it is there");
+        let here = std::env::current_dir().expect("it is there");
+        assert_eq!(run("pwd").output().trim_end(), here.display().to_string());
+    });
+}

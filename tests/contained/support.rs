@@ -1,0 +1,292 @@
+//! Waiting for conditions, gates for commands, processes to keep an eye on, a lesson to talk to.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Once;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use tempfile::TempDir;
+
+use meanwhile::background::{BackgroundExecutor, Control, Status};
+use meanwhile::notification::NotificationBus;
+use meanwhile::outcome::{Outcome, is_caught};
+use meanwhile::process;
+
+use super::program::{clean_environment, program};
+
+/// Long enough for a loaded machine; only a failing test waits that long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A time limit that no command here is to reach.
+pub const NO_LIMIT: Duration = PATIENCE;
+
+/// Waits for a condition.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "this never came: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Before the first command: these tests have a `main` that does not become a supervisor.
+pub fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        process::supervise_with(program("s01_agent_loop"));
+        // What a job's panic says is its outcome; what it says when it dies without a word, nothing.
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let quiet = thread::current().name().is_some_and(|name| name.starts_with("quiet"));
+            if !is_caught() && !quiet {
+                print(panic);
+            }
+        }));
+    });
+}
+
+pub fn executor(max_concurrent: usize) -> BackgroundExecutor {
+    prepare();
+    BackgroundExecutor::new(NotificationBus::default(), max_concurrent)
+}
+
+/// The job of a background command, as `bg_bash` submits it.
+pub fn command(command: impl Into<String>) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
+    let command = command.into();
+    move |control| process::run_to_end(&command, |handle| control.attach(handle))
+}
+
+pub trait Ends {
+    fn outcome(&mut self, id: &str) -> Option<Outcome>;
+    fn progress(&mut self, id: &str) -> String;
+    fn until_ended(&mut self, id: &str) -> Outcome;
+}
+
+impl Ends for BackgroundExecutor {
+    fn outcome(&mut self, id: &str) -> Option<Outcome> {
+        match self.check(id).expect("a known task") {
+            Status::Ended { outcome, .. } => Some(outcome),
+            Status::Running { .. } => None,
+        }
+    }
+
+    fn progress(&mut self, id: &str) -> String {
+        match self.check(id).expect("a known task") {
+            Status::Running { progress, .. } => progress,
+            Status::Ended { outcome, .. } => panic!("{id} has ended: {outcome:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn until_ended(&mut self, id: &str) -> Outcome {
+        until(&format!("the end of {id}"), || self.outcome(id).is_some());
+        self.outcome(id).expect("it has ended")
+    }
+}
+
+/// A folder for commands: its gates, and the list of processes that they enter themselves in.
+pub struct Place(pub TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        prepare();
+        Place(tempfile::tempdir().expect("a folder for the test"))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A command with `{}` for this folder.
+    pub fn command(&self, command: &str) -> String {
+        command.replace("{}", &self.0.path().display().to_string())
+    }
+
+    /// Where a command waits, with `read line < GATE`, until [`open`](Self::open).
+    pub fn gate(&self, name: &str) {
+        mkfifo(&self.path(name), Mode::S_IRWXU).expect("a gate");
+    }
+
+    /// Waits until a command stands at the gate; it goes on when the result is dropped.
+    #[track_caller]
+    pub fn open(&self, name: &str) -> fs::File {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut gate = None;
+        until(&format!("a command at the gate {name}"), || {
+            let nonblocking = nix::libc::O_NONBLOCK;
+            gate = fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(self.path(name)).ok();
+            gate.is_some()
+        });
+        gate.expect("it is open")
+    }
+
+    /// The processes that have entered themselves (`echo $BASHPID >> {}/pids`), once there are `count`.
+    #[track_caller]
+    pub fn pids(&self, count: usize) -> Vec<Pid> {
+        let mut pids = Vec::new();
+        until(&format!("{count} processes have started"), || {
+            let list = fs::read_to_string(self.path("pids")).unwrap_or_default();
+            let complete = list.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            pids = complete.map(|line| Pid::from_raw(line.trim().parse().expect("a process id"))).collect();
+            pids.len() >= count
+        });
+        pids
+    }
+}
+
+/// Waits until none of them runs: one that has died and waits to be buried does not.
+#[track_caller]
+pub fn until_gone(pids: &[Pid]) {
+    for pid in pids {
+        until(&format!("the end of process {pid}"), || !runs(*pid));
+    }
+}
+
+pub fn runs(pid: Pid) -> bool {
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+pub fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+pub fn kill(pid: Pid) {
+    let killed = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    assert!(matches!(killed, Ok(()) | Err(Errno::ESRCH)), "{killed:?}");
+}
+
+pub fn children(parent: Pid) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = |list: String| -> Vec<Pid> {
+        list.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a process id"))).collect()
+    };
+    lists.flat_map(pids).collect()
+}
+
+pub fn descriptors(pid: Pid) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").count()
+}
+
+/// A line of /proc/PID/status, in KiB: `VmHWM` is the most memory it ever had, `VmRSS` what it has.
+pub fn memory(pid: Pid, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let fields: HashMap<_, _> = status.lines().filter_map(|line| line.split_once(':')).collect();
+    fields[line].trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Runs the rest of a test in a process of its own: for what is counted by process, and for the
+/// environment. `name` is the test's.
+#[track_caller]
+pub fn alone(name: &str, variables: &[(&str, &str)], work: impl FnOnce(&Place)) {
+    const MARK: &str = "MEANWHILE_TEST_ALONE";
+    if std::env::var(MARK).is_ok_and(|alone| alone == name) {
+        return work(&Place::new());
+    }
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    clean_environment(&mut command, folder.path());
+    command.args([name, "--exact", "--nocapture"]).env(MARK, name).env("TMPDIR", folder.path());
+    let output = command.envs(variables.iter().copied()).output().expect("this program again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let aside = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains(" 1 passed"), "{text}\n{aside}");
+    text.lines().filter(|line| line.starts_with("measured")).for_each(|line| println!("{line}"));
+    until("the scratch folder has gone with the program", || {
+        fs::read_dir(folder.path()).expect("the folder").count() == 0
+    });
+}
+
+/// A lesson that is talked to line by line.
+pub struct Talk {
+    pub folder: TempDir,
+    pub child: Child,
+    lines: Option<ChildStdin>,
+    output: Receiver<Vec<u8>>,
+    prompt: String,
+}
+
+impl Talk {
+    pub fn with(lesson: &str) -> Self {
+        Self::through(lesson, |folder| {
+            let mut command = Command::new(program(lesson));
+            clean_environment(&mut command, folder);
+            command
+        })
+    }
+
+    /// `wrap` makes the command that becomes the lesson.
+    pub fn through(lesson: &str, wrap: impl FnOnce(&Path) -> Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let mut command = wrap(folder.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the lesson starts");
+        let mut out = child.stdout.take().expect("a pipe");
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut buffer) {
+                let _ = sender.send(buffer[..count].to_vec());
+            }
+        });
+        let prompt = format!("\n{} >> ", lesson.split('_').next().unwrap_or_default());
+        let lines = child.stdin.take();
+        let mut talk = Talk { folder, child, lines, output, prompt };
+        talk.until_prompt();
+        talk
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Types a line.
+    pub fn send(&mut self, line: &str) {
+        let lines = self.lines.as_mut().expect("it listens");
+        lines.write_all(format!("{line}\n").as_bytes()).expect("it listens");
+    }
+
+    /// Types a line; what it shows until the next prompt.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) -> String {
+        self.send(line);
+        self.until_prompt()
+    }
+
+    #[track_caller]
+    pub fn until_prompt(&mut self) -> String {
+        let mut shown = Vec::new();
+        while !shown.ends_with(self.prompt.as_bytes()) {
+            match self.output.recv_timeout(PATIENCE) {
+                Ok(piece) => shown.extend(piece),
+                Err(error) => panic!("no prompt ({error}):\n{}", String::from_utf8_lossy(&shown)),
+            }
+        }
+        String::from_utf8(shown).expect("valid text")
+    }
+
+    /// End of file, and the program's end.
+    #[track_caller]
+    pub fn leave(&mut self) {
+        self.lines = None;
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
