@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use serde_json::{Value, json};
+use support::program::program;
 use support::server::{Answer, Server, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
 
@@ -21,6 +22,7 @@ const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_S: &str = "\x13";
 const CTRL_W: &str = "\x17";
+const CTRL_Z: &str = "\x1a";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
 const BACKSPACE: &str = "\x7f";
@@ -217,6 +219,30 @@ fn a_signal_ends_the_program_when_the_screen_is_held() {
     terminal.send(CTRL_S);
     terminal.signal(Signal::SIGTERM);
     leaves_everything_as_it_was(&mut terminal, 143);
+}
+
+#[test]
+fn a_suspended_program_goes_on_or_is_ended() {
+    let mut shell = Seat::at("bash").argument("--norc").argument("-i").variable("PS1", "shell$ ").start();
+    shell.until_ends("shell$");
+    shell.line(&format!("clear; {}", program(S08).display()));
+    let suspend = |shell: &mut Terminal| {
+        shell.send(CTRL_Z);
+        shell.until_ends("\nshell$");
+        shell.line("clear; jobs");
+        shell.until("a stopped job", |screen| {
+            screen.starts_with("[1]+  Stopped") && screen.ends_with("\nshell$")
+        });
+    };
+    shell.until_ends("\ns08 >>");
+    suspend(&mut shell);
+    shell.line("fg");
+    shell.until_ends("s08 >>");
+    shell.line(r#"run "echo back""#);
+    shell.until_ends("\nback\ns08 >>");
+    suspend(&mut shell);
+    shell.line("kill %1; wait %1; echo ended with $?");
+    shell.until_shows("\nended with 143\n");
 }
 
 #[test]
