@@ -272,6 +272,10 @@ fn edit(editor: &mut DefaultEditor, prompt: &str, screen: &Screen, empty: &Atomi
         match editor.readline(prompt) {
             Ok(line) => {
                 let _ = editor.add_history_entry(&line);
+                if let Some(path) = history_file() {
+                    let _ = path.parent().map(std::fs::create_dir_all);
+                    let _ = editor.append_history(&path); // now: there are ways out that pass no one
+                }
                 return Some(line);
             }
             Err(ReadlineError::Interrupted) if !empty.load(SeqCst) => warned = false,
