@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::program::program;
 
 /// Long enough for a slow machine; only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const SIZE: PtySize = PtySize { rows: 50, cols: 100, pixel_width: 0, pixel_height: 0 };
 
