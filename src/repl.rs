@@ -28,6 +28,8 @@ use crate::terminal;
 use crate::timeline::{Timeline, svg};
 use crate::tool::Context;
 
+const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
+
 /// Where lines come from.
 enum Source {
     /// A person at a terminal.
@@ -82,7 +84,7 @@ impl Repl {
             Box::new(move |event| recorder.note(event)),
         ]);
         let context = Context { events, ..Context::default() };
-        watch_signals(&context, stdin().is_terminal());
+        watch_signals(&context, &screen, stdin().is_terminal());
         silence_caught_panics();
         let commands = vec![
             ("/help", "this list"),
@@ -168,6 +170,7 @@ impl Repl {
             }
             self.context.interrupt.reset();
             let line = self.next_line()?;
+            self.context.interrupt.reset(); // a Ctrl+C before this line was not for its turn
             let line = line.trim();
             let known = |command: &str| self.commands.iter().any(|(name, _)| *name == command);
             match line {
@@ -201,8 +204,14 @@ impl Repl {
             Source::Editor(editor) => edit(editor, &prompt, &self.screen, &self.empty),
             Source::Pipe => {
                 self.screen.prompt(&prompt);
+                if stdin().is_terminal() {
+                    wait_for_line(&prompt, &self.screen, &self.context);
+                }
                 let line = piped_line(&self.screen);
-                self.screen.say(line.as_deref().filter(|_| !stdin().is_terminal()).unwrap_or_default());
+                // The end of a line that was typed is on the screen already.
+                if !stdin().is_terminal() || line.is_none() {
+                    self.screen.say(line.as_deref().unwrap_or_default());
+                }
                 line
             }
             Source::Script(lines) => {
@@ -272,18 +281,35 @@ fn edit(editor: &mut DefaultEditor, prompt: &str, screen: &Screen, empty: &Atomi
         match editor.readline(prompt) {
             Ok(line) => {
                 let _ = editor.add_history_entry(&line);
+                if let Some(path) = history_file() {
+                    let _ = path.parent().map(std::fs::create_dir_all);
+                    let _ = editor.append_history(&path); // at once: a signal leaves no time for it
+                }
                 return Some(line);
             }
             Err(ReadlineError::Interrupted) if !empty.load(SeqCst) => warned = false,
             Err(ReadlineError::Interrupted) if warned => return None,
             Err(ReadlineError::Interrupted) => {
-                screen.say("To leave: exit, Ctrl+D, or Ctrl+C once more.");
+                screen.say(HOW_TO_LEAVE);
                 warned = true;
             }
             Err(ReadlineError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
                 screen.say("That line was not valid UTF-8 and was dropped; type it again.");
             }
             Err(_) => return None,
+        }
+    }
+}
+
+/// Waits at a terminal without the editor, where Ctrl+C is a signal and drops what was typed. A
+/// second one leaves.
+fn wait_for_line(prompt: &str, screen: &Screen, context: &Context) {
+    let mut warned = false;
+    while !is_readable(100) {
+        if context.interrupt.is_triggered() && !warned {
+            screen.say(HOW_TO_LEAVE);
+            screen.prompt(prompt);
+            warned = true;
         }
     }
 }
@@ -313,7 +339,6 @@ fn ask(question: &str, screen: &Screen, context: &Context, set_aside: &Mutex<Vec
         screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
         while !is_readable(100) {
             if context.interrupt.is_triggered() {
-                screen.say("");
                 return Answer::No;
             }
         }
@@ -335,12 +360,13 @@ fn is_readable(timeout_ms: u16) -> bool {
 
 /// Ctrl+C interrupts the turn; a second one before the turn has ended leaves, and so does every
 /// other signal that ends programs.
-fn watch_signals(context: &Context, person: bool) {
+fn watch_signals(context: &Context, screen: &Arc<Screen>, person: bool) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-    let interrupt = context.interrupt.clone();
+    let (interrupt, screen) = (context.interrupt.clone(), screen.clone());
     let watch = move || {
         for signal in &mut signals {
             if signal == SIGINT && person && !interrupt.is_triggered() {
+                screen.note_echo();
                 interrupt.trigger();
             } else {
                 terminal::quit(128 + signal);

@@ -2,6 +2,7 @@
 //! control bytes are shown, not sent.
 
 use std::io::{Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
 use crate::event::{Event, Stamped};
@@ -14,10 +15,13 @@ const SHOWN_LINES: usize = 8;
 const SHOWN_WIDTH: usize = 160;
 
 /// Prints lines, and text as it arrives.
+#[derive(Default)]
 pub struct Screen {
     colour: bool,
     /// Whose text stands on an unfinished line.
     open_line: Mutex<Option<String>>,
+    /// True if the terminal has shown a key behind the last of what stands there, such as `^C`.
+    echoed: AtomicBool,
 }
 
 /// How a line looks where colours are wanted. Nothing depends on them.
@@ -32,7 +36,7 @@ pub(crate) enum Style {
 impl Screen {
     /// With colours or without.
     pub fn new(colour: bool) -> Self {
-        Screen { colour, open_line: Mutex::new(None) }
+        Screen { colour, ..Screen::default() }
     }
 
     /// Prints whole lines.
@@ -93,8 +97,14 @@ impl Screen {
         self.write(&shown);
     }
 
+    /// What comes next begins on a new line. Waits for nothing.
+    pub(crate) fn note_echo(&self) {
+        self.echoed.store(true, SeqCst);
+    }
+
     fn close_line(&self) {
-        if self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if self.echoed.swap(false, SeqCst) || open {
             self.write("\n");
         }
     }

@@ -3,10 +3,11 @@
 //! Covered: return from `main`, `exit`, panic, SIGTERM, SIGHUP, Ctrl+C. Not covered: SIGKILL; then
 //! `stty sane` helps.
 
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{IsTerminal, stdin, stdout};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp, write};
 
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
@@ -22,15 +23,18 @@ pub fn save() {
     *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
 }
 
-/// Puts the remembered settings back.
+/// Puts the remembered settings back. Waits for nothing: no thread that is printing, no screen held
+/// with Ctrl+S (which cannot be while the prompt edits a line, and only then something is printed).
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(settings) = &*saved {
-        let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
-        if stdout().is_terminal() {
-            let _ = stdout().write_all(b"\x1b[?2004l"); // bracketed paste, which the prompt turns on
-            let _ = stdout().flush();
-        }
+    let Some(settings) = &*saved else { return };
+    if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+        return; // suspended with Ctrl+Z: the terminal is the shell's, and whoever touches it is stopped
+    }
+    let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
+    let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
+    if editing {
+        let _ = write(stdout(), b"\x1b[?2004l"); // bracketed paste, which the prompt turns on
     }
 }
 

@@ -1,37 +1,44 @@
-//! Drives a lesson the way a person does: through a real pseudo-terminal, with a screen to look at.
+//! Drives a program the way a person does: through a real pseudo-terminal, with a screen to look at.
 
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{SetArg, SpecialCharacterIndices, tcgetattr, tcsetattr};
+use nix::unistd::Pid;
+use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use tempfile::TempDir;
 
 use super::program::program;
 
 /// Long enough for a slow machine; only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Terminal {
-    pub folder: TempDir,
-    pub child: Box<dyn Child + Send + Sync>,
-    pub master: Option<Box<dyn MasterPty + Send>>,
-    keys: Box<dyn Write + Send>,
-    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
+const SIZE: PtySize = PtySize { rows: 50, cols: 100, pixel_width: 0, pixel_height: 0 };
+
+/// A program about to be started at a terminal of its own, in a folder of its own.
+pub struct Seat {
+    pub folder: Arc<TempDir>,
+    command: CommandBuilder,
 }
 
-impl Terminal {
-    /// Starts a lesson at a terminal of 24 rows and 100 columns. `variables` are added to its
-    /// environment; `before` is run first in the same terminal by a shell that then becomes it.
-    pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let mut command = CommandBuilder::new(program(name));
-        command.args(arguments);
-        Self::run(folder, command, variables)
+impl Seat {
+    /// A lesson.
+    pub fn new(name: &str) -> Self {
+        Self::at(program(name))
     }
 
-    /// Starts any command in a terminal.
-    pub fn run(folder: TempDir, mut command: CommandBuilder, variables: &[(&str, &str)]) -> Self {
+    /// Any program.
+    pub fn at(program: impl Into<PathBuf>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder for the test"));
+        let mut command = CommandBuilder::new(program.into());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ANTHROPIC_") {
                 command.env_remove(name);
@@ -41,47 +48,147 @@ impl Terminal {
         command.env("TERM", "xterm");
         command.env("NO_COLOR", "1");
         command.env("MEANWHILE_THINKING_MS", "0");
-        command.env("HOME", folder.path());
-        command.env("XDG_STATE_HOME", folder.path().join("state"));
-        command.cwd(folder.path());
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        let size = PtySize { rows: 24, cols: 100, ..PtySize::default() };
-        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
-        let child = pair.slave.spawn_command(command).expect("the program starts");
-        drop(pair.slave);
-        let screen = Arc::new((Mutex::new(vt100::Parser::new(24, 100, 1000)), Condvar::new()));
-        let (mut output, drawn) = (pair.master.try_clone_reader().expect("a reader"), screen.clone());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
-                drawn.0.lock().unwrap_or_else(PoisonError::into_inner).process(&buffer[..count]);
-                drawn.1.notify_all();
-            }
-        });
-        let keys = pair.master.take_writer().expect("a writer");
-        Terminal { folder, child, master: Some(pair.master), keys, screen }
+        Seat { folder, command }.folder(None)
     }
 
+    /// The folder of another seat: its files, its history.
+    pub fn folder(mut self, folder: Option<Arc<TempDir>>) -> Self {
+        self.folder = folder.unwrap_or(self.folder);
+        self.command.env("HOME", self.folder.path());
+        self.command.env("XDG_STATE_HOME", self.folder.path().join("state"));
+        self.command.cwd(self.folder.path());
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn start(self) -> Terminal {
+        let pair = native_pty_system().openpty(SIZE).expect("a pseudo-terminal");
+        let before = settings(&*pair.master);
+        let child = pair.slave.spawn_command(self.command).expect("the program starts");
+        drop(pair.slave);
+        let parser = vt100::Parser::new(SIZE.rows, SIZE.cols, 1000);
+        let shown = Arc::new(Shown {
+            screen: Mutex::new(Screen { parser, bytes: Vec::new(), over: false }),
+            changed: Condvar::new(),
+            closing: AtomicBool::new(false),
+        });
+        let (mut output, to) = (pair.master.try_clone_reader().expect("a reader"), shown.clone());
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                let mut screen = to.lock();
+                screen.parser.process(&buffer[..count]);
+                screen.bytes.extend(&buffer[..count]);
+                drop(screen);
+                to.changed.notify_all();
+                if to.closing.load(SeqCst) {
+                    break;
+                }
+            }
+            to.lock().over = true;
+            to.changed.notify_all();
+        });
+        let keys = pair.master.take_writer().expect("a writer");
+        Terminal {
+            folder: self.folder,
+            child,
+            before,
+            keys,
+            master: Some(pair.master),
+            shown,
+            reader: Some(reader),
+        }
+    }
+}
+
+struct Screen {
+    parser: vt100::Parser,
+    /// All that came.
+    bytes: Vec<u8>,
+    /// Nothing more will come.
+    over: bool,
+}
+
+struct Shown {
+    screen: Mutex<Screen>,
+    changed: Condvar,
+    closing: AtomicBool,
+}
+
+impl Shown {
+    fn lock(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A program at a terminal of 50 rows and 100 columns.
+pub struct Terminal {
+    pub folder: Arc<TempDir>,
+    child: Box<dyn Child + Send + Sync>,
+    /// The terminal's settings before the program started.
+    before: String,
+    keys: Box<dyn Write + Send>,
+    master: Option<Box<dyn MasterPty + Send>>,
+    shown: Arc<Shown>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    pub fn id(&self) -> Pid {
+        Pid::from_raw(self.child.process_id().expect("a process id") as i32)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.id(), signal).expect("the program is there");
+    }
+
+    /// Presses keys.
     pub fn send(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
         self.keys.flush().expect("the terminal takes keys");
     }
 
-    /// Waits until the screen is as wanted; the text has no white space at its line ends.
+    /// Types a line.
+    pub fn line(&mut self, line: &str) {
+        self.send(&format!("{line}\r"));
+    }
+
+    /// What the screen shows, without white space at line ends.
+    pub fn text(&self) -> String {
+        tidy(&self.shown.lock().parser.screen().contents())
+    }
+
+    /// All that the program sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.shown.lock().bytes.clone()
+    }
+
+    /// Waits until the screen is as wanted; its text has no white space at its line ends.
     #[track_caller]
     pub fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) {
+        self.wait_for(what, |screen| wanted(&tidy(&screen.parser.screen().contents())));
+    }
+
+    #[track_caller]
+    fn wait_for(&self, what: &str, wanted: impl Fn(&Screen) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        let mut parser = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let text = tidy(&parser.screen().contents());
-            if wanted(&text) {
-                return;
-            }
+        let mut screen = self.shown.lock();
+        while !wanted(&screen) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the screen never came to: {what}\n--- it shows:\n{text}");
-            (parser, _) = self.screen.1.wait_timeout(parser, left).unwrap_or_else(PoisonError::into_inner);
+            let over = screen.over || left.is_zero();
+            let text = || tidy(&screen.parser.screen().contents());
+            assert!(!over, "the screen never came to: {what}\n--- it shows:\n{}", text());
+            (screen, _) =
+                self.shown.changed.wait_timeout(screen, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -90,25 +197,89 @@ impl Terminal {
         self.until(text, |screen| screen.contains(text));
     }
 
-    /// Waits until the last line is this, the cursor standing behind it.
+    /// Waits until the screen ends like this.
     #[track_caller]
-    pub fn until_prompt(&self, line: &str) {
-        self.until(line, |screen| screen.lines().next_back().unwrap_or_default() == line.trim_end());
+    pub fn until_ends(&self, text: &str) {
+        self.until(text, |screen| screen.ends_with(text.trim_end()));
     }
 
-    /// Waits for the program's end; its exit code.
+    /// Waits until the prompt has given the keyboard back: a turn runs, and Ctrl+C is a signal.
+    #[track_caller]
+    pub fn until_busy(&self) {
+        eventually("the terminal has its own settings", || self.is_as_before());
+    }
+
+    /// True if the terminal's settings are those from before the program.
+    pub fn is_as_before(&self) -> bool {
+        self.master.as_deref().is_some_and(|master| settings(master) == self.before)
+    }
+
+    /// True while a paste would be marked as one.
+    pub fn marks_pastes(&self) -> bool {
+        self.shown.lock().parser.screen().bracketed_paste()
+    }
+
+    pub fn resize(&self, rows: u16, cols: u16) {
+        self.shown.lock().parser.screen_mut().set_size(rows, cols);
+        let size = PtySize { rows, cols, ..SIZE };
+        self.master.as_ref().expect("an open terminal").resize(size).expect("another size");
+    }
+
+    /// Waits for the program's end, and for the last of what it printed; its exit code.
+    #[track_caller]
     pub fn wait(&mut self) -> u32 {
-        self.child.wait().expect("the program ends").exit_code()
+        let mut status: Option<ExitStatus> = None;
+        let child = &mut self.child;
+        eventually("the program ends", || {
+            status = child.try_wait().expect("a child");
+            status.is_some()
+        });
+        self.wait_for("its end", |screen| screen.over);
+        status.map_or(0, |status| status.exit_code())
     }
-}
 
-fn tidy(screen: &str) -> String {
-    screen.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    /// Closes the terminal, as its window's cross does.
+    pub fn close(&mut self) {
+        let name = self.master.as_ref().and_then(|master| master.tty_name()).expect("a name");
+        // The writer's end would be typed as Ctrl+D, if there were such a key.
+        let slave = OpenOptions::new().read(true).custom_flags(OFlag::O_NOCTTY.bits()).open(name);
+        let slave = slave.expect("the terminal's other end");
+        let mut settings = tcgetattr(&slave).expect("its settings");
+        settings.control_chars[SpecialCharacterIndices::VEOF as usize] = 0;
+        tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("its settings");
+        drop(slave);
+        // The reader holds the terminal open until there is something to read: the echo of a key.
+        self.shown.closing.store(true, SeqCst);
+        self.send("x");
+        let _ = self.reader.take().map(JoinHandle::join);
+        self.keys = Box::new(std::io::sink());
+        self.master = None;
+    }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
     }
+}
+
+/// Waits until something has become true.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never so: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn settings(master: &dyn MasterPty) -> String {
+    format!("{:?}", master.get_termios().expect("a terminal's settings"))
+}
+
+fn tidy(screen: &str) -> String {
+    screen.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }

@@ -1,0 +1,411 @@
+//! When the program is gone, is anything of what it started still running?
+//!
+//! `cargo test --test survivors` starts a command that forks in seven ways, ends the program in
+//! every way it can end, and prints how many of the seven are left three seconds later. Exit code 1
+//! if there is one.
+//!
+//! Each of the seven ignores SIGHUP, SIGINT and SIGTERM, so that only SIGKILL ends it. What is left
+//! is killed when it has been counted.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meanwhile::agent::Agent;
+use meanwhile::background::BackgroundExecutor;
+use meanwhile::message::{Message, push_user};
+use meanwhile::notification::NotificationBus;
+use meanwhile::process::supervisor::become_supervisor_if_asked;
+use meanwhile::repl::Repl;
+use meanwhile::tool::Toolbox;
+use meanwhile::tools::{background, bash};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use support::program::{clean_environment, program};
+use support::terminal::{Seat, Terminal, eventually};
+use tempfile::TempDir;
+
+const RUNS: [&str; 7] =
+    ["foreground", "ampersand", "nohup", "setsid", "double_fork", "job_control", "empty_environment"];
+
+/// Each run writes its process ids into a file. The foreground child also notes that it was asked
+/// to end.
+const TREE: &str = r#"
+mkdir -p pids
+run='trap "" HUP INT TERM; echo $$ > "$1"; exec sleep 600'
+bash -c "$run" - pids/ampersand &
+nohup bash -c "$run" - pids/nohup &
+setsid bash -c "$run" - pids/setsid &
+(setsid bash -c '(bash -c "$1" - "$2" &)' - "$run" pids/double_fork &)
+set -m
+bash -c "$run" - pids/job_control &
+set +m
+env -i setsid bash -c "$run" - "$PWD/pids/empty_environment" &
+bash -c '
+    trap "" HUP INT
+    trap "echo > asked" TERM
+    (trap "" TERM; exec sleep 600) &
+    echo $$ $! > pids/foreground
+    wait; wait; wait'
+"#;
+
+/// How long after the program's end nothing may be left.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How the program ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Exit,
+    CtrlD,
+    EndOfPipe,
+    CtrlCTwice,
+    Signal(Signal),
+    TerminalClosed,
+    Panic,
+    SupervisorKilled,
+}
+
+/// What it does at that moment.
+#[derive(Clone, Copy, PartialEq)]
+enum While {
+    Idle,
+    Running,
+}
+
+const WAYS: [(&str, Way); 10] = [
+    ("exit", Way::Exit),
+    ("Ctrl+D", Way::CtrlD),
+    ("end of a pipe", Way::EndOfPipe),
+    ("Ctrl+C twice", Way::CtrlCTwice),
+    ("SIGTERM", Way::Signal(Signal::SIGTERM)),
+    ("SIGHUP", Way::Signal(Signal::SIGHUP)),
+    ("terminal closed", Way::TerminalClosed),
+    ("panic", Way::Panic),
+    ("SIGKILL", Way::Signal(Signal::SIGKILL)),
+    ("(SIGKILL of the supervisor)", Way::SupervisorKilled),
+];
+
+fn main() -> ExitCode {
+    become_supervisor_if_asked();
+    if std::env::var_os("LESSON_THAT_PANICS").is_some() {
+        return lesson_that_panics();
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("survivors: test");
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().any(|filter| !filter.starts_with('-') && !"survivors".contains(filter.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    if !cfg!(target_os = "linux") {
+        println!(
+            "survivors: only Linux has subreapers; see src/process/supervisor.rs for what is promised here"
+        );
+        return ExitCode::SUCCESS;
+    }
+    print_table()
+}
+
+fn print_table() -> ExitCode {
+    println!("\nA command starts seven runs: {}.", RUNS.join(", "));
+    println!("How many of them are alive after the program's end?\n");
+    row("", "background task,", "foreground call,");
+    row("the program ends by", "prompt is idle", "it is running");
+    let mut failed = false;
+    for (name, way) in WAYS {
+        let cells = [While::Idle, While::Running].map(|state| {
+            let attempt =
+                || catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()));
+            possible(way, state).then(attempt)
+        });
+        failed |= cells.iter().flatten().any(|result| result.is_err());
+        let [idle, running] =
+            cells.map(|cell| cell.map_or("-".to_string(), |result| result.unwrap_or_else(|bad| bad)));
+        row(name, &idle, &running);
+    }
+    println!("\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end.");
+    println!("() does not end the program, only the small process between it and the command.\n");
+    ExitCode::from(u8::from(failed))
+}
+
+fn row(name: &str, idle: &str, running: &str) {
+    println!("{name:<28} {idle:<24} {running}");
+}
+
+fn possible(way: Way, state: While) -> bool {
+    state == While::Idle || !matches!(way, Way::Exit | Way::CtrlD | Way::EndOfPipe)
+}
+
+/// One cell of the table; an error if something was not as it should be.
+fn attempt(way: Way, state: While) -> Result<String, String> {
+    let line = match (state, way) {
+        (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
+        (While::Running, Way::Panic) => r#"panic during: run "bash tree.sh""#,
+        (While::Running, _) => r#"run "bash tree.sh""#,
+    };
+    let mut program = Program::start(way);
+    program.line(line);
+    let mut tree = Tree::grown(program.folder());
+    let mut supervisors = Vec::new();
+    eventually("a supervisor for the command, and a spare one", || {
+        supervisors = children(program.id());
+        supervisors
+            .retain(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n"));
+        supervisors.len() == 2
+    });
+    if way == Way::SupervisorKilled {
+        let busy =
+            supervisors.iter().find(|pid| !children(**pid).is_empty()).expect("the command's supervisor");
+        tree.add("supervisor", *busy);
+        kill(*busy, Signal::SIGKILL).expect("a supervisor");
+    } else {
+        supervisors.iter().for_each(|pid| tree.add("supervisor", *pid));
+        program.end(way, state);
+    }
+    let (left, after) = tree.wait_until_gone();
+    if way == Way::SupervisorKilled {
+        program.line(r#"run "echo it goes on" in the background as proof, then wait for proof"#);
+        program.terminal().until_shows("· it goes on");
+        program.line("exit");
+        program.terminal().wait();
+    }
+    match left.is_empty() {
+        true => Ok(format!("0 of 7   ({} ms)", after.as_millis())),
+        false => Err(format!("LEFT: {}", left.join(", "))),
+    }
+}
+
+/// The program, at a terminal or at a pipe.
+enum Program {
+    Terminal(Terminal),
+    Pipe(Arc<TempDir>, Child, Option<ChildStdin>),
+}
+
+impl Program {
+    fn start(way: Way) -> Self {
+        let seat = match way {
+            Way::Panic => {
+                Seat::at(std::env::current_exe().expect("this program")).variable("LESSON_THAT_PANICS", "1")
+            }
+            _ => Seat::new("s08_background_tasks"),
+        };
+        fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
+        mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
+        if way != Way::EndOfPipe {
+            let terminal = seat.start();
+            terminal.until_ends(" >>");
+            return Program::Terminal(terminal);
+        }
+        let mut command = Command::new(program("s08_background_tasks"));
+        clean_environment(&mut command, seat.folder.path());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program starts");
+        let stdin = child.stdin.take();
+        Program::Pipe(seat.folder, child, stdin)
+    }
+
+    fn id(&self) -> Pid {
+        match self {
+            Program::Terminal(terminal) => terminal.id(),
+            Program::Pipe(_, child, _) => Pid::from_raw(child.id() as i32),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Program::Terminal(terminal) => terminal.folder.path(),
+            Program::Pipe(folder, ..) => folder.path(),
+        }
+    }
+
+    fn terminal(&mut self) -> &mut Terminal {
+        match self {
+            Program::Terminal(terminal) => terminal,
+            Program::Pipe(..) => unreachable!("this way needs a terminal"),
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        match self {
+            Program::Terminal(terminal) => terminal.line(line),
+            Program::Pipe(_, _, stdin) => {
+                writeln!(stdin.as_mut().expect("an open pipe"), "{line}").expect("the program reads")
+            }
+        }
+    }
+
+    /// Ends the program, and makes sure that it ended this way.
+    fn end(&mut self, way: Way, state: While) {
+        if let Program::Pipe(_, child, stdin) = self {
+            *stdin = None;
+            assert_eq!(child.wait().expect("a child").code(), Some(0));
+            return;
+        }
+        let gate = self.folder().join("panic");
+        let asked = self.folder().join("asked");
+        let terminal = self.terminal();
+        match state {
+            While::Idle => terminal.until_ends(" >>"),
+            While::Running => terminal.until_busy(),
+        }
+        match way {
+            Way::Exit => terminal.line("exit"),
+            Way::CtrlD => terminal.send("\x04"),
+            Way::CtrlCTwice => {
+                terminal.send("\x03");
+                match state {
+                    While::Idle => terminal.until_shows("To leave"),
+                    While::Running => eventually("the command was asked to end", || asked.exists()),
+                }
+                terminal.send("\x03");
+            }
+            Way::Signal(signal) => terminal.signal(signal),
+            Way::TerminalClosed => terminal.close(),
+            Way::Panic if state == While::Idle => terminal.line("panic"),
+            Way::Panic => fs::write(gate, "").expect("the gate opens"),
+            Way::EndOfPipe | Way::SupervisorKilled => {
+                unreachable!("no way for a program at a terminal to end")
+            }
+        }
+        let code = terminal.wait();
+        let expected: &[u32] = match (way, state) {
+            (Way::CtrlCTwice, While::Running) => &[130],
+            (Way::Signal(Signal::SIGKILL), _) => &[1], // no code at all
+            (Way::Signal(signal), _) => &[128 + signal as u32],
+            (Way::TerminalClosed, _) => &[129, 0], // the signal or the end of input, whichever comes first
+            (Way::Panic, _) => &[101],
+            _ => &[0],
+        };
+        assert!(expected.contains(&code), "exit code {code}, not {expected:?}\n{}", terminal.text());
+        if !matches!(way, Way::TerminalClosed | Way::Signal(Signal::SIGKILL)) {
+            assert!(terminal.is_as_before() && !terminal.marks_pastes(), "the terminal was not put back");
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Program::Pipe(_, child, _) = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A process, also when another one gets its number.
+struct Process {
+    name: String,
+    pid: Pid,
+    start: String,
+}
+
+/// All that must not survive.
+struct Tree(Vec<Process>);
+
+impl Tree {
+    /// Waits until all seven runs are there.
+    fn grown(folder: &Path) -> Self {
+        let mut tree = Tree(Vec::new());
+        for name in RUNS {
+            let file = folder.join("pids").join(name);
+            let mut pids = String::new();
+            eventually(name, || {
+                pids = fs::read_to_string(&file).unwrap_or_default();
+                pids.ends_with('\n')
+            });
+            for pid in pids.split_whitespace() {
+                tree.add(name, Pid::from_raw(pid.parse().expect("a process id")));
+            }
+        }
+        tree
+    }
+
+    fn add(&mut self, name: &str, pid: Pid) {
+        let (_, start) = state_and_start(pid).unwrap_or_else(|| panic!("{name} has gone too early"));
+        self.0.push(Process { name: name.to_string(), pid, start });
+    }
+
+    /// The names of those that are alive when the time is up, and how long it took.
+    fn wait_until_gone(&self) -> (Vec<String>, Duration) {
+        let since = Instant::now();
+        loop {
+            let alive = || self.0.iter().filter(|process| process.is_alive());
+            if alive().next().is_none() || since.elapsed() > LIMIT {
+                return (alive().map(|process| process.name.clone()).collect(), since.elapsed());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for process in self.0.iter().filter(|process| process.is_alive()) {
+            let _ = kill(process.pid, Signal::SIGKILL);
+        }
+    }
+}
+
+impl Process {
+    /// One that has died and only waits to be reaped is not alive.
+    fn is_alive(&self) -> bool {
+        state_and_start(self.pid).is_some_and(|(state, start)| start == self.start && !"ZX".contains(&state))
+    }
+}
+
+/// From /proc/PID/stat: "PID (name, which may hold anything) STATE …", the 22nd being the time of its start.
+fn state_and_start(pid: Pid) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut words = stat.rsplit_once(") ")?.1.split(' ').map(String::from);
+    Some((words.next()?, words.nth(18)?))
+}
+
+fn children(parent: Pid) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = lists.flat_map(|list| list.split_whitespace().map(str::to_string).collect::<Vec<_>>());
+    pids.filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// What a lesson is, with a line that makes its main thread panic. (No line of a real lesson does.)
+fn lesson_that_panics() -> ExitCode {
+    let options = meanwhile::start("# panic · A lesson whose main thread panics");
+    let mut repl = Repl::new(&options);
+    let model = meanwhile::model::connect();
+    repl.greet(&*model);
+    let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
+    agent.toolbox.add(background::tools(BackgroundExecutor::new(NotificationBus::default(), 4)));
+    let turn = |agent: &Agent, prompt: &str| {
+        let mut messages = Vec::<Message>::new();
+        push_user(&mut messages, prompt);
+        while let Ok(reply) = agent.ask(&mut messages)
+            && !reply.tool_calls().is_empty()
+        {
+            agent.run_tools(reply, &mut messages);
+        }
+    };
+    while let Some(line) = repl.read() {
+        match line.strip_prefix("panic during: ") {
+            // In a lesson the main thread is inside the call, and has no chance to panic. Here the
+            // turn runs on another thread.
+            Some(prompt) => {
+                let (agent, prompt) = (agent.clone(), prompt.to_string());
+                thread::spawn(move || turn(&agent, &prompt));
+                let _ = fs::read("panic"); // until somebody opens this gate
+                panic!("as the line said");
+            }
+            None if line == "panic" => panic!("as the line said"),
+            None => turn(&agent, &line),
+        }
+    }
+    repl.leave()
+}

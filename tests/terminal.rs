@@ -1,0 +1,536 @@
+//! The prompt as a person meets it: at a real pseudo-terminal.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use serde_json::{Value, json};
+use support::program::program;
+use support::server::{Answer, Server, reply_text, reply_tool};
+use support::terminal::{Seat, Terminal, eventually};
+
+const S08: &str = "s08_background_tasks";
+const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
+
+const CTRL_A: &str = "\x01";
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_S: &str = "\x13";
+const CTRL_W: &str = "\x17";
+const CTRL_Z: &str = "\x1a";
+const UP: &str = "\x1b[A";
+const LEFT: &str = "\x1b[D";
+const BACKSPACE: &str = "\x7f";
+
+/// s08 at its first prompt.
+fn s08() -> Terminal {
+    at_prompt(Seat::new(S08))
+}
+
+fn at_prompt(seat: Seat) -> Terminal {
+    let terminal = seat.start();
+    terminal.until_ends("\ns08 >>");
+    terminal
+}
+
+/// A command that says that it runs, then waits for [`open`].
+fn gate(folder: &Path) -> &'static str {
+    mkfifo(&folder.join("gate"), Mode::S_IRWXU).expect("a gate");
+    r#"run "echo $$ > pid; cat gate""#
+}
+
+/// Waits until the command waits, and lets it go on.
+fn open(terminal: &Terminal) {
+    fs::write(terminal.folder.path().join("gate"), "the gate is open\n").expect("an open gate");
+}
+
+/// The process id that a command wrote.
+fn pid(terminal: &Terminal) -> Pid {
+    let mut text = String::new();
+    eventually("the command runs", || {
+        text = fs::read_to_string(terminal.folder.path().join("pid")).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    Pid::from_raw(text.trim().parse().expect("a process id"))
+}
+
+/// One that has died and only waits for its parent to notice is gone, too.
+fn is_gone(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    kill(pid, None) == Err(Errno::ESRCH) || stat.contains(") Z ")
+}
+
+#[track_caller]
+fn leaves_everything_as_it_was(terminal: &mut Terminal, code: u32) {
+    assert_eq!(terminal.wait(), code, "{}", terminal.text());
+    assert!(terminal.is_as_before(), "the terminal's settings were not put back");
+    assert!(!terminal.marks_pastes(), "bracketed paste was left on");
+}
+
+#[test]
+fn every_lesson_has_its_own_prompt() {
+    let lessons = [
+        "s01_agent_loop",
+        "s02_tool_use",
+        "s03_todo_write",
+        "s04_subagent",
+        "s05_skill_loading",
+        "s06_context_compact",
+        "s07_task_system",
+        S08,
+    ];
+    for lesson in lessons {
+        let mut terminal = Seat::new(lesson).start();
+        let name = lesson.split('_').next().expect("a name");
+        terminal.until_ends(&format!("exit to leave.\n\n{name} >> "));
+        terminal.line(r#"run "echo one; echo two >&2""#);
+        terminal.until_ends(&format!("\none\ntwo\n{name} >> "));
+        terminal.line("exit");
+        leaves_everything_as_it_was(&mut terminal, 0);
+    }
+}
+
+#[test]
+fn a_line_is_carried_out_and_shown_with_its_time() {
+    let mut terminal = s08();
+    terminal.line(r#"run "seq 12""#);
+    terminal.until("the call", |screen| {
+        screen.contains("\n● bash: seq 12\n  └ 0.") && screen.contains(" s · 1\n    2\n")
+    });
+    terminal.until_shows("    8\n    … 4 more lines (the model has them)\n");
+}
+
+#[test]
+fn history_reaches_across_runs() {
+    let mut first = s08();
+    first.line(r#"run "echo from the first run""#);
+    first.until_ends("\nfrom the first run\ns08 >>");
+    first.line("exit");
+    first.wait();
+
+    let mut second = at_prompt(Seat::new(S08).folder(Some(first.folder.clone())));
+    second.send(UP);
+    second.until_ends("\ns08 >> exit");
+    second.send(UP);
+    second.until_ends("\ns08 >> run \"echo from the first run\"");
+    second.send("\r");
+    second.until_ends("\nfrom the first run\ns08 >>");
+}
+
+#[test]
+fn history_outlives_a_signal() {
+    let mut first = s08();
+    first.line(r#"run "echo before the signal""#);
+    first.until_ends("\nbefore the signal\ns08 >>");
+    first.signal(Signal::SIGTERM);
+    first.wait();
+
+    let mut second = at_prompt(Seat::new(S08).folder(Some(first.folder.clone())));
+    second.send(UP);
+    second.until_ends("\ns08 >> run \"echo before the signal\"");
+}
+
+#[test]
+fn a_line_can_be_edited() {
+    let mut terminal = s08();
+    terminal.send("un \"echo edti\"");
+    terminal.until_ends("\ns08 >> un \"echo edti\"");
+    terminal.send(CTRL_A);
+    terminal.send("r");
+    terminal.until_ends("\ns08 >> run \"echo edti\"");
+    terminal.send("\x05"); // to the end
+    terminal.send(LEFT);
+    terminal.send(BACKSPACE);
+    terminal.send(BACKSPACE);
+    terminal.send("ited");
+    terminal.until_ends("\ns08 >> run \"echo edited\"");
+    terminal.send("\r");
+    terminal.until_ends("\nedited\ns08 >>");
+    terminal.send("two words");
+    terminal.send(CTRL_W);
+    terminal.until_ends("\ns08 >> two");
+}
+
+#[test]
+fn ctrl_c_drops_what_was_typed() {
+    let mut terminal = s08();
+    terminal.send("run \"touch dropped\"");
+    terminal.until_ends("touch dropped\"");
+    terminal.send(CTRL_C);
+    terminal.until_ends("touch dropped\"\ns08 >>");
+    terminal.send(CTRL_C);
+    terminal.until_ends(&format!("\n{HOW_TO_LEAVE}\ns08 >>"));
+    // A line in between: the next Ctrl+C is a first one again.
+    terminal.send("typed");
+    terminal.until_ends("s08 >> typed");
+    terminal.send(CTRL_C);
+    terminal.until_ends("s08 >> typed\ns08 >>");
+    terminal.send(CTRL_C);
+    terminal.until_ends(&format!("s08 >> typed\ns08 >>\n{HOW_TO_LEAVE}\ns08 >>"));
+    terminal.send(CTRL_C);
+    leaves_everything_as_it_was(&mut terminal, 0);
+    assert!(!terminal.folder.path().join("dropped").exists());
+}
+
+#[test]
+fn every_word_and_key_that_leaves_leaves() {
+    for keys in ["q\r", "exit\r", "/exit\r", "  exit  \r", CTRL_D] {
+        let mut terminal = s08();
+        terminal.send(keys);
+        leaves_everything_as_it_was(&mut terminal, 0);
+    }
+}
+
+#[test]
+fn ctrl_d_on_a_typed_line_does_not_leave() {
+    let mut terminal = s08();
+    terminal.send("run \"echo stayed\"");
+    terminal.send(CTRL_D);
+    terminal.send("\r");
+    terminal.until_ends("\nstayed\ns08 >>");
+}
+
+#[test]
+fn signals_put_the_terminal_back() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let mut terminal = s08();
+        assert!(!terminal.is_as_before() && terminal.marks_pastes(), "the prompt edits lines");
+        terminal.signal(signal);
+        leaves_everything_as_it_was(&mut terminal, code);
+
+        let mut terminal = s08();
+        terminal.line(r#"run "echo $$ > pid; sleep 600""#);
+        let command = pid(&terminal);
+        terminal.signal(signal);
+        leaves_everything_as_it_was(&mut terminal, code);
+        eventually("the command is gone", || is_gone(command));
+    }
+}
+
+#[test]
+fn a_signal_ends_the_program_when_the_screen_is_held() {
+    let mut terminal = s08();
+    terminal.line(r#"run "echo $$ > pid; sleep 600""#);
+    pid(&terminal);
+    terminal.until_busy();
+    terminal.send(CTRL_S);
+    terminal.signal(Signal::SIGTERM);
+    leaves_everything_as_it_was(&mut terminal, 143);
+}
+
+#[test]
+fn a_suspended_program_goes_on_or_is_ended() {
+    let seat = Seat::at("bash").argument("--norc").argument("-i").variable("PS1", "shell$ ");
+    let mut shell = seat.variable("MEANWHILE_THINKING_MS", "600000").start();
+    shell.until_ends("shell$");
+    shell.line(&format!("clear; {}", program(S08).display()));
+    shell.until_ends("\ns08 >>");
+    let suspend = |shell: &mut Terminal| {
+        shell.send(CTRL_Z);
+        shell.until_ends("\nshell$");
+        shell.line("clear; jobs");
+        shell.until("a stopped job", |screen| {
+            screen.starts_with("[1]+  Stopped") && screen.ends_with("\nshell$")
+        });
+    };
+    suspend(&mut shell);
+    shell.line("fg");
+    shell.until_ends("s08 >>");
+    shell.line("/help");
+    shell.until("help", |screen| screen.contains("begin a new conversation") && screen.ends_with("\ns08 >>"));
+    shell.line("run \"echo never\"");
+    shell.until_busy();
+    suspend(&mut shell);
+    shell.line("clear; echo $(jobs -p) > pid; kill %1");
+    let lesson = pid(&shell);
+    eventually("the program is gone", || is_gone(lesson));
+}
+
+#[test]
+fn ctrl_c_interrupts_a_command_and_the_conversation_goes_on() {
+    let mut terminal = s08();
+    terminal.line(r#"run "echo so far; echo $$ > pid; sleep 600", then run "echo never""#);
+    let command = pid(&terminal);
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    terminal.until_shows(" s · ERROR: interrupted by the user\n    so far\n");
+    assert!(is_gone(command), "the command still runs");
+    terminal.line(r#"run "echo it goes on""#);
+    terminal.until_ends("\nit goes on\ns08 >>");
+    assert!(!terminal.text().contains("● bash: echo never"));
+}
+
+#[test]
+fn ctrl_c_interrupts_thinking_at_once() {
+    let mut terminal = at_prompt(Seat::new(S08).variable("MEANWHILE_THINKING_MS", "600000"));
+    terminal.line(r#"run "echo never""#);
+    terminal.until_busy();
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    // And again: the latch is good for every turn.
+    terminal.line(r#"run "echo never""#);
+    terminal.until_busy();
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
+#[test]
+fn a_second_ctrl_c_during_a_turn_leaves() {
+    let mut terminal = s08();
+    let asked = terminal.folder.path().join("asked");
+    // It notes that it was asked to end, and goes on.
+    terminal.line(r#"run "trap 'echo > asked' TERM; echo $$ > pid; while true; do sleep 600 & wait; done""#);
+    let command = pid(&terminal);
+    terminal.send(CTRL_C);
+    eventually("the command was asked to end", || asked.exists());
+    terminal.send(CTRL_C);
+    leaves_everything_as_it_was(&mut terminal, 130);
+    eventually("the command is gone", || is_gone(command));
+}
+
+#[test]
+fn lines_typed_during_a_turn_are_carried_out_in_order() {
+    let mut terminal = s08();
+    let wait = gate(terminal.folder.path());
+    terminal.line(wait);
+    pid(&terminal);
+    terminal.until_busy();
+    terminal.line(r#"run "echo first""#);
+    terminal.line(r#"run "echo second""#);
+    terminal.line(r#"run "echo third""#);
+    terminal.until_shows("echo third");
+    open(&terminal);
+    terminal.until_ends("\nthird\ns08 >>");
+    let text = terminal.text();
+    let at = |line: &str| text.find(line).unwrap_or_else(|| panic!("no {line:?} in\n{text}"));
+    assert!(at("\nthe gate is open\ns08 >>") < at("\nfirst\ns08 >>"));
+    assert!(at("\nfirst\ns08 >>") < at("\nsecond\ns08 >>"));
+}
+
+#[test]
+fn lines_that_come_all_at_once_are_all_carried_out() {
+    let mut terminal = s08();
+    let lines: String = (1..=5).map(|number| format!("run \"echo line {number}\"\r")).collect();
+    terminal.send(&lines);
+    for number in 1..=5 {
+        terminal.until_shows(&format!("\nline {number}\ns08 >>"));
+    }
+    // Marked as a paste, they are one prompt, and wait for Enter.
+    terminal.send("\x1b[200~run \"echo upper\"\rrun \"echo lower\"\x1b[201~");
+    terminal.until_ends("run \"echo upper\"\nrun \"echo lower\"");
+    terminal.send("\r");
+    terminal.until_shows("● bash: echo upper");
+    terminal.until_shows("● bash: echo lower");
+    terminal.until_ends("\ns08 >>");
+}
+
+#[test]
+fn another_size_does_no_harm() {
+    let mut terminal = s08();
+    terminal.send("run \"echo narrow");
+    terminal.until_ends("echo narrow");
+    terminal.resize(50, 40);
+    terminal.send(" and wide\"");
+    terminal.until_ends("\ns08 >> run \"echo narrow and wide\"");
+    terminal.send("\r");
+    terminal.until_ends("\nnarrow and wide\ns08 >>");
+
+    let wait = gate(terminal.folder.path());
+    terminal.line(wait);
+    pid(&terminal);
+    terminal.resize(50, 120);
+    terminal.resize(12, 90);
+    open(&terminal);
+    terminal.until_ends("\nthe gate is open\ns08 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
+#[test]
+fn a_terminal_that_can_do_nothing_is_enough() {
+    let mut terminal = at_prompt(Seat::new(S08).variable("TERM", "dumb"));
+    assert!(terminal.is_as_before(), "nothing to edit with");
+    terminal.line(r#"run "echo plain""#);
+    terminal.until_ends(" >> run \"echo plain\"\n● bash: echo plain\n  └ 0.0 s · plain\nplain\ns08 >>");
+    terminal.send("dropped");
+    terminal.until_ends("s08 >> dropped");
+    terminal.send(CTRL_C);
+    terminal.until_ends(&format!("\n{HOW_TO_LEAVE}\ns08 >>"));
+    // That Ctrl+C was not for the next turn.
+    terminal.line(r#"run "echo $$ > pid; echo so far; sleep 600""#);
+    pid(&terminal);
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    terminal.send(CTRL_C);
+    terminal.until_ends(&format!("\nInterrupted.\ns08 >> ^C\n{HOW_TO_LEAVE}\ns08 >>"));
+    terminal.send(CTRL_C);
+    leaves_everything_as_it_was(&mut terminal, 130);
+    assert!(!terminal.bytes().contains(&0x1b), "it was sent an escape sequence");
+}
+
+#[test]
+fn what_a_command_prints_cannot_touch_the_screen() {
+    let mut terminal = s08();
+    // Clear, home, another title, colour, the alternate screen, a bell, a lone carriage return.
+    terminal.line(r#"run "printf 'a\033[2J\033[Hb\033]0;title\007\033[31mc\033[?1049hd\rover\n'""#);
+    terminal.until_ends("\na^[[2J^[[Hb^[]0;title^G^[[31mc^[[?1049hd\nover\ns08 >>");
+    terminal.until_shows("s08 · ");
+    assert!(!terminal.bytes().contains(&0x07), "the bell rang");
+    // Nor can its last words.
+    terminal.line(r#"run "printf '\033[2J\033[1;1H'" in the background as painter, then wait for painter"#);
+    terminal.until_shows("    ^[[2J^[[1;1H\n");
+    terminal.until_ends("\ns08 >>");
+}
+
+/// A lesson driven by a model that gives these answers, with a person there to be asked.
+fn asked(answers: impl IntoIterator<Item = Answer>) -> (Server, Terminal) {
+    let server = Server::start(answers);
+    let seat = Seat::new(S08).variable("ANTHROPIC_BASE_URL", &server.url());
+    let terminal = at_prompt(seat.variable("ANTHROPIC_API_KEY", "sk-ant-test"));
+    (server, terminal)
+}
+
+fn bash(id: &str, command: &str) -> Answer {
+    reply_tool(id, "bash", json!({ "command": command }))
+}
+
+const QUESTION: &str = "\nAllow it? [y]es, [n]o, [a]lways this tool in this session:";
+
+/// The content of the tool result that the model was given last.
+fn last_result(server: &Server) -> String {
+    let requests = server.requests();
+    let results =
+        requests.last().expect("a request").messages().last().expect("a message")["content"].clone();
+    let results = results.as_array().cloned().unwrap_or_default();
+    let result = results.into_iter().rfind(|block| block["type"] == "tool_result").unwrap_or(Value::Null);
+    result["content"].as_str().unwrap_or_default().to_string()
+}
+
+#[test]
+fn yes_is_for_one_call_and_no_is_told_to_the_model() {
+    let answers = [bash("t1", "touch yes"), bash("t2", "touch no"), reply_text("as you wish")];
+    let (server, mut terminal) = asked(answers);
+    terminal.line("go on");
+    terminal.until_ends(&format!("\nThe agent wants to call bash touch yes{QUESTION}"));
+    assert!(!terminal.folder.path().join("yes").exists(), "it did not wait for the answer");
+    terminal.line("y");
+    terminal.until_ends(&format!("\nThe agent wants to call bash touch no{QUESTION}"));
+    assert!(terminal.folder.path().join("yes").exists());
+    terminal.line("n");
+    terminal.until_ends("\nas you wish\ns08 >>");
+    assert!(!terminal.folder.path().join("no").exists());
+    assert!(last_result(&server).starts_with("ERROR: the user said no to this bash call."));
+}
+
+#[test]
+fn always_is_for_one_tool_and_the_session() {
+    let answers = [
+        bash("t1", "touch one"),
+        bash("t2", "touch two"),
+        reply_text("two done"),
+        bash("t3", "touch three"),
+        reply_tool("t4", "write_file", json!({ "path": "four", "content": "4" })),
+        reply_text("four done"),
+    ];
+    let (_server, mut terminal) = asked(answers);
+    terminal.line("go on");
+    terminal.until_ends(&format!("touch one{QUESTION}"));
+    terminal.line("a");
+    terminal.until_ends("\ntwo done\ns08 >>");
+    terminal.line("further");
+    terminal.until_ends(&format!("\nThe agent wants to call write_file four  4{QUESTION}"));
+    terminal.line("yes");
+    terminal.until_ends("\nfour done\ns08 >>");
+    for name in ["one", "two", "three", "four"] {
+        assert!(terminal.folder.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn an_unclear_answer_is_asked_again() {
+    let (_server, mut terminal) = asked([bash("t1", "touch it"), reply_text("done")]);
+    terminal.line("go on");
+    terminal.until_ends(&format!("touch it{QUESTION}"));
+    for answer in ["maybe", "", "yy"] {
+        terminal.line(answer);
+        let again = format!("{QUESTION} {answer}").trim_end().to_string();
+        terminal.until_ends(&format!("{again}\nPlease type y, n or a.{QUESTION}"));
+    }
+    terminal.line("Y");
+    terminal.until_ends("\ndone\ns08 >>");
+    assert!(terminal.folder.path().join("it").exists());
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_answer() {
+    let replies = ["denied", "so it is", "tea then"].map(reply_text);
+    let calls = [bash("t1", "echo $$ > pid; cat gate"), bash("t2", "touch it")];
+    let (server, mut terminal) = asked(calls.into_iter().chain(replies));
+    gate(terminal.folder.path());
+    terminal.line("go on");
+    terminal.until_ends(QUESTION);
+    terminal.line("y");
+    pid(&terminal);
+    terminal.line("y");
+    terminal.line("make tea");
+    terminal.until_ends("make tea");
+    open(&terminal);
+    terminal.until_ends(&format!("touch it{QUESTION}"));
+    assert_eq!(server.requests().len(), 2);
+    terminal.line("n");
+    terminal.until_shows("\ndenied\ns08 >> y\nso it is\n");
+    terminal.until_ends("\ns08 >> make tea\ntea then\ns08 >>");
+    assert!(!terminal.folder.path().join("it").exists());
+    let said = |number: usize| server.requests()[number].messages().last().expect("a message").clone();
+    assert_eq!(said(3)["content"][0]["text"], "y");
+    assert_eq!(said(4)["content"][0]["text"], "make tea");
+}
+
+#[test]
+fn ctrl_c_at_the_question_interrupts_the_turn() {
+    let (server, mut terminal) = asked([bash("t1", "touch it"), reply_text("something else")]);
+    terminal.line("go on");
+    terminal.until_ends(QUESTION);
+    terminal.send("y");
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    assert!(!terminal.folder.path().join("it").exists());
+    terminal.line("do something else");
+    terminal.until_ends("\nsomething else\ns08 >>");
+    assert!(last_result(&server).contains("interrupted by the user"), "{}", last_result(&server));
+}
+
+#[test]
+fn no_more_input_is_a_no() {
+    let (_server, mut terminal) = asked([bash("t1", "touch it"), reply_text("as you wish")]);
+    terminal.line("go on");
+    terminal.until_ends(QUESTION);
+    terminal.send(CTRL_D);
+    terminal.until_ends("\nas you wish\ns08 >>");
+    assert!(!terminal.folder.path().join("it").exists());
+}
+
+#[test]
+fn a_background_command_is_asked_about_when_it_is_submitted() {
+    let start = json!({ "id": "build", "command": "touch built" });
+    let answers = [
+        reply_tool("t1", "bg_bash", start),
+        reply_tool("t2", "check_bg", json!({ "id": "build" })),
+        reply_text("it runs"),
+    ];
+    let (server, mut terminal) = asked(answers);
+    terminal.line("build it");
+    terminal.until_ends(&format!("\nThe agent wants to call bg_bash build  touch built{QUESTION}"));
+    assert!(!terminal.folder.path().join("built").exists(), "it did not wait for the answer");
+    terminal.line("y");
+    terminal.until_ends("\nit runs\ns08 >>");
+    eventually("the command has run", || terminal.folder.path().join("built").exists());
+    assert!(last_result(&server).starts_with("build: "));
+}
