@@ -9,7 +9,7 @@ use meanwhile::outcome::Outcome;
 use meanwhile::process::run_blocking;
 
 use super::support::*;
-use super::terminal::Terminal;
+use super::terminal::Seat;
 
 /// It comes back by itself, with this exit code.
 #[track_caller]
@@ -77,8 +77,8 @@ fn git_does_not_ask_for_a_password() {
 fn the_persons_keys_go_to_the_prompt() {
     let place = Place::new();
     place.gate("gate");
-    let mut terminal = Terminal::start("s01_agent_loop", &[], &[]);
-    terminal.until_prompt("s01 >> ");
+    let mut terminal = Seat::new("s01_agent_loop").start();
+    terminal.until_ends("s01 >>");
     let command = place.command("read line < {}/gate; cat; read -t 1 x; read x < /dev/tty; echo got [$x]");
     terminal.send(&format!("run '{command}'\r"));
     let gate = place.open("gate");
