@@ -154,7 +154,11 @@ impl Agent {
             return Err("interrupted by the user before it ran".into());
         }
         let tool = self.toolbox.get(call.name)?;
-        self.gate.check(tool, call.input)?;
+        let allowed = self.gate.check(tool, call.input);
+        if self.context.interrupt.is_triggered() {
+            return Err("interrupted by the user before it ran".into()); // at the question
+        }
+        allowed?;
         catch(|| tool.call(call.input.clone(), &self.context))
             .unwrap_or_else(|panic| Err(ToolError(format!("{} broke down: {panic}", call.name))))
     }

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, ErrorKind, IsTerminal, stdin};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use nix::poll::{PollFd, PollFlags, poll};
 use rustyline::error::ReadlineError;
 use rustyline::{
     Cmd, ConditionalEventHandler, DefaultEditor, Event as Keys, EventContext, EventHandler, KeyEvent,
@@ -16,8 +18,11 @@ use rustyline::{
 };
 
 use crate::interrupt::Interrupt;
-use crate::screen::Screen;
+use crate::permission::Answer;
+use crate::screen::{Screen, Style};
 use crate::terminal;
+
+const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What comes in: a line, or `None` when the person, or the pipe, wants to end.
 pub(crate) type Typed = Option<String>;
@@ -118,7 +123,7 @@ impl Editor {
                 Err(ReadlineError::Interrupted) if !self.empty.load(SeqCst) => warned = false,
                 Err(ReadlineError::Interrupted) if warned => return None,
                 Err(ReadlineError::Interrupted) => {
-                    screen.say("To leave: exit, Ctrl+D, or Ctrl+C once more.");
+                    screen.say(HOW_TO_LEAVE);
                     warned = true;
                 }
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
@@ -129,7 +134,7 @@ impl Editor {
         }
     }
 
-    /// Appends the line to the history, here and on disk.
+    /// Appends the line to the history; on disk at once, as a signal leaves no time for it.
     fn remember(&mut self, line: &str) {
         let new = self.editor.add_history_entry(line).unwrap_or(false);
         if let Some(path) = history_file().filter(|_| new) {
@@ -183,4 +188,69 @@ pub(crate) fn piped_line(screen: &Screen) -> Typed {
 /// True if a person may answer questions.
 pub(crate) fn person_is_there() -> bool {
     stdin().is_terminal()
+}
+
+/// Waits at a terminal without the editor, where Ctrl+C is a signal and drops what was typed. A
+/// second one leaves.
+pub(crate) fn wait_for_line(prompt: &str, screen: &Screen, interrupt: &Interrupt) {
+    let mut warned = false;
+    while !is_readable(100) {
+        if interrupt.is_triggered() && !warned {
+            screen.say(HOW_TO_LEAVE);
+            screen.prompt(prompt);
+            warned = true;
+        }
+    }
+}
+
+/// Puts a question to the person. What was typed before it was asked is no answer to it: it is set
+/// aside for the prompt.
+pub(crate) fn ask(
+    question: &str,
+    screen: &Screen,
+    interrupt: &Interrupt,
+    set_aside: &Mutex<VecDeque<String>>,
+    lines: Option<&Receiver<Typed>>,
+) -> Answer {
+    let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
+    match lines {
+        Some(lines) => lines.try_iter().flatten().for_each(keep),
+        None => {
+            while is_readable(0) {
+                let Some(line) = piped_line(screen) else { return Answer::No };
+                keep(line);
+            }
+        }
+    }
+    screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
+    loop {
+        screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
+        let answer = match lines {
+            Some(lines) => select! {
+                recv(lines) -> line => line.ok().flatten(),
+                recv(interrupt.receiver()) -> _ => return Answer::No,
+            },
+            None => {
+                while !is_readable(100) {
+                    if interrupt.is_triggered() {
+                        return Answer::No;
+                    }
+                }
+                piped_line(screen)
+            }
+        };
+        let Some(line) = answer else { return Answer::No };
+        match line.trim().to_lowercase().as_str() {
+            "y" | "yes" => return Answer::Yes,
+            "n" | "no" => return Answer::No,
+            "a" | "always" => return Answer::Always,
+            _ => screen.say("Please type y, n or a."),
+        }
+    }
+}
+
+fn is_readable(timeout_ms: u16) -> bool {
+    let input = stdin();
+    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, timeout_ms).is_ok_and(|ready| ready > 0)
 }

@@ -1,25 +1,18 @@
 //! The prompt: lines come in, what happens goes out.
 
 use std::collections::VecDeque;
-use std::io::stdin;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
 
-use crossbeam_channel::{Receiver, Select, select};
-use nix::poll::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crossbeam_channel::{Receiver, Select};
 
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
-use crate::keyboard::{Editor, Source, Typed, is_leaving, person_is_there, piped_line};
+use crate::keyboard::{self, Editor, Source, Typed, is_leaving, person_is_there};
 use crate::model::Model;
 use crate::options::Options;
-use crate::outcome::is_caught;
-use crate::permission::{Answer, Gate};
+use crate::permission::Gate;
 use crate::screen::{Screen, Style};
 use crate::terminal;
 use crate::timeline::{Timeline, svg};
@@ -74,8 +67,9 @@ impl Repl {
             None if interactive => edit().map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor))),
             None => Source::Pipe,
         };
-        watch_signals(&context, person_is_there());
-        silence_caught_panics();
+        let echo = screen.clone();
+        terminal::watch_signals(&context.interrupt, person_is_there(), move || echo.note_echo());
+        terminal::restore_on_panic();
         let commands = vec![
             ("/help", "this list"),
             ("/clear", "begin a new conversation"),
@@ -151,7 +145,9 @@ impl Repl {
         }
         let (screen, context) = (self.screen.clone(), self.context());
         let (set_aside, lines) = (self.set_aside.clone(), self.lines.clone());
-        Gate::ask(move |question| ask(question, &screen, &context, &set_aside, lines.get()))
+        Gate::ask(move |question| {
+            keyboard::ask(question, &screen, &context.interrupt, &set_aside, lines.get())
+        })
     }
 
     /// From now on, what ends in the background wakes the prompt: [`read`](Self::read) returns an
@@ -188,6 +184,7 @@ impl Repl {
                 return Some(String::new());
             }
             let line = self.next_line();
+            self.context.interrupt.reset(); // a Ctrl+C before this line was not for its turn
             let line = match line.as_deref().map(str::trim) {
                 Some(line) if !is_leaving(line) => line,
                 _ if self.may_leave() => return None,
@@ -275,21 +272,25 @@ impl Repl {
             self.screen.say(&format!("{prompt}{line}"));
             return Some(line);
         }
+        // At a terminal without the editor: the end of a typed line is on the screen already.
         let typed_here = person_is_there() && matches!(self.source, Source::Pipe);
         if typed_here {
             self.screen.prompt(&prompt);
+            keyboard::wait_for_line(&prompt, &self.screen, &self.context.interrupt);
         }
-        let line = self.source.next(&self.screen)?;
+        let line = self.source.next(&self.screen);
         let echo = match &self.source {
             Source::Editor(_) => false,
             Source::Thread(lines) => !lines.edited,
             Source::Script(_) => self.options.demo,
             Source::Pipe => !typed_here,
         };
-        if echo {
-            self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
+        match &line {
+            Some(line) if echo => self.screen.lines(&format!("{prompt}{line}"), Style::Bold),
+            None if typed_here => self.say(""),
+            _ => {}
         }
-        Some(line)
+        line
     }
 
     fn help(&self) {
@@ -312,85 +313,4 @@ impl Drop for Repl {
         self.screen.flush();
         terminal::restore();
     }
-}
-
-/// Puts a question to the person. What was typed before it was asked is no answer to it: it is set
-/// aside for the prompt.
-fn ask(
-    question: &str,
-    screen: &Screen,
-    context: &Context,
-    set_aside: &Mutex<VecDeque<String>>,
-    lines: Option<&Receiver<Typed>>,
-) -> Answer {
-    let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
-    match lines {
-        Some(lines) => lines.try_iter().flatten().for_each(keep),
-        None => {
-            while is_readable(0) {
-                let Some(line) = piped_line(screen) else { return Answer::No };
-                keep(line);
-            }
-        }
-    }
-    screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
-    loop {
-        screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
-        let answer = match lines {
-            Some(lines) => select! {
-                recv(lines) -> line => line.ok().flatten(),
-                recv(context.interrupt.receiver()) -> _ => return Answer::No,
-            },
-            None => {
-                while !is_readable(100) {
-                    if context.interrupt.is_triggered() {
-                        screen.say("");
-                        return Answer::No;
-                    }
-                }
-                piped_line(screen)
-            }
-        };
-        let Some(line) = answer else { return Answer::No };
-        match line.trim().to_lowercase().as_str() {
-            "y" | "yes" => return Answer::Yes,
-            "n" | "no" => return Answer::No,
-            "a" | "always" => return Answer::Always,
-            _ => screen.say("Please type y, n or a."),
-        }
-    }
-}
-
-fn is_readable(timeout_ms: u16) -> bool {
-    let input = stdin();
-    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, timeout_ms).is_ok_and(|ready| ready > 0)
-}
-
-/// Ctrl+C interrupts the turn; a second one before the turn has ended leaves, and so does every
-/// other signal that ends programs.
-fn watch_signals(context: &Context, person: bool) {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-    let interrupt = context.interrupt.clone();
-    let watch = move || {
-        for signal in &mut signals {
-            if signal == SIGINT && person && !interrupt.is_triggered() {
-                interrupt.trigger();
-            } else {
-                terminal::quit(128 + signal);
-            }
-        }
-    };
-    let _ = thread::Builder::new().name("signals".into()).spawn(watch);
-}
-
-/// A panic that becomes a result is not printed; any other puts the terminal right first.
-fn silence_caught_panics() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !is_caught() {
-            terminal::restore();
-            print(panic);
-        }
-    }));
 }

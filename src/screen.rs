@@ -2,6 +2,7 @@
 //! control bytes are shown, not sent.
 
 use std::io::{Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,16 +20,21 @@ const SHOWN_LINES: usize = 8;
 const SHOWN_WIDTH: usize = 160;
 
 /// Prints lines, and text as it arrives.
+#[derive(Default)]
 pub struct Screen {
     colour: bool,
     /// Whose text stands on an unfinished line.
     open_line: Mutex<Option<String>>,
     out: Mutex<Out>,
+    /// True if the terminal has shown a key behind the last of what stands there, such as `^C`.
+    echoed: AtomicBool,
 }
 
 /// Where it goes.
+#[derive(Default)]
 enum Out {
     /// Straight to the terminal or pipe.
+    #[default]
     Straight,
     /// Above a line that is being typed: whole lines only, through a thread, because the line
     /// editor may keep its printer waiting (during a history search, say).
@@ -56,7 +62,7 @@ pub(crate) enum Style {
 impl Screen {
     /// With colours or without.
     pub fn new(colour: bool) -> Self {
-        Screen { colour, open_line: Mutex::new(None), out: Mutex::new(Out::Straight) }
+        Screen { colour, ..Screen::default() }
     }
 
     /// Prints whole lines.
@@ -122,8 +128,14 @@ impl Screen {
         self.write(&shown);
     }
 
+    /// What comes next begins on a new line. Waits for nothing.
+    pub(crate) fn note_echo(&self) {
+        self.echoed.store(true, SeqCst);
+    }
+
     fn close_line(&self) {
-        if self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if self.echoed.swap(false, SeqCst) || open {
             self.write("\n");
         }
     }

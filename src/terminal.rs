@@ -3,10 +3,17 @@
 //! Covered: return from `main`, `exit`, panic, SIGTERM, SIGHUP, Ctrl+C. Not covered: SIGKILL; then
 //! `stty sane` helps.
 
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{IsTerminal, stdin, stdout};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp, write};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::interrupt::Interrupt;
+use crate::outcome::is_caught;
 
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
@@ -22,15 +29,18 @@ pub fn save() {
     *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
 }
 
-/// Puts the remembered settings back.
+/// Puts the remembered settings back. Waits for nothing: no thread that is printing, no screen held
+/// with Ctrl+S (which cannot be while the prompt edits a line, and only then something is printed).
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(settings) = &*saved {
-        let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
-        if stdout().is_terminal() {
-            let _ = stdout().write_all(b"\x1b[?2004l"); // bracketed paste, which the prompt turns on
-            let _ = stdout().flush();
-        }
+    let Some(settings) = &*saved else { return };
+    if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+        return; // suspended with Ctrl+Z: the terminal is the shell's, and whoever touches it is stopped
+    }
+    let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
+    let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
+    if editing {
+        let _ = write(stdout(), b"\x1b[?2004l"); // bracketed paste, which the prompt turns on
     }
 }
 
@@ -38,4 +48,33 @@ pub fn restore() {
 pub fn quit(code: i32) -> ! {
     restore();
     std::process::exit(code)
+}
+
+/// Ctrl+C triggers the interrupt; a second one before that is reset leaves, and so does every other
+/// signal that ends programs. `on_echo` is told when the terminal has shown `^C`.
+pub fn watch_signals(interrupt: &Interrupt, person: bool, on_echo: impl Fn() + Send + 'static) {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let interrupt = interrupt.clone();
+    let watch = move || {
+        for signal in &mut signals {
+            if signal == SIGINT && person && !interrupt.is_triggered() {
+                on_echo();
+                interrupt.trigger();
+            } else {
+                quit(128 + signal);
+            }
+        }
+    };
+    let _ = thread::Builder::new().name("signals".into()).spawn(watch);
+}
+
+/// A panic that becomes a result is not printed; any other puts the terminal right first.
+pub fn restore_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_caught() {
+            restore();
+            print(panic);
+        }
+    }));
 }

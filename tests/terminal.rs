@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use serde_json::{Value, json};
+use support::program::program;
 use support::server::{Answer, Server, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
 
@@ -21,6 +22,7 @@ const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_S: &str = "\x13";
 const CTRL_W: &str = "\x17";
+const CTRL_Z: &str = "\x1a";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
 const BACKSPACE: &str = "\x7f";
@@ -57,8 +59,10 @@ fn pid(terminal: &Terminal) -> Pid {
     Pid::from_raw(text.trim().parse().expect("a process id"))
 }
 
+/// One that has died and only waits for its parent to notice is gone, too.
 fn is_gone(pid: Pid) -> bool {
-    kill(pid, None) == Err(Errno::ESRCH)
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    kill(pid, None) == Err(Errno::ESRCH) || stat.contains(") Z ")
 }
 
 #[track_caller]
@@ -217,6 +221,34 @@ fn a_signal_ends_the_program_when_the_screen_is_held() {
     terminal.send(CTRL_S);
     terminal.signal(Signal::SIGTERM);
     leaves_everything_as_it_was(&mut terminal, 143);
+}
+
+#[test]
+fn a_suspended_program_goes_on_or_is_ended() {
+    let seat = Seat::at("bash").argument("--norc").argument("-i").variable("PS1", "shell$ ");
+    let mut shell = seat.variable("MEANWHILE_THINKING_MS", "600000").start();
+    shell.until_ends("shell$");
+    shell.line(&format!("clear; {}", program(S08).display()));
+    shell.until_ends("\ns08 >>");
+    let suspend = |shell: &mut Terminal| {
+        shell.send(CTRL_Z);
+        shell.until_ends("\nshell$");
+        shell.line("clear; jobs");
+        shell.until("a stopped job", |screen| {
+            screen.starts_with("[1]+  Stopped") && screen.ends_with("\nshell$")
+        });
+    };
+    suspend(&mut shell);
+    shell.line("fg");
+    shell.until_ends("s08 >>");
+    shell.line("/help");
+    shell.until("help", |screen| screen.contains("begin a new conversation") && screen.ends_with("\ns08 >>"));
+    shell.line("run \"echo never\"");
+    shell.until_busy();
+    suspend(&mut shell);
+    shell.line("clear; echo $(jobs -p) > pid; kill %1");
+    let lesson = pid(&shell);
+    eventually("the program is gone", || is_gone(lesson));
 }
 
 #[test]
