@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Select};
 
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
-use crate::keyboard::{self, Editor, Source, Typed, is_leaving, person_is_there};
+use crate::keyboard::{self, Editor, Lines, Source, Typed, is_leaving, person_is_there};
 use crate::model::Model;
 use crate::options::Options;
 use crate::permission::Gate;
@@ -272,22 +272,26 @@ impl Repl {
             self.screen.say(&format!("{prompt}{line}"));
             return Some(line);
         }
-        // At a terminal without the editor: the end of a typed line is on the screen already.
-        let typed_here = person_is_there() && matches!(self.source, Source::Pipe);
-        if typed_here {
+        let piped = matches!(self.source, Source::Pipe);
+        // At a terminal without the editor, a typed line is on the screen already, with its end.
+        let typed_here = piped && person_is_there();
+        if piped {
             self.screen.prompt(&prompt);
+        }
+        if typed_here {
             keyboard::wait_for_line(&prompt, &self.screen, &self.context.interrupt);
         }
         let line = self.source.next(&self.screen);
-        let echo = match &self.source {
-            Source::Editor(_) => false,
-            Source::Thread(lines) => !lines.edited,
-            Source::Script(_) => self.options.demo,
-            Source::Pipe => !typed_here,
-        };
-        match &line {
-            Some(line) if echo => self.screen.lines(&format!("{prompt}{line}"), Style::Bold),
-            None if typed_here => self.say(""),
+        match (&self.source, &line) {
+            (Source::Pipe, line) if !typed_here || line.is_none() => {
+                self.say(line.as_deref().unwrap_or_default());
+            }
+            (Source::Thread(Lines { edited: false, .. }), Some(line)) => {
+                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
+            }
+            (Source::Script(_), Some(line)) if self.options.demo => {
+                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
+            }
             _ => {}
         }
         line
