@@ -4,6 +4,7 @@
 //! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
 //! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -60,7 +61,6 @@ impl Control {
 }
 
 struct Task {
-    id: TaskId,
     started: Instant,
     control: Control,
 }
@@ -134,13 +134,23 @@ impl fmt::Display for Refusal {
 pub struct BackgroundExecutor {
     bus: NotificationBus,
     max_concurrent: usize,
-    tasks: Vec<Task>,
+    tasks: HashMap<TaskId, Task>,
+    /// Oldest first.
+    ids: Vec<TaskId>,
+    /// Not seen to have ended: what is asked about all the time is kept short.
+    running: Vec<TaskId>,
 }
 
 impl BackgroundExecutor {
     /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind.
     pub fn new(bus: NotificationBus, max_concurrent: usize) -> Self {
-        BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }
+        BackgroundExecutor {
+            bus,
+            max_concurrent,
+            tasks: HashMap::new(),
+            ids: Vec::new(),
+            running: Vec::new(),
+        }
     }
 
     /// Starts a job on a thread of its own and returns at once.
@@ -154,7 +164,7 @@ impl BackgroundExecutor {
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let id = TaskId::new(task_id).ok_or(Refusal::EmptyId)?;
-        if self.tasks.iter().any(|task| task.id == id) {
+        if self.tasks.contains_key(&id) {
             return Err(Refusal::IdInUse { id, known: self.ids() });
         }
         let running = self.running();
@@ -171,7 +181,9 @@ impl BackgroundExecutor {
         };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.tasks.push(Task { id, started, control });
+        self.ids.push(id.clone());
+        self.running.push(id.clone());
+        self.tasks.insert(id, Task { started, control });
         Ok(())
     }
 
@@ -180,9 +192,9 @@ impl BackgroundExecutor {
     /// # Errors
     /// When there is no such task.
     pub fn check(&mut self, task_id: &str) -> Result<Status, Refusal> {
-        let index = self.find(task_id)?;
-        let task = &self.tasks[index];
-        Ok(match self.bus.check(&task.id) {
+        let id = self.find(task_id)?;
+        let task = &self.tasks[&id];
+        Ok(match self.bus.check(&id) {
             Some(Ended { outcome, at }) => {
                 Status::Ended { elapsed: *at - task.started, outcome: outcome.clone() }
             }
@@ -196,26 +208,26 @@ impl BackgroundExecutor {
     /// # Errors
     /// When there is no such task.
     pub fn stop(&mut self, task_id: &str) -> Result<(), Refusal> {
-        let index = self.find(task_id)?;
-        self.tasks[index].control.stop();
+        let id = self.find(task_id)?;
+        self.tasks[&id].control.stop();
         Ok(())
     }
 
     /// All tasks there were, oldest first.
     pub fn ids(&self) -> Vec<TaskId> {
-        self.tasks.iter().map(|task| task.id.clone()).collect()
+        self.ids.clone()
     }
 
     /// The tasks that have not ended.
     pub fn running(&mut self) -> Vec<TaskId> {
         let bus = &mut self.bus;
-        let running = self.tasks.iter().filter(|task| bus.check(&task.id).is_none());
-        running.map(|task| task.id.clone()).collect()
+        self.running.retain(|id| bus.check(id).is_none());
+        self.running.clone()
     }
 
-    fn find(&self, task_id: &str) -> Result<usize, Refusal> {
-        let found = self.tasks.iter().position(|task| task.id.to_string() == task_id.trim());
-        found.ok_or_else(|| Refusal::UnknownId { id: task_id.to_string(), known: self.ids() })
+    fn find(&self, task_id: &str) -> Result<TaskId, Refusal> {
+        let known = TaskId::new(task_id).filter(|id| self.tasks.contains_key(id));
+        known.ok_or_else(|| Refusal::UnknownId { id: task_id.to_string(), known: self.ids() })
     }
 }
 

@@ -60,8 +60,7 @@ impl Supervisor {
     }
 
     fn order(mut self, command: &str) -> io::Result<Self> {
-        let written = self.control.write_all(command.as_bytes()).and_then(|()| self.control.write_all(&[0]));
-        match written {
+        match self.control.write_all(&[command.as_bytes(), &[0]].concat()) {
             Ok(()) => Ok(self),
             Err(error) => Err(self.discard(&format!("the supervisor process was killed ({error})"))),
         }
