@@ -1,5 +1,7 @@
 //! What containment costs, as ratios within one run: `cargo bench --bench cost`.
 //!
+//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, output).
+//!
 //! A plain program and no benchmark harness: what counts are interleaved pairs, so that both
 //! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
 
@@ -23,10 +25,18 @@ fn main() -> ExitCode {
     }
     let mut table = Table { ok: true };
     println!("{:<58} {:>12} {:>10}", "", "measured", "limit");
-    short_commands(&mut table);
-    exit_to_outcome(&mut table);
-    ten_thousand_tasks(&mut table);
-    throughput(&mut table);
+    let parts: [(&str, fn(&mut Table)); 4] = [
+        ("commands", short_commands),
+        ("outcome", exit_to_outcome),
+        ("tasks", ten_thousand_tasks),
+        ("output", throughput),
+    ];
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    for (name, measure) in parts {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            measure(&mut table);
+        }
+    }
     if table.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
