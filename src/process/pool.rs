@@ -201,12 +201,11 @@ pub(super) fn kill_orphans_of(mut supervisor: Child, group: Option<Pid>) {
     ours.remove(&Pid::from_raw(supervisor.id() as i32));
     kill_each(tree::group(group));
     let deadline = Instant::now() + PERSISTENCE;
-    loop {
+    let mut none_seen = 0; // one look may miss somebody, while another child is being buried
+    while none_seen < 2 && Instant::now() < deadline {
         let orphans: Vec<Pid> =
             tree::children(getpid()).into_iter().filter(|pid| !ours.contains(pid)).collect();
-        if orphans.is_empty() || Instant::now() > deadline {
-            return;
-        }
+        none_seen = if orphans.is_empty() { none_seen + 1 } else { 0 };
         for orphan in orphans {
             kill_each(tree::descendants(orphan).into_iter().chain([orphan]));
             if waitpid(orphan, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
