@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -137,14 +137,20 @@ fn requests_carry_their_usage() {
     assert_eq!(usage, [(&json!(10), &json!(5)), (&json!(10), &json!(5))]);
 }
 
-/// Starts a background task and a foreground command that waits for us to open a FIFO; ends the
-/// program then; its trace.
+/// What to type so that a task runs for sure: the foreground waits for its word.
+const SERVER: &str = r#"run "echo up > began; sleep 1000" in the background as server, then run "cat began""#;
+
+fn fifo(lesson: &Lesson, name: &str) -> PathBuf {
+    let path = lesson.folder.path().join(name);
+    mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
+    path
+}
+
+/// Ends the program while a task and a foreground command run; its trace.
 fn ended_by(signal: Signal) -> Trace {
-    let mut lesson = Lesson::new(S08).argument("--trace").argument("trace.json").argument("-p");
-    lesson = lesson
-        .argument(r#"run "sleep 1000" in the background as server, then run "echo > gate; sleep 1000""#);
-    let gate = lesson.folder.path().join("gate");
-    mkfifo(&gate, Mode::S_IRWXU).expect("a FIFO");
+    let lesson = Lesson::new(S08).argument("--trace").argument("trace.json").argument("-p");
+    let mut lesson = lesson.argument(&format!(r#"{SERVER}, then run "echo > gate; sleep 1000""#));
+    let (_began, gate) = (fifo(&lesson, "began"), fifo(&lesson, "gate"));
     let mut child = lesson.start();
     drop(File::open(&gate).expect("the command opens it, too"));
     kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
@@ -164,7 +170,8 @@ fn a_trace_is_of_use_when_the_program_was_ended() {
 #[test]
 fn a_task_that_outlives_the_program_has_its_end_there() {
     let lesson = Lesson::new(S08).argument("--trace").argument("trace.json");
-    let told = lesson.line(r#"run "sleep 1000" in the background as server"#).run();
+    fifo(&lesson, "began");
+    let told = lesson.line(SERVER).run();
     let trace = Trace::of_file(&told.folder.path().join("trace.json"));
     assert_eq!(trace.open, Vec::<String>::new());
     let end = trace.records.iter().rfind(|record| record["name"] == "server").expect("the task");
@@ -182,9 +189,11 @@ fn what_cannot_be_written_is_said_and_stops_nothing() {
 
 #[test]
 fn timeline_draws_the_last_turn_in_a_pipe() {
-    let told = Lesson::new(S08)
+    let lesson = Lesson::new(S08);
+    fifo(&lesson, "began");
+    let told = lesson
         .line("/timeline")
-        .line(r#"run "sleep 1000" in the background as server"#)
+        .line(SERVER)
         .line(r#"run "sleep 0.1""#)
         .line("/timeline")
         .line("/clear")
