@@ -51,6 +51,8 @@ pub mod timeline;
 
 pub mod terminal;
 
+pub mod status_line;
+
 pub mod screen;
 
 pub mod repl;

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
+use crate::status_line;
+
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// True if a person sits at a terminal that can do more than print lines.
@@ -24,6 +26,7 @@ pub fn save() {
 
 /// Puts the remembered settings back.
 pub fn restore() {
+    status_line::close();
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(settings) = &*saved {
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);

@@ -107,7 +107,7 @@ impl Recorder {
                 self.begin(at, task(id), Kind::Task, id, json!({ "input": short(what) }));
             }
             Event::TaskFinished { id, result } => self.end(at, &task(id), json!({ "result": short(result) })),
-            Event::Text(_) | Event::Notice(_) => {}
+            Event::Text(_) | Event::Notice(_) | Event::Waiting { .. } => {}
         }
     }
 
