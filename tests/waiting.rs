@@ -5,8 +5,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Pid, mkfifo};
 use portable_pty::CommandBuilder;
 use support::program::{Lesson, program};
 use support::terminal::Terminal;
@@ -69,10 +70,11 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
 }
 
 #[test]
-fn an_interrupt_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
+fn an_interrupt_or_an_end_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = CommandBuilder::new("bash");
-    let script = format!("{} ; echo left with $?; stty -a", program("s07_task_system").display());
+    let program = program("s07_task_system");
+    let script = format!("sh -c 'echo $$ > id; exec {}'; echo left with $?; stty -a", program.display());
     command.args(["-c", &script]);
     let mut terminal = Terminal::run(folder, command, &[]);
     terminal.until_prompt("s07 >>");
@@ -82,12 +84,12 @@ fn an_interrupt_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
     terminal.until_shows("interrupted by the user");
     terminal.until_prompt("s07 >>");
     terminal.until("no rest of it", |screen| waiting(screen).is_empty());
-    // Twice is to leave, in the middle of the line. This one does not hear the first.
-    terminal.send("run \"trap '' TERM; sleep 1000\"\r");
+    // And so does a signal that ends the program.
+    terminal.send("run \"sleep 1000\"\r");
     terminal.until("the line", |screen| waiting(screen).len() == 1);
-    terminal.send("\x03");
-    terminal.send("\x03");
-    terminal.until_shows("left with 130");
+    let id = std::fs::read_to_string(terminal.folder.path().join("id")).unwrap();
+    kill(Pid::from_raw(id.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
+    terminal.until_shows("left with 143");
     terminal.until("keys are shown", |screen| screen.contains(" echo ") && waiting(screen).is_empty());
 }
 
