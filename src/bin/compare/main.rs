@@ -225,8 +225,10 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
     print!("{}\n{}", charts(&runs, width, longest(&runs)), table(&runs));
     for (run, folder) in runs.iter().flat_map(|run| options.chart.iter().map(move |folder| (run, folder))) {
         let path = folder.join(format!("{}.svg", run.name()));
-        let chart = Chart { seconds: longest(&runs), ..run.chart() };
-        std::fs::write(&path, svg::draw(&chart, run.title))
+        let chart = run.chart();
+        let title = format!("{}: {:.1} s", run.title, chart.seconds);
+        let chart = Chart { seconds: longest(&runs), ..chart };
+        std::fs::write(&path, svg::draw(&chart, &title))
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
     Ok(())
