@@ -91,7 +91,7 @@ fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecut
     executor.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
+/// The counterpart of [`process::run_watched`]: submits the same work instead of waiting for it.
 fn run_in_background(
     executor: &mut BackgroundExecutor,
     id: &str,
