@@ -49,7 +49,7 @@ impl Repl {
         let reader = screen.clone();
         let timeline = Timeline::default();
         if let Some(path) = &options.trace
-            && let Err(error) = timeline.trace_to(path)
+            && let Err(error) = timeline.trace_to(path, &options.title)
         {
             screen.say(&format!("No trace will be written to {}: {error}.", path.display()));
         }
@@ -195,10 +195,7 @@ impl Repl {
             match line {
                 "" => self.say("Nothing typed. /help shows what can be done here."),
                 "/help" => self.help(),
-                "/timeline" => {
-                    let chart = self.timeline.chart();
-                    self.say(format!("{}{}", chart.draw(80, chart.seconds), chart.legend()));
-                }
+                "/timeline" => self.say(self.timeline.text()),
                 command if command.starts_with('/') && !known(command) => {
                     let command: String = command.chars().take(40).collect();
                     self.say(format!("There is no command {command}. /help lists the commands."));
@@ -308,7 +305,9 @@ impl Repl {
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        self.timeline.finish();
+        if let (Err(error), Some(path)) = (self.timeline.finish(), &self.options.trace) {
+            self.screen.say(&format!("The trace in {} is not complete: {error}.", path.display()));
+        }
         if let Some(path) = &self.options.chart
             && let Err(error) = std::fs::write(path, svg::draw(&self.timeline.chart(), &self.options.title))
         {

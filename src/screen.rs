@@ -12,7 +12,9 @@ use rustyline::ExternalPrinter;
 
 use crate::event::{Event, Stamped};
 use crate::permission::describe;
+use crate::process::Snapshot;
 use crate::process::output::readable;
+use crate::status_line;
 
 /// Lines of a tool's output that are shown.
 const SHOWN_LINES: usize = 8;
@@ -105,12 +107,23 @@ impl Screen {
                 let more = if call.len() < input.len() { " …" } else { "" };
                 self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
             }
+            Event::Waiting { command, now } => self.waiting(&lead, command, now),
             Event::ToolFinished { output, is_error, elapsed, .. } => {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
                 let lines = shorten(output);
                 self.lines(&format!("{lead}  └ {time} · {}", lines.join(&format!("\n{lead}    "))), style);
             }
+        }
+    }
+
+    /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
+    fn waiting(&self, lead: &str, command: &str, now: &Snapshot) {
+        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            let command: String = command.lines().next().unwrap_or_default().chars().take(30).collect();
+            let seconds = now.elapsed.as_secs_f64();
+            status_line::draw(&format!("{lead}  … {seconds:.1} s · {command} · {}", now.last_line));
         }
     }
 
@@ -190,6 +203,7 @@ impl Screen {
     fn write(&self, text: &str) {
         match &mut *self.out() {
             Out::Straight => {
+                status_line::erase();
                 let mut out = stdout().lock();
                 let _ = out.write_all(text.as_bytes());
                 let _ = out.flush();

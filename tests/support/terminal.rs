@@ -192,6 +192,20 @@ impl Terminal {
         }
     }
 
+    /// Gives the window another size.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let mut parser = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parser.screen_mut().set_size(rows, columns);
+        let size = PtySize { rows, cols: columns, ..PtySize::default() };
+        self.master.as_ref().expect("it is there").resize(size).expect("another size");
+    }
+
+    /// True while a program draws on another page, or hides the cursor.
+    pub fn is_taken_over(&self) -> bool {
+        let parser = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parser.screen().alternate_screen() || parser.screen().hide_cursor()
+    }
+
     #[track_caller]
     pub fn until_shows(&self, text: &str) {
         self.until(text, |screen| screen.contains(text));
