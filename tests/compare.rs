@@ -5,15 +5,15 @@ mod support;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
-use portable_pty::CommandBuilder;
+use nix::unistd::mkfifo;
 use support::program::{clean_environment, program};
 use support::server::{Server, reply_text};
-use support::terminal::Terminal;
+use support::terminal::{Seat, Terminal};
 use tempfile::TempDir;
 
 /// The scenario's jobs in seconds, before they are scaled.
@@ -75,7 +75,7 @@ fn the_default_scenario_tells_the_story() {
     // The longer of them is nearly all that compare does.
     assert!(wall[0] <= stopwatch && wall[0] >= 0.8 * stopwatch, "{stopwatch} s on the stopwatch\n{shown}");
 
-    for (name, lanes) in [("s07", 1), ("s08", 4)] {
+    for (name, lanes) in [("s07", 1), ("s08", 4), ("s09", 4)] {
         let picture =
             std::fs::read_to_string(folder.path().join("pictures").join(format!("{name}.svg"))).unwrap();
         assert_eq!(picture.matches("<text x=\"16\"").count(), lanes, "{picture}");
@@ -106,7 +106,7 @@ fn odd_scenarios_are_taken_or_refused_in_a_sentence() {
     write("run \"touch a{b,c} {inf} {1 {2}\"\nrun \"sleep {8}; echo {}\"");
     let (code, out, err) = go(&["--scenario", "list.txt", "--scale", "40"]);
     assert_eq!(code, Some(0), "{err}");
-    assert_eq!(row(&out, "requests to the model"), [3.0, 3.0], "{out}");
+    assert_eq!(row(&out, "requests to the model"), [3.0, 3.0, 3.0], "{out}");
     assert!(row(&out, "blocked on tools").iter().all(|time| *time >= 0.2), "{out}");
 }
 
@@ -119,34 +119,33 @@ fn a_real_model_is_named_and_asked_for() {
         !output.status.success() && said.contains("No model is connected: set ANTHROPIC_API_KEY"),
         "{said}"
     );
-    let server = Server::start([reply_text("done"), reply_text("done")]);
+    let server = Server::start([reply_text("done"), reply_text("done"), reply_text("done")]);
     std::fs::write(folder.path().join("list.txt"), "say done").unwrap();
     let variables = [("ANTHROPIC_BASE_URL", &*server.url()), ("ANTHROPIC_MODEL", "some-model")];
     let output = run(&["--real", "--scenario", "list.txt"], &variables, folder.path());
     assert!(text(&output.stderr).contains("some-model"), "{}", text(&output.stderr));
-    assert_eq!(row(&text(&output.stdout), "requests to the model"), [1.0, 1.0]);
+    assert_eq!(row(&text(&output.stdout), "requests to the model"), [1.0, 1.0, 1.0]);
 }
 
 /// `compare` at a terminal, with a scenario in its folder.
 fn at_a_terminal(folder: TempDir, scenario: &str) -> Terminal {
     std::fs::write(folder.path().join("list.txt"), scenario).unwrap();
-    let mut command = CommandBuilder::new(program("compare"));
-    command.args(["--scenario", "list.txt", "--scale", "40"]);
-    command.env_remove("CARGO");
     let temporary = folder.path().to_str().unwrap().to_string();
-    Terminal::run(folder, command, &[("TMPDIR", &temporary)])
+    let seat = Seat::new("compare").folder(Some(Arc::new(folder))).without("CARGO");
+    let seat = ["--scenario", "list.txt", "--scale", "40"].into_iter().fold(seat, Seat::argument);
+    seat.variable("TMPDIR", &temporary).start()
 }
 
-/// Both programs wait in a command for somebody to open `FOLDER/PROGRAM`; then it goes on.
+/// All programs wait in a command for somebody to open `FOLDER/PROGRAM`; then it goes on.
 fn gates(folder: &Path) -> String {
-    for name in ["s07_task_system", "s08_background_tasks"] {
+    for name in ["s07_task_system", "s08_background_tasks", "s09_notifications"] {
         mkfifo(&folder.join(name), Mode::S_IRWXU).expect("a FIFO");
     }
     format!("run \"echo > {}/$(basename $PWD); sleep {{4000}}\"", folder.display())
 }
 
 fn open(gates: &Path) {
-    for name in ["s07_task_system", "s08_background_tasks"] {
+    for name in ["s07_task_system", "s08_background_tasks", "s09_notifications"] {
         drop(File::open(gates.join(name)).expect("a command opens it, too"));
     }
 }
@@ -157,8 +156,8 @@ fn a_terminal_shows_it_grow_and_survives_a_resize() {
     let gates_of = tempfile::tempdir().unwrap();
     let scenario = gates(gates_of.path()).replace("{4000}", "{1}");
     let mut terminal = at_a_terminal(folder, &scenario);
-    let lane = |screen: &str| screen.lines().filter(|line| line.starts_with("  main ")).count() == 2;
-    terminal.until("both lanes", |screen| lane(screen) && screen.contains(" s …"));
+    let lane = |screen: &str| screen.lines().filter(|line| line.starts_with("  main ")).count() == 3;
+    terminal.until("all lanes", |screen| lane(screen) && screen.contains(" s …"));
     assert!(terminal.is_taken_over());
     for (rows, columns) in [(30, 120), (12, 50), (3, 20), (24, 80)] {
         terminal.resize(rows, columns);
@@ -204,7 +203,7 @@ fn nothing_runs_on_after_ctrl_c_or_a_kill() {
         let mark = folder.path().to_str().unwrap().to_string();
         let mut terminal = at_a_terminal(folder, &gates(gates_of.path()));
         open(gates_of.path());
-        let id = Pid::from_raw(terminal.child.process_id().expect("it runs") as i32);
+        let id = terminal.id();
         match signal {
             None => terminal.send("\x03"),
             Some(signal) => kill(id, signal).unwrap(),

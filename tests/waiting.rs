@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
-use portable_pty::CommandBuilder;
 use support::program::{Lesson, program};
-use support::terminal::Terminal;
+use support::terminal::Seat;
 
 fn gate(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
@@ -30,9 +29,9 @@ fn waiting(screen: &str) -> Vec<&str> {
 
 #[test]
 fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
-    let mut terminal = Terminal::start("s07_task_system", &[], &[]);
+    let mut terminal = Seat::new("s07_task_system").start();
     let gates = ["one", "two", "three"].map(|name| gate(terminal.folder.path(), name));
-    terminal.until_prompt("s07 >>");
+    terminal.until_ends("s07 >>");
     terminal.send("run \"echo compiling; cat one two; cat three\"\r");
     terminal.until("the line", |screen| match waiting(screen)[..] {
         [line] => {
@@ -63,7 +62,7 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
         .until("another line", |screen| screen.lines().next_back().is_some_and(|it| it.chars().count() > 70));
     open(&gates[2], "done");
     terminal.until_shows("  └ 0.0 s · typed ahead");
-    terminal.until_prompt("s07 >>");
+    terminal.until_ends("s07 >>");
     terminal.until("no rest of it", |screen| {
         waiting(screen).is_empty() && screen.matches("typed ahead\"").count() == 1
     });
@@ -71,18 +70,15 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
 
 #[test]
 fn an_interrupt_or_an_end_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = CommandBuilder::new("bash");
     let program = program("s07_task_system");
     let script = format!("sh -c 'echo $$ > id; exec {}'; echo left with $?; stty -a", program.display());
-    command.args(["-c", &script]);
-    let mut terminal = Terminal::run(folder, command, &[]);
-    terminal.until_prompt("s07 >>");
+    let mut terminal = Seat::at("bash").argument("-c").argument(&script).start();
+    terminal.until_ends("s07 >>");
     terminal.send("run \"sleep 1000\"\r");
     terminal.until("the line", |screen| waiting(screen).len() == 1);
     terminal.send("\x03");
     terminal.until_shows("interrupted by the user");
-    terminal.until_prompt("s07 >>");
+    terminal.until_ends("s07 >>");
     terminal.until("no rest of it", |screen| waiting(screen).is_empty());
     // And so does a signal that ends the program.
     terminal.send("run \"sleep 1000\"\r");

@@ -70,6 +70,11 @@ impl Seat {
         self
     }
 
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     pub fn start(self) -> Terminal {
         let pair = native_pty_system().openpty(SIZE).expect("a pseudo-terminal");
         let before = settings(&*pair.master);
@@ -192,18 +197,10 @@ impl Terminal {
         }
     }
 
-    /// Gives the window another size.
-    pub fn resize(&self, rows: u16, columns: u16) {
-        let mut parser = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parser.screen_mut().set_size(rows, columns);
-        let size = PtySize { rows, cols: columns, ..PtySize::default() };
-        self.master.as_ref().expect("it is there").resize(size).expect("another size");
-    }
-
     /// True while a program draws on another page, or hides the cursor.
     pub fn is_taken_over(&self) -> bool {
-        let parser = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parser.screen().alternate_screen() || parser.screen().hide_cursor()
+        let screen = self.shown.lock();
+        screen.parser.screen().alternate_screen() || screen.parser.screen().hide_cursor()
     }
 
     #[track_caller]
@@ -233,6 +230,7 @@ impl Terminal {
         self.shown.lock().parser.screen().bracketed_paste()
     }
 
+    /// Gives the window another size.
     pub fn resize(&self, rows: u16, cols: u16) {
         self.shown.lock().parser.screen_mut().set_size(rows, cols);
         let size = PtySize { rows, cols, ..SIZE };
