@@ -228,11 +228,12 @@ impl Repl {
             if line_waits {
                 return false;
             }
+            // In this order: what ends in between is news.
+            let all_ended = lock(executor).running().is_empty();
             if lock(executor).bus().has_news() {
                 return true;
             }
-            let scripted = !matches!(self.source, Source::Thread(_));
-            if scripted && lock(executor).running().is_empty() {
+            if all_ended && !matches!(self.source, Source::Thread(_)) {
                 return false;
             }
             if select.ready() == typed {
