@@ -225,23 +225,25 @@ pub(crate) fn ask(
     lines: Option<&Lines>,
 ) -> Answer {
     let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
-    match lines {
-        // Ctrl+D, which is no line, is set aside as the word for it.
-        Some(lines) => {
-            for typed in lines.typed.try_iter() {
-                keep(lines.take(typed).unwrap_or_else(|| "exit".to_string()));
-            }
-        }
-        None => {
-            while is_readable(0) {
-                let Some(line) = piped_line(screen) else { return Answer::No };
-                keep(line);
-            }
-        }
+    let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
+    while lines.is_none() && is_readable(0) {
+        let Some(line) = piped_line(screen) else { return Answer::No };
+        keep(line);
     }
     screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
+    if let Some(lines) = lines {
+        // The line editor may hold the question back: during a history search, say.
+        select! {
+            recv(screen.shown()) -> _ => {}
+            recv(interrupt.receiver()) -> _ => return Answer::No,
+        }
+        // Ctrl+D, which is no line, is set aside as the word for it.
+        for typed in lines.typed.try_iter() {
+            keep(lines.take(typed).unwrap_or_else(|| "exit".to_string()));
+        }
+    }
     loop {
-        screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
+        screen.prompt(choice);
         let answer = match lines {
             Some(lines) => select! {
                 recv(lines.typed) -> line => lines.take(line.ok().flatten()),
