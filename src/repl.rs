@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crossbeam_channel::{Receiver, Select};
+use crossbeam_channel::Select;
 
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
@@ -29,7 +29,7 @@ pub struct Repl {
     /// Lines that were typed before something else was asked.
     set_aside: Arc<Mutex<VecDeque<String>>>,
     /// Lines that are typed while the agent works, from s09 on.
-    lines: Arc<OnceLock<Receiver<Typed>>>,
+    lines: Arc<OnceLock<Lines>>,
     /// True from one `read` to the next.
     busy: Arc<AtomicBool>,
     /// Whose results wake the prompt.
@@ -156,7 +156,7 @@ impl Repl {
         let source = std::mem::replace(&mut self.source, Source::Pipe);
         self.source = source.into_thread(&self.screen);
         if let Source::Thread(lines) = &self.source {
-            let _ = self.lines.set(lines.typed.clone());
+            let _ = self.lines.set(lines.clone());
         }
         self.executor = Some(executor.clone());
     }
@@ -225,11 +225,12 @@ impl Repl {
             if line_waits {
                 return false;
             }
+            // In this order: what ends in between is news.
+            let all_ended = lock(executor).running().is_empty();
             if lock(executor).bus().has_news() {
                 return true;
             }
-            let scripted = !matches!(self.source, Source::Thread(_));
-            if scripted && lock(executor).running().is_empty() {
+            if all_ended && !matches!(self.source, Source::Thread(_)) {
                 return false;
             }
             if select.ready() == typed {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustyline::ExternalPrinter;
 
 use crate::event::{Event, Stamped};
@@ -176,7 +176,12 @@ impl Screen {
             for message in printed {
                 match message {
                     Printed::Lines(text) => drop(printer.print(text)),
-                    Printed::Flush(done) => drop(done.send(())),
+                    // The editor takes one text at a time: once it takes this one, which shows
+                    // nothing (up a line, down a line), those before it are shown.
+                    Printed::Flush(done) => {
+                        let _ = printer.print("\x1b[A\n".to_string());
+                        let _ = done.send(());
+                    }
                 }
             }
         };
@@ -188,11 +193,16 @@ impl Screen {
     /// Waits until everything is on the screen, a second at most.
     pub(crate) fn flush(&self) {
         self.close_line();
+        let _ = self.shown().recv_timeout(Duration::from_secs(1));
+    }
+
+    /// For `select!`: ready once all that was printed so far is on the screen.
+    pub(crate) fn shown(&self) -> Receiver<()> {
+        let (done, shown) = unbounded();
         if let Out::Above { lines, .. } = &*self.out() {
-            let (done, printed) = unbounded();
             let _ = lines.send(Printed::Flush(done));
-            let _ = printed.recv_timeout(Duration::from_secs(1));
         }
+        shown
     }
 
     fn out(&self) -> MutexGuard<'_, Out> {
