@@ -201,17 +201,16 @@ impl Reply {
     /// neither text nor a call comes out empty: thinking alone is no message.
     pub fn repair(&mut self, messages: &[Message]) {
         self.content.retain(|block| !matches!(block, ContentBlock::Text { .. }) || block.as_text().is_some());
-        let earlier = messages.iter().flat_map(|message| &message.content).filter_map(|block| match block {
-            ContentBlock::ToolUse { id, .. } => Some(id.clone()),
-            _ => None,
-        });
-        let mut ids: Vec<String> = earlier.collect();
+        let blocks = || messages.iter().flat_map(|message| &message.content);
+        let earlier =
+            |new: &str| blocks().any(|block| matches!(block, ContentBlock::ToolUse { id, .. } if id == new));
+        let mut ids: Vec<String> = Vec::new();
         for (index, block) in self.content.iter_mut().enumerate() {
             let ContentBlock::ToolUse { id, name, input } = block else { continue };
             let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if id.is_empty() || !id.chars().all(legal) || ids.contains(id) {
+            if id.is_empty() || !id.chars().all(legal) || ids.contains(id) || earlier(id) {
                 *id = format!("toolu_{}_{index}", messages.len());
-                while ids.contains(id) {
+                while ids.contains(id) || earlier(id) {
                     id.push('_');
                 }
             }
