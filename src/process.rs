@@ -3,6 +3,7 @@
 //! What is promised of every command, in the foreground and in the background:
 //!
 //! - It has no terminal and no input: what wants to ask gets end of file at once.
+//! - It runs where the program is when it starts, and sees no `ANTHROPIC_` variable.
 //! - Its output is kept in bounded memory ([`output`]).
 //! - It can be ended with everything it started: SIGTERM, and SIGKILL two seconds later.
 //! - When this program is gone, however it went, nothing the command started is running.

@@ -109,15 +109,17 @@ impl Supervisor {
         let mut line = String::new();
         // Before it is ready it may still be hit by signals that are meant for us.
         let read = supervisor.status.read_line(&mut line);
-        match line.trim_end() {
-            supervisor::READY => Ok(supervisor),
-            said => {
-                let said = read.map_or_else(|error| error.to_string(), |_| format!("{said:?}"));
-                Err(supervisor.discard(&format!(
-                    "no supervisor came up ({said}); does `main` begin with become_supervisor_if_asked?"
-                )))
-            }
-        }
+        let why = match (line.trim_end(), read) {
+            (supervisor::READY, _) => return Ok(supervisor),
+            (_, Err(error)) => error.to_string(),
+            (said, _) => match said.strip_prefix("error ") {
+                Some(why) => format!("its supervisor gave up: {why}"),
+                None => format!(
+                    "no supervisor came up ({said:?}); does `main` begin with become_supervisor_if_asked?"
+                ),
+            },
+        };
+        Err(supervisor.discard(&why))
     }
 }
 

@@ -83,7 +83,7 @@ fn supervise(program: Pid, scratch: &Path) {
         }
     };
     if let Err(error) = thread::Builder::new().spawn(listen) {
-        return say(format_args!("error no thread for it: {error}"));
+        return say(format_args!("error no thread for the control pipe: {error}"));
     }
     say(READY);
 

@@ -35,11 +35,23 @@ mod system {
         let _ = prctl::set_pdeathsig(Signal::SIGCONT);
     }
 
-    /// The direct children, those of every thread: the kernel lists them by thread.
+    /// The direct children, those of every thread: the kernel lists them by thread. A few kernels
+    /// are built without these lists, and a thread may end while we look; then everybody is asked.
     pub fn children(parent: Pid) -> Vec<Pid> {
         let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
-        let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
-        lists.flatten().flat_map(|list| pids(&list)).collect()
+        let lists = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
+        match lists.collect::<Result<String, _>>() {
+            Ok(list) => pids(&list),
+            Err(_) => children_by_parent(parent),
+        }
+    }
+
+    fn children_by_parent(parent: Pid) -> Vec<Pid> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let all = names.iter().flat_map(|name| pids(name));
+        all.filter(|pid| stat(*pid).and_then(|stat| field(&stat, 1)) == Some(parent.as_raw())).collect()
     }
 
     fn pids(list: &str) -> Vec<Pid> {
@@ -66,11 +78,19 @@ mod system {
 
     /// A process whose first thread has ended looks like one, but runs on while it has others.
     fn is_zombie(pid: Pid) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // "PID (name, which may hold anything) STATE …", the number of threads 17 fields later
-        let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
-        let threads = rest.split(' ').nth(17).and_then(|count| count.parse().ok()).unwrap_or(0);
-        rest.starts_with(['Z', 'X']) && threads < 2
+        let Some(stat) = stat(pid) else { return true };
+        stat.starts_with(['Z', 'X']) && field(&stat, 17).unwrap_or(0) < 2
+    }
+
+    /// "STATE PARENT …", of "PID (name, which may hold anything) STATE PARENT …".
+    fn stat(pid: Pid) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ").map(|(_, rest)| rest.to_string())
+    }
+
+    /// 1 is the parent, 17 the number of threads.
+    fn field(stat: &str, index: usize) -> Option<i32> {
+        stat.split(' ').nth(index)?.parse().ok()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use meanwhile::interrupt::Interrupt;
@@ -12,16 +12,30 @@ use meanwhile::process::run_blocking;
 use super::program::{clean_environment, program};
 use super::support::*;
 
-/// A user who runs nothing else: what is counted by user is then ours alone. Only root can be one.
-const NOBODY_ELSE: u32 = 64_123;
+/// A user who runs nothing else: what is counted by user is then ours alone. Only root can become
+/// one. Another run of these tests, at the same time, has another one.
+fn nobody_else() -> u32 {
+    20_000 + std::process::id() % 40_000
+}
 
-/// A lesson that a shell becomes after it has limited itself.
-fn limited(folder: &Path, limit: &str) -> Command {
+/// A lesson that a shell becomes after it has limited itself. `lesson` is a copy that every user
+/// may run.
+fn limited(lesson: &Path, folder: &Path, limit: &str) -> Command {
     let mut command = Command::new("bash");
     clean_environment(&mut command, folder);
-    command.args(["-c", &format!("{limit} && exec ./lesson")]);
-    std::fs::copy(program("s08_background_tasks"), folder.join("lesson")).expect("a copy");
+    command.arg("-c").arg(format!("{limit} && exec \"$0\"")).arg(lesson);
     command
+}
+
+fn copy_in(place: &Place) -> PathBuf {
+    let copy = place.path("lesson");
+    std::fs::copy(program("s08_background_tasks"), &copy).expect("a copy");
+    open_to_all(place.0.path());
+    copy
+}
+
+fn open_to_all(path: &Path) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).expect("ours");
 }
 
 /// What became of the lessons under the limits.
@@ -36,9 +50,8 @@ struct Seen {
 fn live_through(talk: &mut Talk, limit: &str, why: &[&str], seen: &mut Seen) {
     let place = Place::new();
     place.gate("gate");
-    for path in [place.0.path().to_path_buf(), place.path("gate")] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).expect("ours");
-    }
+    open_to_all(place.0.path());
+    open_to_all(&place.path("gate"));
     let hogs = ["hog1", "hog2", "hog3"];
     for hog in hogs {
         talk.say(&place.command(&format!("run 'read line < {{}}/gate' in the background as {hog}")));
@@ -85,9 +98,11 @@ fn recover(talk: &mut Talk, limit: &str, why: &[&str], seen: &mut Seen) {
 #[test]
 fn no_more_descriptors() {
     let mut seen = Seen::default();
+    let place = Place::new();
+    let lesson = copy_in(&place);
     for count in 4..=24 {
         let limit = format!("ulimit -n {count}");
-        let mut talk = Talk::through("s08_background_tasks", |folder| limited(folder, &limit));
+        let mut talk = Talk::through("s08_background_tasks", |folder| limited(&lesson, folder, &limit));
         let why = ["Too many open files", "No file descriptors available"];
         live_through(&mut talk, &limit, &why, &mut seen);
         talk.leave();
@@ -103,12 +118,14 @@ fn no_more_processes() {
     if my_user_id() != 0 {
         return println!("not looked at: only root can become a user who runs nothing else");
     }
+    let place = Place::new();
+    let lesson = copy_in(&place);
     for count in 3..=24 {
         let limit = format!("ulimit -u {count}");
         let mut talk = Talk::through("s08_background_tasks", |folder| {
-            let mut command = limited(folder, &limit);
-            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).expect("ours");
-            command.uid(NOBODY_ELSE);
+            let mut command = limited(&lesson, folder, &limit);
+            open_to_all(folder);
+            command.uid(nobody_else());
             command
         });
         let why = ["Resource temporarily unavailable"];
@@ -173,7 +190,7 @@ fn no_bash() {
     assert!(shown.contains("task: ERROR: bash was not found"), "{shown}");
     let shown = talk.say("read note");
     assert!(shown.contains("a note"), "{shown}");
-    until("nobody is left but a spare", || children(talk.pid()).len() == 1);
+    until_only_a_spare_is_there(talk.pid());
     talk.leave();
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use meanwhile::background::BackgroundExecutor;
@@ -150,11 +149,7 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
                 executor.submit(&format!("task {count}"), command(text)).expect("there is room");
             }
             until("all have ended", || executor.running().is_empty());
-            // Now and then somebody has died and is not yet buried; but nobody stays so.
-            until("nobody but a spare is our child", || {
-                let children = children(me);
-                children.len() == 1 && runs(children[0])
-            });
+            until_only_a_spare_is_there(me);
             count
         };
         some(&mut executor, 100);
@@ -170,7 +165,6 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
             let outcome = executor.outcome(&format!("task {number}")).expect("it has ended");
             assert!(matches!(outcome, Outcome::Finished { exit_code: 0 | 1 | 137, .. }), "{outcome:?}");
         }
-        thread::yield_now();
     });
 }
 

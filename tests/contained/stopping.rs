@@ -169,19 +169,12 @@ fn a_killed_spare_is_replaced() {
         let shown = talk.say(&format!("run 'echo number $(({number} + 10))'"));
         assert!(shown.contains(&format!("number {}", number + 10)), "{shown}");
         // The used one goes, the new spare comes.
-        until("a spare waits, and nobody else", || {
-            let children = children(talk.pid());
-            children.len() == 1 && name(children[0]) == "supervisor"
-        });
+        until_only_a_spare_is_there(talk.pid());
         let spare = children(talk.pid())[0];
         kill(spare);
         until_gone(&[spare]);
     }
     talk.leave();
-}
-
-fn name(pid: nix::unistd::Pid) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()
 }
 
 #[test]

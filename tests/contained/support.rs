@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
@@ -178,6 +179,16 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     lists.flat_map(pids).collect()
 }
 
+/// Now and then somebody has died and is not yet buried, or the next spare is not there yet; but
+/// nobody stays so. What is counted after this can be compared.
+#[track_caller]
+pub fn until_only_a_spare_is_there(parent: Pid) {
+    until("nobody but a spare is its child", || {
+        let children = children(parent);
+        children.len() == 1 && runs(children[0])
+    });
+}
+
 pub fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").count()
 }
@@ -209,6 +220,17 @@ pub fn alone(name: &str, variables: &[(&str, &str)], work: impl FnOnce(&Place)) 
     until("the scratch folder has gone with the program", || {
         fs::read_dir(folder.path()).expect("the folder").count() == 0
     });
+}
+
+/// What a program leaves behind comes to this one, as long as this one runs commands itself.
+#[track_caller]
+fn bury(orphans: &[Pid]) {
+    for orphan in orphans {
+        until(&format!("the end of process {orphan}"), || {
+            waitpid(*orphan, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive)
+        });
+    }
+    until_gone(orphans);
 }
 
 /// A lesson that is talked to line by line.
@@ -282,8 +304,10 @@ impl Talk {
     /// End of file, and the program's end.
     #[track_caller]
     pub fn leave(&mut self) {
+        let orphans = children(self.pid());
         self.lines = None;
         let status = self.child.wait().expect("it ends");
+        bury(&orphans);
         assert!(status.success(), "{status}");
     }
 }
