@@ -84,7 +84,11 @@ impl ContentBlock {
     /// it begins with one of these tags.
     pub fn is_prompt(&self) -> bool {
         let tags = ["<system-reminder>", "<summary>", "<task-notification "];
-        self.as_text().is_some_and(|text| !tags.iter().any(|tag| text.starts_with(tag)))
+        self.as_text().is_some() && !tags.iter().any(|tag| self.is_marked(tag))
+    }
+
+    fn is_marked(&self, tag: &str) -> bool {
+        self.as_text().is_some_and(|text| text.starts_with(tag))
     }
 }
 
@@ -97,17 +101,25 @@ pub fn push_user(messages: &mut Vec<Message>, text: impl Into<String>) {
     }
 }
 
-/// Takes back the last prompt and all that came after it. What else stands in the prompt's message
-/// (results of tools, a summary) stays.
+/// Takes back the last prompt, or what took its place when a result woke the agent, and all that
+/// came after it. What else stands in its message (results of tools, a summary) stays, and so does
+/// what was delivered: nothing is delivered a second time.
 pub fn take_back_prompt(messages: &mut Vec<Message>) {
-    let prompts =
-        |message: &Message| message.role == Role::User && message.content.iter().any(ContentBlock::is_prompt);
-    messages.truncate(messages.iter().rposition(prompts).map_or(0, |prompt| prompt + 1));
-    if let Some(mut last) = messages.pop() {
-        last.content.retain(|block| !block.is_prompt());
-        if !last.content.is_empty() {
-            messages.push(last);
-        }
+    let delivered = |block: &ContentBlock| block.is_marked("<task-notification ");
+    let begins = |message: &Message| {
+        let first = message.content.first();
+        message.role == Role::User
+            && (first.is_some_and(delivered) || message.content.iter().any(ContentBlock::is_prompt))
+    };
+    let begin = messages.iter().rposition(begins).unwrap_or(0);
+    let (mut kept, mut in_first) = (Vec::new(), true);
+    for message in messages.split_off(begin) {
+        let stays = |block: &ContentBlock| if in_first { !block.is_prompt() } else { delivered(block) };
+        kept.extend(message.content.into_iter().filter(stays));
+        in_first = false;
+    }
+    if !kept.is_empty() {
+        messages.push(Message { role: Role::User, content: kept });
     }
 }
 
