@@ -28,6 +28,8 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s06_context_compact", &[]),
     ("s07_task_system", &["task_create", "task_update", "task_list", "task_get"]),
     ("s08_background_tasks", &["bg_bash", "check_bg"]),
+    ("s09_notifications", &["stop_bg"]),
+    ("s10_background_agents", &["todo_read"]),
 ];
 
 /// What the practice model says when it does nothing.
