@@ -28,6 +28,8 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s06_context_compact", &[]),
     ("s07_task_system", &["task_create", "task_update", "task_list", "task_get"]),
     ("s08_background_tasks", &["bg_bash", "check_bg"]),
+    ("s09_notifications", &["stop_bg"]),
+    ("s10_background_agents", &["todo_read"]),
 ];
 
 /// What the practice model says when it does nothing.
@@ -564,6 +566,33 @@ fn echoed(lesson: &str, out: &str) -> Vec<String> {
     lines.map(str::to_string).collect()
 }
 
+/// What was begun in the background and was not delivered exactly once.
+fn delivery_problems(lesson: &str, out: &str) -> Problems {
+    let begun = |line: &str| {
+        let result = line.strip_prefix("  └ ")?.split_once(" · ")?.1;
+        Some(result.split_once(": started in the background.")?.0.to_string())
+    };
+    let begun: Vec<String> = out.lines().filter_map(begun).collect();
+    let mut problems = Problems::new();
+    if begun.is_empty() {
+        problems.push(format!("lessons/{lesson}: nothing runs in the background here:\n{out}"));
+    }
+    for task in begun {
+        let news = format!("◆ {task}: ");
+        let times = out.lines().filter(|line| line.starts_with(&news)).count();
+        if times != 1 {
+            problems.push(format!("lessons/{lesson}: delivered {times} times, not once: {task}\n{out}"));
+        }
+    }
+    problems
+}
+
+/// Whether results come by themselves; the end of a pipe would cut them off, so `-p` and `--demo`,
+/// which wait for them, must show each.
+fn delivers(lesson: &str) -> bool {
+    short_name(lesson) >= "s09"
+}
+
 fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
     let typed = |prompts: &[String]| {
         let run = prompts.iter().fold(Lesson::new(lesson), |run, prompt| run.line(prompt)).run();
@@ -573,9 +602,18 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
         }
         problems
     };
+    let waited_for = |prompt: &String| {
+        let run = Lesson::new(lesson).argument("-p").argument(prompt).run();
+        let mut problems = transcript_problems(lesson, std::slice::from_ref(prompt), &run.out, run.code);
+        problems.extend(delivery_problems(lesson, &run.out));
+        problems
+    };
     let demo = || {
         let run = Lesson::new(lesson).argument("--demo").run();
         let mut problems = transcript_problems(lesson, prompts, &run.out, run.code);
+        if delivers(lesson) {
+            problems.extend(delivery_problems(lesson, &run.out));
+        }
         if echoed(lesson, &run.out) != prompts {
             problems.push(format!(
                 "lessons/{lesson}: --demo does not play the lines of the page in their order:\n{}",
@@ -587,6 +625,8 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
     thread::scope(|scope| {
         let alone = prompts.iter().map(|prompt| scope.spawn(|| typed(std::slice::from_ref(prompt))));
         let mut runs: Vec<_> = alone.collect();
+        let waits = prompts.iter().filter(|_| delivers(lesson));
+        runs.extend(waits.map(|prompt| scope.spawn(move || waited_for(prompt))));
         runs.push(scope.spawn(|| typed(prompts)));
         runs.push(scope.spawn(demo));
         runs.into_iter().flat_map(|run| run.join().expect("a run")).collect()
@@ -621,6 +661,17 @@ fn a_line_that_does_not_work_is_told() {
     assert!(
         transcript_problems("s01_agent_loop", &[], "● bash: a", Some(101)).concat().contains("Some(101)")
     );
+}
+
+#[test]
+fn a_result_that_does_not_come_is_told() {
+    let begun = "  └ 0.0 s · build: started in the background. Go on.\n";
+    let told = |out: &str| delivery_problems("s09_notifications", out).concat();
+    assert_eq!(told(&format!("{begun}◆ build: finished\n1. build: started in the background.\n")), "");
+    assert!(told("● bash: ls\n  └ 0.0 s · a\n").contains("nothing runs in the background"));
+    assert!(told(begun).contains("delivered 0 times, not once: build"));
+    assert!(told(&format!("{begun}◆ builder: finished\n")).contains("delivered 0 times"));
+    assert!(told(&format!("{begun}◆ build: finished\n◆ build: finished\n")).contains("delivered 2 times"));
 }
 
 // ---- 7. README ----
