@@ -4,60 +4,18 @@
 //! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
 //! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
 
-use std::fmt;
+mod control;
+mod refusal;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::notification::{Ended, NotificationBus, Notifier, TaskId};
 use crate::outcome::{Outcome, catch};
-
-/// How a job lets itself be looked at and stopped from outside, while it runs.
-pub trait Watch: Send + Sync {
-    /// One line on how it stands.
-    fn look(&self) -> String;
-    /// Asks it to end. Returns at once.
-    fn stop(&self);
-}
-
-/// What a job is given: here it leaves its [`Watch`].
-#[derive(Clone, Default)]
-pub struct Control(Arc<Mutex<Watched>>);
-
-#[derive(Default)]
-struct Watched {
-    watch: Option<Box<dyn Watch>>,
-    stopped: bool,
-}
-
-impl Control {
-    /// From now on the job can be looked at and stopped. If it was to be stopped before this, it
-    /// is told so now.
-    pub fn attach(&self, watch: impl Watch + 'static) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.stopped {
-            watch.stop();
-        }
-        watched.watch = Some(Box::new(watch));
-    }
-
-    fn look(&self) -> String {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.watch.as_ref().map(|watch| watch.look()).unwrap_or_default()
-    }
-
-    fn stop(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.stopped = true;
-        watched.watch.iter().for_each(|watch| watch.stop());
-    }
-
-    /// Lets go of the watch, and of what it holds: the buffers and the file of a command.
-    fn detach(&self) {
-        let watch = self.0.lock().unwrap_or_else(PoisonError::into_inner).watch.take();
-        drop(watch);
-    }
-}
+pub use control::{Control, Watch};
+pub use refusal::Refusal;
 
 /// What a task is, for those who list tasks and deliver results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +27,6 @@ pub struct Label {
 }
 
 struct Task {
-    id: TaskId,
     label: Label,
     started: Instant,
     control: Control,
@@ -94,63 +51,28 @@ pub enum Status {
     },
 }
 
-/// Why a job was not accepted, or is not known. Displayed as what is the case and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Refusal {
-    EmptyId,
-    IdInUse { id: TaskId, known: Vec<TaskId> },
-    UnknownId { id: String, known: Vec<TaskId> },
-    TooMany { running: Vec<TaskId>, max: usize },
-    NoThread(String),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ids: &[TaskId]| match ids {
-            [] => "none so far".to_string(),
-            ids => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        };
-        match self {
-            Refusal::EmptyId => f.write_str("the id is empty; give the task a short name, such as \"build\""),
-            Refusal::IdInUse { id, known } => {
-                write!(
-                    f,
-                    "the id {id:?} is taken; choose another one. Known ids: {}",
-                    list(known),
-                    id = id.to_string()
-                )
-            }
-            Refusal::UnknownId { id, known } => {
-                write!(f, "there is no task {id:?}. Known ids: {}", list(known))
-            }
-            Refusal::TooMany { running, max } => write!(
-                f,
-                "{max} background tasks run already ({}), and that is the limit. Go on with something else, or wait until one has ended, then start this one again",
-                list(running)
-            ),
-            Refusal::NoThread(why) => {
-                write!(
-                    f,
-                    "no thread could be started for it ({why}). Run it in the foreground, or try again later"
-                )
-            }
-        }
-    }
-}
-
 /// Runs jobs in the background. It owns the bus on which they report, and asks it alone who has
 /// ended: so no task is ever running and ended at once.
 pub struct BackgroundExecutor {
     bus: NotificationBus,
     max_concurrent: usize,
-    tasks: Vec<Task>,
+    tasks: HashMap<TaskId, Task>,
+    /// Oldest first.
+    ids: Vec<TaskId>,
+    /// Not seen to have ended: what is asked about all the time is kept short.
+    running: Vec<TaskId>,
 }
 
 impl BackgroundExecutor {
     /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind.
     pub fn new(bus: NotificationBus, max_concurrent: usize) -> Self {
-        BackgroundExecutor { bus, max_concurrent, tasks: Vec::new() }
+        BackgroundExecutor {
+            bus,
+            max_concurrent,
+            tasks: HashMap::new(),
+            ids: Vec::new(),
+            running: Vec::new(),
+        }
     }
 
     /// The same, for several: the tools that start and look, and whoever delivers.
@@ -182,7 +104,7 @@ impl BackgroundExecutor {
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let id = TaskId::new(task_id).ok_or(Refusal::EmptyId)?;
-        if self.tasks.iter().any(|task| task.id == id) {
+        if self.tasks.contains_key(&id) {
             return Err(Refusal::IdInUse { id, known: self.ids() });
         }
         let running = self.running();
@@ -199,7 +121,9 @@ impl BackgroundExecutor {
         };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.tasks.push(Task { id, label, started, control });
+        self.ids.push(id.clone());
+        self.running.push(id.clone());
+        self.tasks.insert(id, Task { label, started, control });
         Ok(())
     }
 
@@ -208,9 +132,9 @@ impl BackgroundExecutor {
     /// # Errors
     /// When there is no such task.
     pub fn check(&mut self, task_id: &str) -> Result<Status, Refusal> {
-        let index = self.find(task_id)?;
-        let task = &self.tasks[index];
-        Ok(match self.bus.check(&task.id) {
+        let id = self.find(task_id)?;
+        let task = &self.tasks[&id];
+        Ok(match self.bus.check(&id) {
             Some(Ended { outcome, at }) => {
                 Status::Ended { elapsed: *at - task.started, outcome: outcome.clone() }
             }
@@ -224,8 +148,8 @@ impl BackgroundExecutor {
     /// # Errors
     /// When there is no such task.
     pub fn stop(&mut self, task_id: &str) -> Result<(), Refusal> {
-        let index = self.find(task_id)?;
-        self.tasks[index].control.stop();
+        let id = self.find(task_id)?;
+        self.tasks[&id].control.stop();
         Ok(())
     }
 
@@ -234,7 +158,7 @@ impl BackgroundExecutor {
     pub fn deliver(&mut self) -> Vec<(TaskId, Duration, Outcome)> {
         let mut news = Vec::new();
         for (id, Ended { outcome, at }) in self.bus.deliver() {
-            if let Some(task) = self.tasks.iter().find(|task| task.id == id) {
+            if let Some(task) = self.tasks.get(&id) {
                 news.push((task.label.rank, (id, at - task.started, outcome)));
             }
         }
@@ -244,7 +168,7 @@ impl BackgroundExecutor {
 
     /// What a task is.
     pub fn label(&self, task_id: &TaskId) -> Option<Label> {
-        self.tasks.iter().find(|task| task.id == *task_id).map(|task| task.label)
+        self.tasks.get(task_id).map(|task| task.label)
     }
 
     /// The bus, to wait for news.
@@ -254,19 +178,19 @@ impl BackgroundExecutor {
 
     /// All tasks there were, oldest first.
     pub fn ids(&self) -> Vec<TaskId> {
-        self.tasks.iter().map(|task| task.id.clone()).collect()
+        self.ids.clone()
     }
 
     /// The tasks that have not ended.
     pub fn running(&mut self) -> Vec<TaskId> {
         let bus = &mut self.bus;
-        let running = self.tasks.iter().filter(|task| bus.check(&task.id).is_none());
-        running.map(|task| task.id.clone()).collect()
+        self.running.retain(|id| bus.check(id).is_none());
+        self.running.clone()
     }
 
-    fn find(&self, task_id: &str) -> Result<usize, Refusal> {
-        let found = self.tasks.iter().position(|task| task.id.to_string() == task_id.trim());
-        found.ok_or_else(|| Refusal::UnknownId { id: task_id.to_string(), known: self.ids() })
+    fn find(&self, task_id: &str) -> Result<TaskId, Refusal> {
+        let known = TaskId::new(task_id).filter(|id| self.tasks.contains_key(id));
+        known.ok_or_else(|| Refusal::UnknownId { id: task_id.to_string(), known: self.ids() })
     }
 }
 

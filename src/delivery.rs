@@ -12,7 +12,8 @@ use crate::message::{Message, push_user};
 /// The text says what it is: models have taken such messages for words, even for the consent, of
 /// the user.
 pub fn deliver(executor: &Mutex<BackgroundExecutor>, events: &Events, messages: &mut Vec<Message>) {
-    for (id, elapsed, outcome) in lock(executor).deliver() {
+    let news = lock(executor).deliver(); // the lock is not held while the readers of events are told
+    for (id, elapsed, outcome) in news {
         let line = format!("{id}: {outcome} after {:.1} s", elapsed.as_secs_f64());
         let output = match outcome.output().trim_end() {
             "" => "(no output)",

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::message::{StopReason, Usage};
+use crate::process::Snapshot;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -31,6 +32,11 @@ pub enum Event {
         id: String,
         name: String,
         input: Value,
+    },
+    /// A few times a second, while a command is waited for.
+    Waiting {
+        command: String,
+        now: Snapshot,
     },
     ToolFinished {
         id: String,

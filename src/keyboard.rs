@@ -40,6 +40,7 @@ pub(crate) enum Source {
 }
 
 /// Lines as they are typed, whatever the main thread does.
+#[derive(Clone)]
 pub(crate) struct Lines {
     pub typed: Receiver<Typed>,
     /// After `None` the thread waits for this: the program may be about to end.
@@ -84,6 +85,7 @@ impl Source {
         let read = move || loop {
             let typed = self.next(&screen);
             let leaves = typed.as_deref().is_none_or(is_leaving);
+            resumed.try_iter().for_each(drop); // it does not wait, so these are not meant for it
             if send.send(typed).is_err() || (leaves && resumed.recv().is_err()) {
                 return;
             }
@@ -91,6 +93,16 @@ impl Source {
         // Without a thread nothing can be typed: the program then ends as if at end of file.
         let _ = thread::Builder::new().name("keyboard".into()).spawn(read);
         Source::Thread(Lines { typed, go_on, edited })
+    }
+}
+
+impl Lines {
+    /// A line that is not for the prompt. Was it a wish to leave, the thread is told to go on.
+    fn take(&self, typed: Typed) -> Typed {
+        if typed.as_deref().is_none_or(is_leaving) {
+            let _ = self.go_on.send(());
+        }
+        typed
     }
 }
 
@@ -210,24 +222,31 @@ pub(crate) fn ask(
     screen: &Screen,
     interrupt: &Interrupt,
     set_aside: &Mutex<VecDeque<String>>,
-    lines: Option<&Receiver<Typed>>,
+    lines: Option<&Lines>,
 ) -> Answer {
     let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
-    match lines {
-        Some(lines) => lines.try_iter().flatten().for_each(keep),
-        None => {
-            while is_readable(0) {
-                let Some(line) = piped_line(screen) else { return Answer::No };
-                keep(line);
-            }
-        }
+    let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
+    while lines.is_none() && is_readable(0) {
+        let Some(line) = piped_line(screen) else { return Answer::No };
+        keep(line);
     }
     screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
+    if let Some(lines) = lines {
+        // The line editor may hold the question back: during a history search, say.
+        select! {
+            recv(screen.shown()) -> _ => {}
+            recv(interrupt.receiver()) -> _ => return Answer::No,
+        }
+        // Ctrl+D, which is no line, is set aside as the word for it.
+        for typed in lines.typed.try_iter() {
+            keep(lines.take(typed).unwrap_or_else(|| "exit".to_string()));
+        }
+    }
     loop {
-        screen.prompt("Allow it? [y]es, [n]o, [a]lways this tool in this session: ");
+        screen.prompt(choice);
         let answer = match lines {
             Some(lines) => select! {
-                recv(lines) -> line => line.ok().flatten(),
+                recv(lines.typed) -> line => lines.take(line.ok().flatten()),
                 recv(interrupt.receiver()) -> _ => return Answer::No,
             },
             None => {

@@ -57,6 +57,8 @@ pub mod timeline;
 
 pub mod terminal;
 
+pub mod status_line;
+
 pub mod screen;
 
 mod keyboard;

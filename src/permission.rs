@@ -85,8 +85,9 @@ impl Gate {
                  and say in your report what is left; the main agent can do it in the foreground, or the user allow {name} for the session beforehand."
             ))),
             Rule::Ask { ask, always } => {
-                let mut always = always.lock().unwrap_or_else(PoisonError::into_inner);
-                if always.contains(name) {
+                // Not held while a person thinks: background agents look into it, and do not wait.
+                let always = || always.lock().unwrap_or_else(PoisonError::into_inner);
+                if always().contains(name) {
                     return Ok(());
                 }
                 match ask(&format!("{name} {}", describe(input))) {
@@ -95,7 +96,7 @@ impl Gate {
                         "the user said no to this {name} call. Do not try it another way; ask what they want instead."
                     ))),
                     Answer::Always => {
-                        always.insert(name);
+                        always().insert(name);
                         Ok(())
                     }
                 }

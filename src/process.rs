@@ -31,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{after, never, select, unbounded};
+use crossbeam_channel::{after, never, select, tick, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -43,6 +43,9 @@ use pool::Supervisor;
 /// As much as a pipe ever holds.
 const PIPE_CAPACITY: usize = 1024 * 1024;
 
+/// How often somebody who watches is shown how a command stands.
+const LOOK: Duration = Duration::from_millis(200);
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -51,6 +54,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// in the last two cases, until all of it has been ended. The number is that of the processes
 /// which the shell left running: they go on, at most until the program ends.
 pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (Outcome, usize) {
+    run_watched(command, limit, interrupt, |_| {})
+}
+
+/// The same, for somebody who wants to see how it stands meanwhile: `watch` is called about five
+/// times a second, on this thread.
+pub fn run_watched(
+    command: &str,
+    limit: Duration,
+    interrupt: &Interrupt,
+    mut watch: impl FnMut(Snapshot),
+) -> (Outcome, usize) {
     enum News {
         Started(Handle),
         ShellExited,
@@ -70,6 +84,7 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
     let mut deadline = after(limit);
     let mut interrupted = interrupt.receiver();
     let mut stop = None; // kept until there is a handle
+    let look = tick(LOOK);
     loop {
         select! {
             recv(news) -> news => match (news, &handle) {
@@ -87,6 +102,7 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
                 stop.get_or_insert(Stop::Asked);
                 interrupted = never();
             },
+            recv(look) -> _ => handle.iter().for_each(|handle| watch(handle.look())),
         }
         if let Some(handle) = &handle
             && let Some(why) = stop.take()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crossbeam_channel::{Receiver, Select};
+use crossbeam_channel::Select;
 
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
@@ -29,7 +29,7 @@ pub struct Repl {
     /// Lines that were typed before something else was asked.
     set_aside: Arc<Mutex<VecDeque<String>>>,
     /// Lines that are typed while the agent works, from s09 on.
-    lines: Arc<OnceLock<Receiver<Typed>>>,
+    lines: Arc<OnceLock<Lines>>,
     /// True from one `read` to the next.
     busy: Arc<AtomicBool>,
     /// Whose results wake the prompt.
@@ -49,7 +49,7 @@ impl Repl {
         let reader = screen.clone();
         let timeline = Timeline::default();
         if let Some(path) = &options.trace
-            && let Err(error) = timeline.trace_to(path)
+            && let Err(error) = timeline.trace_to(path, &options.title)
         {
             screen.say(&format!("No trace will be written to {}: {error}.", path.display()));
         }
@@ -156,7 +156,7 @@ impl Repl {
         let source = std::mem::replace(&mut self.source, Source::Pipe);
         self.source = source.into_thread(&self.screen);
         if let Source::Thread(lines) = &self.source {
-            let _ = self.lines.set(lines.typed.clone());
+            let _ = self.lines.set(lines.clone());
         }
         self.executor = Some(executor.clone());
     }
@@ -195,10 +195,7 @@ impl Repl {
             match line {
                 "" => self.say("Nothing typed. /help shows what can be done here."),
                 "/help" => self.help(),
-                "/timeline" => {
-                    let chart = self.timeline.chart();
-                    self.say(format!("{}{}", chart.draw(80, chart.seconds), chart.legend()));
-                }
+                "/timeline" => self.say(self.timeline.text()),
                 command if command.starts_with('/') && !known(command) => {
                     let command: String = command.chars().take(40).collect();
                     self.say(format!("There is no command {command}. /help lists the commands."));
@@ -228,11 +225,12 @@ impl Repl {
             if line_waits {
                 return false;
             }
+            // In this order: what ends in between is news.
+            let all_ended = lock(executor).running().is_empty();
             if lock(executor).bus().has_news() {
                 return true;
             }
-            let scripted = !matches!(self.source, Source::Thread(_));
-            if scripted && lock(executor).running().is_empty() {
+            if all_ended && !matches!(self.source, Source::Thread(_)) {
                 return false;
             }
             if select.ready() == typed {
@@ -308,7 +306,9 @@ impl Repl {
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        self.timeline.finish();
+        if let (Err(error), Some(path)) = (self.timeline.finish(), &self.options.trace) {
+            self.screen.say(&format!("The trace in {} is not complete: {error}.", path.display()));
+        }
         if let Some(path) = &self.options.chart
             && let Err(error) = std::fs::write(path, svg::draw(&self.timeline.chart(), &self.options.title))
         {

@@ -7,12 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustyline::ExternalPrinter;
 
 use crate::event::{Event, Stamped};
 use crate::permission::describe;
+use crate::process::Snapshot;
 use crate::process::output::readable;
+use crate::status_line;
 
 /// Lines of a tool's output that are shown.
 const SHOWN_LINES: usize = 8;
@@ -105,12 +107,23 @@ impl Screen {
                 let more = if call.len() < input.len() { " …" } else { "" };
                 self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
             }
+            Event::Waiting { command, now } => self.waiting(&lead, command, now),
             Event::ToolFinished { output, is_error, elapsed, .. } => {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
                 let lines = shorten(output);
                 self.lines(&format!("{lead}  └ {time} · {}", lines.join(&format!("\n{lead}    "))), style);
             }
+        }
+    }
+
+    /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
+    fn waiting(&self, lead: &str, command: &str, now: &Snapshot) {
+        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            let command: String = command.lines().next().unwrap_or_default().chars().take(30).collect();
+            let seconds = now.elapsed.as_secs_f64();
+            status_line::draw(&format!("{lead}  … {seconds:.1} s · {command} · {}", now.last_line));
         }
     }
 
@@ -163,7 +176,12 @@ impl Screen {
             for message in printed {
                 match message {
                     Printed::Lines(text) => drop(printer.print(text)),
-                    Printed::Flush(done) => drop(done.send(())),
+                    // The editor takes one text at a time: once it takes this one, which shows
+                    // nothing (up a line, down a line), those before it are shown.
+                    Printed::Flush(done) => {
+                        let _ = printer.print("\x1b[A\n".to_string());
+                        let _ = done.send(());
+                    }
                 }
             }
         };
@@ -175,11 +193,16 @@ impl Screen {
     /// Waits until everything is on the screen, a second at most.
     pub(crate) fn flush(&self) {
         self.close_line();
+        let _ = self.shown().recv_timeout(Duration::from_secs(1));
+    }
+
+    /// For `select!`: ready once all that was printed so far is on the screen.
+    pub(crate) fn shown(&self) -> Receiver<()> {
+        let (done, shown) = unbounded();
         if let Out::Above { lines, .. } = &*self.out() {
-            let (done, printed) = unbounded();
             let _ = lines.send(Printed::Flush(done));
-            let _ = printed.recv_timeout(Duration::from_secs(1));
         }
+        shown
     }
 
     fn out(&self) -> MutexGuard<'_, Out> {
@@ -190,6 +213,7 @@ impl Screen {
     fn write(&self, text: &str) {
         match &mut *self.out() {
             Out::Straight => {
+                status_line::erase();
                 let mut out = stdout().lock();
                 let _ = out.write_all(text.as_bytes());
                 let _ = out.flush();

@@ -15,6 +15,8 @@ use signal_hook::iterator::Signals;
 use crate::interrupt::Interrupt;
 use crate::outcome::is_caught;
 
+use crate::status_line;
+
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// True if a person sits at a terminal that can do more than print lines.
@@ -32,6 +34,7 @@ pub fn save() {
 /// Puts the remembered settings back. Waits for nothing: no thread that is printing, no screen held
 /// with Ctrl+S (which cannot be while the prompt edits a line, and only then something is printed).
 pub fn restore() {
+    status_line::close();
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(settings) = &*saved else { return };
     if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
@@ -77,4 +80,36 @@ pub fn restore_on_panic() {
             print(panic);
         }
     }));
+}
+
+/// Columns and rows, if standard output is a terminal. rustyline is asked: std has no word for it,
+/// and the system call would need `unsafe`.
+pub fn size() -> Option<(usize, usize)> {
+    let (columns, rows) = rustyline::DefaultEditor::new().ok()?.dimensions()?;
+    Some((columns.into(), rows.into()))
+}
+
+/// The beginning of a text as one harmless line, and how many columns it takes: at most `columns`.
+pub fn fit(text: &str, columns: usize) -> (String, usize) {
+    let (mut line, mut used) = (String::new(), 0);
+    for character in text.chars() {
+        let character = if character.is_control() { ' ' } else { character };
+        let wide = columns_of(character);
+        if used + wide > columns {
+            break;
+        }
+        line.push(character);
+        used += wide;
+    }
+    (line, used)
+}
+
+/// Roughly, and rather too many than too few: the exact tables are those of the terminal.
+fn columns_of(character: char) -> usize {
+    match u32::from(character) {
+        0x0300..=0x036f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0, // combined with the one before
+        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
+        0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
 }

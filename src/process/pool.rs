@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
@@ -20,6 +20,9 @@ use super::{lock, supervisor, tree};
 
 /// How long to try to kill orphans.
 const PERSISTENCE: Duration = Duration::from_secs(10);
+
+/// Until then, a spare is not missed.
+const A_MOMENT: Duration = Duration::from_millis(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static SPARE: Mutex<Option<Supervisor>> = Mutex::new(None);
@@ -60,8 +63,7 @@ impl Supervisor {
     }
 
     fn order(mut self, command: &str) -> io::Result<Self> {
-        let written = self.control.write_all(command.as_bytes()).and_then(|()| self.control.write_all(&[0]));
-        match written {
+        match self.control.write_all(&[command.as_bytes(), &[0]].concat()) {
             Ok(()) => Ok(self),
             Err(error) => Err(self.discard(&format!("the supervisor process was killed ({error})"))),
         }
@@ -143,7 +145,7 @@ fn tell_keeper(task: Task) {
     let mut keeper = lock(&KEEPER);
     if keeper.is_none() {
         let (sender, tasks) = unbounded();
-        let work = move || tasks.into_iter().for_each(Task::carry_out);
+        let work = move || keep(&tasks);
         let started = thread::Builder::new().name("supervisors".into()).spawn(work);
         *keeper = started.is_ok().then_some(sender);
     }
@@ -152,26 +154,43 @@ fn tell_keeper(task: Task) {
     match (sender, task) {
         (Some(sender), task) => drop(sender.send(task)),
         (None, Task::MakeSpare) => {}
-        (None, task) => task.carry_out(),
+        (None, Task::Bury(child, control)) => wait_for(child, control),
     }
 }
 
-impl Task {
-    fn carry_out(self) {
-        match self {
-            Task::MakeSpare => {
-                let missing = lock(&SPARE).is_none();
-                if missing && let Ok(spare) = Supervisor::start() {
-                    *lock(&SPARE) = Some(spare);
-                }
+/// The keeper. A spare is made when a command has ended, or runs longer than a moment: at its very
+/// start, it is the more urgent one.
+fn keep(tasks: &Receiver<Task>) {
+    let mut wanted = false;
+    loop {
+        let patience = if wanted { A_MOMENT } else { Duration::MAX };
+        match tasks.recv_timeout(patience) {
+            Ok(Task::MakeSpare) => {
+                wanted = true;
+                continue;
             }
-            Task::Bury(mut child, control) => {
-                let _ = child.wait();
-                lock(&OURS).remove(&Pid::from_raw(child.id() as i32));
-                drop(control);
-            }
+            Ok(Task::Bury(child, control)) => wait_for(child, control),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if wanted {
+            make_spare();
+            wanted = false;
         }
     }
+}
+
+fn make_spare() {
+    let missing = lock(&SPARE).is_none();
+    if missing && let Ok(spare) = Supervisor::start() {
+        *lock(&SPARE) = Some(spare);
+    }
+}
+
+fn wait_for(mut supervisor: Child, control: Option<ChildStdin>) {
+    let _ = supervisor.wait();
+    lock(&OURS).remove(&Pid::from_raw(supervisor.id() as i32));
+    drop(control);
 }
 
 /// Kills what a supervisor left behind when it was killed itself. Its orphans have become our
@@ -182,12 +201,11 @@ pub(super) fn kill_orphans_of(mut supervisor: Child, group: Option<Pid>) {
     ours.remove(&Pid::from_raw(supervisor.id() as i32));
     kill_each(tree::group(group));
     let deadline = Instant::now() + PERSISTENCE;
-    loop {
+    let mut none_seen = 0; // one look may miss somebody, while another child is being buried
+    while none_seen < 2 && Instant::now() < deadline {
         let orphans: Vec<Pid> =
             tree::children(getpid()).into_iter().filter(|pid| !ours.contains(pid)).collect();
-        if orphans.is_empty() || Instant::now() > deadline {
-            return;
-        }
+        none_seen = if orphans.is_empty() { none_seen + 1 } else { 0 };
         for orphan in orphans {
             kill_each(tree::descendants(orphan).into_iter().chain([orphan]));
             if waitpid(orphan, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {

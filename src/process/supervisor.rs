@@ -94,7 +94,9 @@ fn supervise(program: Pid, scratch: &Path) {
         match start_shell(&String::from_utf8_lossy(&command)) {
             Err(error) => say(format_args!("error {}", explain(&error))),
             Ok(shell) => {
-                say(format_args!("started {shell}"));
+                if !tree::ADOPTS {
+                    say(format_args!("started {shell}")); // the group is then all that can be reached
+                }
                 let _ = begin.send((control, shell));
                 reap(shell);
             }

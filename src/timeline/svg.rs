@@ -2,6 +2,7 @@
 //! black and white and on a dark page.
 
 use super::chart::{Chart, Kind, busy};
+use crate::terminal::fit;
 
 const WIDTH: f64 = 960.0;
 const LABELS: f64 = 150.0;
@@ -36,23 +37,21 @@ pub fn draw(chart: &Chart, title: &str) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<title>{title}</title>\n\
          <style>\n{STYLE}\n</style>\n<defs>\n\
-         <pattern id=\"dots\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><circle class=\"accent\" cx=\"3\" cy=\"3\" r=\"1.4\"/></pattern>\n\
-         <pattern id=\"stripes\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><line class=\"stripe\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"8\"/></pattern>\n\
+         <pattern id=\"dots\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><rect class=\"paper\" width=\"6\" height=\"6\"/><circle class=\"accent\" cx=\"3\" cy=\"3\" r=\"1.4\"/></pattern>\n\
+         <pattern id=\"stripes\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect class=\"paper\" width=\"8\" height=\"8\"/><line class=\"stripe\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"8\"/></pattern>\n\
          </defs>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"title\" x=\"16\" y=\"28\">{title}</text>\n",
         title = escape(title)
     );
     let bottom = TOP + ROW * chart.lanes.len() as f64;
     let step = tick_step(chart.seconds);
-    let mut time = 0.0;
-    while time <= chart.seconds {
-        let at = x(time);
+    for time in (0..).map(|tick| f64::from(tick) * step).take_while(|time| *time <= chart.seconds) {
+        let (at, time) = (x(time), (time * 10.0).round() / 10.0);
         svg += &format!(
             "<line class=\"axis\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
              <text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{time} s</text>\n",
             TOP - 6.0
         );
-        time += step;
     }
     for (index, lane) in chart.lanes.iter().enumerate() {
         let y = TOP + ROW * index as f64;
@@ -81,21 +80,24 @@ pub fn draw(chart: &Chart, title: &str) -> String {
         );
         at += 70.0 + meaning.len() as f64 * 8.0;
     }
+    if let Some(note) = chart.dropped_note() {
+        svg += &format!("<text class=\"tick\" x=\"{LABELS}\" y=\"{:.1}\">{note}</text>\n", bottom + 58.0);
+    }
     svg + "</svg>\n"
 }
 
 fn class(kind: Kind) -> &'static str {
     match kind {
         Kind::Thinking => "thinking",
-        Kind::Tool => "tool",
+        Kind::Tool | Kind::Turn | Kind::Delivered => "tool",
         Kind::Task => "task",
     }
 }
 
 fn label(text: &str) -> String {
-    match text.chars().count() {
-        0..=16 => text.to_string(),
-        _ => text.chars().take(15).chain(['…']).collect(),
+    match fit(text, 16).0 {
+        start if start.chars().count() < text.chars().count() => fit(text, 15).0 + "…",
+        all => all,
     }
 }
 
@@ -107,6 +109,7 @@ fn tick_step(seconds: f64) -> f64 {
 
 /// Text as it may stand in XML: control characters have no place there.
 fn escape(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    let text: String = text.chars().map(|c| if allowed(c) { c } else { ' ' }).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -128,7 +128,7 @@ pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
     )
 }
 
-/// The counterpart of [`process::run_blocking`]: submits the same work instead of waiting for it.
+/// The counterpart of [`process::run_watched`]: submits the same work instead of waiting for it.
 fn run_in_background(
     executor: &mut BackgroundExecutor,
     id: &str,

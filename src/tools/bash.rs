@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::process;
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
@@ -29,7 +30,9 @@ pub fn tool() -> Tool {
         TIME_LIMIT.as_secs()
     );
     Tool::new("bash", description, schema, Access::Ask, |input: Input, context| {
-        let (outcome, left_running) = process::run_blocking(&input.command, TIME_LIMIT, &context.interrupt);
+        let watch = |now| context.events.emit(Event::Waiting { command: input.command.clone(), now });
+        let (outcome, left_running) =
+            process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
         let interrupted = matches!(outcome, Outcome::Killed { .. });
         answer(&outcome, if interrupted { "interrupted by the user" } else { "" }, left_running)
     })

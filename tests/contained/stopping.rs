@@ -102,8 +102,12 @@ fn who_handles_sigterm_has_time_to_do_so() {
 fn what_was_paused_can_be_stopped() {
     let place = Place::new();
     let mut executor = executor(2);
-    // The shell pauses itself, and then the supervisor above it.
-    for (id, pause) in [("shell", "kill -STOP $$"), ("supervisor", "kill -STOP $PPID; sleep 1000")] {
+    // One shell pauses itself, the other the supervisor above it.
+    let pauses = [
+        ("shell", "trap 'echo bye; exit' TERM; kill -STOP $$"),
+        ("supervisor", "kill -STOP $PPID; sleep 1000"),
+    ];
+    for (id, pause) in pauses {
         executor
             .submit(id, command(place.command(&format!("echo $$ >> {{}}/pids; {pause}"))))
             .expect("it starts");
@@ -117,9 +121,9 @@ fn what_was_paused_can_be_stopped() {
     };
     let all: Vec<_> = pids.iter().flat_map(|pid| [*pid, parent(*pid)]).collect();
     until("one shell and one supervisor are paused", || all.iter().filter(|pid| paused(**pid)).count() == 2);
-    for id in ["shell", "supervisor"] {
+    for (id, output) in [("shell", "bye\n"), ("supervisor", "")] {
         executor.stop(id).expect("a known task");
-        assert_eq!(executor.until_ended(id), Outcome::Killed { output: String::new() });
+        assert_eq!(executor.until_ended(id), Outcome::Killed { output: output.into() });
     }
     until_gone(&pids);
 }

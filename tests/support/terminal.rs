@@ -70,6 +70,11 @@ impl Seat {
         self
     }
 
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     pub fn start(self) -> Terminal {
         let pair = native_pty_system().openpty(SIZE).expect("a pseudo-terminal");
         let before = settings(&*pair.master);
@@ -192,6 +197,12 @@ impl Terminal {
         }
     }
 
+    /// True while a program draws on another page, or hides the cursor.
+    pub fn is_taken_over(&self) -> bool {
+        let screen = self.shown.lock();
+        screen.parser.screen().alternate_screen() || screen.parser.screen().hide_cursor()
+    }
+
     #[track_caller]
     pub fn until_shows(&self, text: &str) {
         self.until(text, |screen| screen.contains(text));
@@ -219,6 +230,7 @@ impl Terminal {
         self.shown.lock().parser.screen().bracketed_paste()
     }
 
+    /// Gives the window another size.
     pub fn resize(&self, rows: u16, cols: u16) {
         self.shown.lock().parser.screen_mut().set_size(rows, cols);
         let size = PtySize { rows, cols, ..SIZE };

@@ -1,0 +1,212 @@
+//! What containment costs, as ratios within one run: `cargo bench --bench cost`.
+//!
+//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, output).
+//!
+//! A plain program and no benchmark harness: what counts are interleaved pairs, so that both
+//! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use meanwhile::background::{BackgroundExecutor, Control, Status};
+use meanwhile::interrupt::Interrupt;
+use meanwhile::notification::NotificationBus;
+use meanwhile::outcome::Outcome;
+use meanwhile::process::supervisor::become_supervisor_if_asked;
+use meanwhile::process::{run_blocking, run_to_end};
+
+const FLOOD: &str = "yes | head -c 2G";
+const NO_LIMIT: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    become_supervisor_if_asked();
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS; // `cargo test --all-targets`
+    }
+    let mut table = Table { ok: true };
+    println!("{:<58} {:>12} {:>10}", "", "measured", "limit");
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
+    if is_chosen("commands") {
+        short_commands(&mut table);
+    }
+    if is_chosen("outcome") {
+        exit_to_outcome(&mut table);
+    }
+    if is_chosen("tasks") {
+        ten_thousand_tasks(&mut table);
+    }
+    if is_chosen("output") {
+        throughput(&mut table);
+    }
+    if table.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+struct Table {
+    ok: bool,
+}
+
+impl Table {
+    fn note(&self, what: &str, measured: impl std::fmt::Display) {
+        println!("{what:<58} {measured:>12}");
+    }
+
+    fn limit(&mut self, what: &str, measured: f64, limit: f64, unit: &str, within: bool) {
+        self.ok &= within;
+        let verdict = if within { "" } else { "  OVER ITS LIMIT" };
+        println!(
+            "{what:<58} {:>12} {:>10}{verdict}",
+            format!("{measured:.2}{unit}"),
+            format!("{limit}{unit}")
+        );
+    }
+
+    fn at_most(&mut self, what: &str, measured: f64, limit: f64, unit: &str) {
+        self.limit(what, measured, limit, unit, measured <= limit);
+    }
+
+    fn at_least(&mut self, what: &str, measured: f64, limit: f64, unit: &str) {
+        self.limit(what, measured, limit, unit, measured >= limit);
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn milliseconds(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64() * 1000.0
+}
+
+fn contained(command: &str) {
+    let (outcome, left) = run_blocking(command, NO_LIMIT, &Interrupt::default());
+    assert!(outcome.is_success() && left == 0, "{outcome}");
+}
+
+/// A shell, and nothing around it.
+fn plain(command: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", command]).stdin(Stdio::null());
+    bash
+}
+
+/// One after the other without a pause, which no agent does; and with one, as between two tool
+/// calls, in which the next supervisor has come up.
+fn short_commands(table: &mut Table) {
+    for (how, pause) in [("without a pause", 0), ("5 ms between them", 5)] {
+        let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..500 {
+            std::thread::sleep(Duration::from_millis(pause));
+            let contained = milliseconds(|| contained("true"));
+            std::thread::sleep(Duration::from_millis(pause));
+            let plain = milliseconds(|| drop(plain("true").output().expect("bash")));
+            ratios.push(contained / plain);
+            ours.push(contained);
+            theirs.push(plain);
+        }
+        table.note(&format!("`true`, contained, {how}: median"), format!("{:.2} ms", median(ours)));
+        table.note(&format!("`true`, Command::output, {how}: median"), format!("{:.2} ms", median(theirs)));
+        table.at_most(&format!("`true`, {how}: median ratio of 500 pairs"), median(ratios), 1.3, "");
+    }
+}
+
+fn job(command: &'static str) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
+    move |control| run_to_end(command, |handle| control.attach(handle))
+}
+
+/// The last thing the shell does is to say what time it is.
+fn exit_to_outcome(table: &mut Table) {
+    const LAST_WORDS: &str = "printf %s $EPOCHREALTIME";
+    let since = |said: &str| {
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs_f64();
+        (now - said.replace(',', ".").parse::<f64>().expect("a time")) * 1000.0
+    };
+    let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for number in 0..500 {
+        let id = number.to_string();
+        executor.submit(&id, job(LAST_WORDS)).expect("the one before has ended");
+        let outcome = loop {
+            match executor.check(&id).expect("a known task") {
+                Status::Ended { outcome, .. } => break outcome,
+                Status::Running { .. } => std::hint::spin_loop(),
+            }
+        };
+        ours.push(since(outcome.output()));
+        let output = plain(LAST_WORDS).output().expect("bash").stdout;
+        theirs.push(since(&String::from_utf8_lossy(&output)));
+    }
+    table.note("a shell's last words to Command::output: median", format!("{:.2} ms", median(theirs)));
+    table.at_most("a shell's last words to its outcome on the bus: median", median(ours), 0.4, " ms");
+}
+
+fn ten_thousand_tasks(table: &mut Table) {
+    let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
+    let mut submitted = Vec::new();
+    let mut run = |from: usize, to: usize| {
+        let started = Instant::now();
+        for number in from..to {
+            while executor.running().len() == 4 {
+                std::thread::yield_now();
+            }
+            let id = number.to_string();
+            submitted.push(milliseconds(|| executor.submit(&id, job("true")).expect("there is room")));
+        }
+        while !executor.running().is_empty() {
+            std::thread::yield_now();
+        }
+        started.elapsed()
+    };
+    run(0, 200);
+    let before = [status("VmRSS"), descriptors(), threads()];
+    let took = run(200, 10_200);
+    std::thread::sleep(Duration::from_millis(100)); // the last supervisors are buried
+    let after = [status("VmRSS"), descriptors(), threads()];
+    table.note("10,000 short tasks, four at a time", format!("{:.1} s", took.as_secs_f64()));
+    for (what, index) in [("resident memory, KiB", 0), ("descriptors", 1), ("threads", 2)] {
+        table.note(&format!("  {what}"), format!("{} → {}", before[index], after[index]));
+    }
+    let grown = after[0] as f64 - before[0] as f64;
+    table.at_most("  what remembering an ended task takes", grown * 1024.0 / 10_000.0, 1024.0, " B");
+    table.at_most("  descriptors that are left over", after[1] as f64 - before[1] as f64, 0.0, "");
+    table.at_most("submit: median", median(submitted) * 1000.0, 100.0, " µs");
+}
+
+fn throughput(table: &mut Table) {
+    let before = status("VmHWM");
+    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let contained = milliseconds(|| contained(FLOOD));
+        let piped = format!("{FLOOD} | cat > /dev/null");
+        let plain = milliseconds(|| assert!(plain(&piped).status().expect("bash").success()));
+        ratios.push(plain / contained);
+        ours.push(2048.0 / contained);
+        theirs.push(2048.0 / plain);
+    }
+    table.note("2 GiB of output, contained: median", format!("{:.2} GiB/s", median(ours) * 1000.0 / 1024.0));
+    table.note(
+        "2 GiB through `| cat > /dev/null`: median",
+        format!("{:.2} GiB/s", median(theirs) * 1000.0 / 1024.0),
+    );
+    table.at_least("2 GiB: median ratio of throughputs", median(ratios), 0.5, "");
+    let grown = status("VmHWM") as f64 - before as f64;
+    table.at_most("2 GiB, three times: growth of the most memory", grown / 1024.0, 4.0, " MiB");
+}
+
+/// A line of /proc/self/status, in KiB; 0 where there is no /proc.
+fn status(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+fn descriptors() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
+fn threads() -> u64 {
+    status("Threads")
+}

@@ -1,0 +1,384 @@
+//! The timeline through the real programs: trace files, pictures, `/timeline`; and its bounds.
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use meanwhile::agent::Agent;
+use meanwhile::event::{Event, Events};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
+use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::timeline::chart::{Bar, Chart, Kind, Lane};
+use meanwhile::timeline::{Timeline, svg};
+use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use serde_json::{Value, json};
+use support::program::Lesson;
+use support::server::{Server, reply_text, reply_tool};
+
+const S08: &str = "s08_background_tasks";
+
+/// A trace whose form was checked.
+struct Trace {
+    records: Vec<Value>,
+    /// Names by track.
+    tracks: BTreeMap<u64, String>,
+    /// What was begun and not ended.
+    open: Vec<String>,
+}
+
+impl Trace {
+    /// Checks a trace against the Trace Event format: an array of objects with the fields that
+    /// their phase asks for, every end that of the last begin of its track, time never going back.
+    fn check(text: &str) -> Trace {
+        let text = text.trim_end();
+        // The closing bracket may be missing, and then a last line may have been cut.
+        let closed = match text.strip_suffix(']') {
+            Some(_) => text.to_string(),
+            None => match text.rsplit_once(",\n") {
+                Some((whole, last)) if serde_json::from_str::<Value>(last).is_err() => format!("{whole}]"),
+                _ => format!("{text}]"),
+            },
+        };
+        let records: Vec<Value> = serde_json::from_str(&closed).expect("a JSON array");
+        let mut tracks = BTreeMap::new();
+        let mut open: HashMap<u64, Vec<&str>> = HashMap::new();
+        let mut last: HashMap<u64, u64> = HashMap::new();
+        for record in &records {
+            let name = record["name"].as_str().expect("a name");
+            let (tid, ts) =
+                (record["tid"].as_u64().expect("a track"), record["ts"].as_u64().expect("a time"));
+            assert_eq!(record["pid"], 1, "{record}");
+            assert!(!name.is_empty() && tid > 0, "{record}");
+            match record["ph"].as_str().expect("a phase") {
+                "M" => {
+                    let given = record["args"]["name"].as_str().expect("what it is called");
+                    if name == "thread_name" {
+                        let before = tracks.insert(tid, given.to_string());
+                        assert_eq!(before, None, "track {tid} was named twice");
+                    } else {
+                        assert_eq!(name, "process_name");
+                    }
+                    continue;
+                }
+                "B" => open.entry(tid).or_default().push(name),
+                "E" => assert_eq!(open.get_mut(&tid).and_then(Vec::pop), Some(name), "{record}"),
+                phase => panic!("phase {phase} is not ours"),
+            }
+            assert!(tracks.contains_key(&tid), "track {tid} has no name yet: {record}");
+            let before = last.insert(tid, ts).unwrap_or(0);
+            assert!(before <= ts, "time goes back on {:?}: {record}", tracks[&tid]);
+        }
+        let mut names: Vec<&String> = tracks.values().collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), tracks.len(), "two tracks of one name: {names:?}");
+        let open = open.into_values().flatten().map(str::to_string).collect();
+        Trace { tracks, open, records }
+    }
+
+    fn of_file(path: &Path) -> Trace {
+        Trace::check(&std::fs::read_to_string(path).expect("a trace file"))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.tracks.values().map(String::as_str).collect()
+    }
+
+    /// What begins on a track, in order.
+    fn begun(&self, track: &str) -> Vec<&str> {
+        let tid = self.tracks.iter().find(|(_, name)| *name == track).map(|(tid, _)| *tid);
+        let begins =
+            self.records.iter().filter(|record| record["ph"] == "B" && record["tid"].as_u64() == tid);
+        begins.map(|record| record["name"].as_str().unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_trace_has_a_named_track_for_the_main_thread_each_agent_and_each_task() {
+    let lesson = Lesson::new(S08).argument("--trace").argument("trace.json");
+    let told = lesson
+        .line(r#"run "true" in the background as main, then run "true" in the background as bash, then wait for all"#)
+        .line(r#"run "true" in the background as ｂｕｉｌｄ-🦀<&>, then delegate "read notes" to explore, then wait for all"#)
+        .line("/clear")
+        .line("help")
+        .run();
+    let trace = Trace::of_file(&told.folder.path().join("trace.json"));
+    assert_eq!(trace.open, Vec::<String>::new());
+    let mut names = trace.names();
+    names.sort_unstable();
+    assert_eq!(names, ["bash", "explore", "main", "main (task)", "ｂｕｉｌｄ-🦀<&>"]);
+    assert_eq!(trace.begun("main (task)"), ["main"]);
+    assert_eq!(trace.begun("explore").first(), Some(&"thinking"));
+    let main = trace.begun("main");
+    assert_eq!(main[..3], ["turn", "thinking", "bg_bash"]);
+    assert_eq!(main.iter().filter(|name| **name == "turn").count(), 4);
+    assert!(main.contains(&"task") && main.contains(&"check_bg"), "{main:?}");
+    assert!(trace.records[0]["args"]["name"].as_str().unwrap().starts_with("s08"), "{}", trace.records[0]);
+}
+
+#[test]
+fn requests_carry_their_usage() {
+    let server =
+        Server::start([reply_tool("toolu_1", "bash", json!({ "command": "true" })), reply_text("done")]);
+    let lesson = Lesson::new("s02_tool_use").argument("--trace").argument("trace.json").argument("--yes");
+    let lesson = lesson.variable("ANTHROPIC_BASE_URL", &server.url());
+    let told = lesson.line("go on").run();
+    let trace = Trace::of_file(&told.folder.path().join("trace.json"));
+    let ends = trace.records.iter().filter(|it| it["ph"] == "E" && it["name"] == "thinking");
+    let usage: Vec<_> =
+        ends.map(|end| (&end["args"]["input_tokens"], &end["args"]["output_tokens"])).collect();
+    assert_eq!(usage, [(&json!(10), &json!(5)), (&json!(10), &json!(5))]);
+}
+
+/// What to type so that a task runs for sure: the foreground waits for its word.
+const SERVER: &str = r#"run "echo up > began; sleep 1000" in the background as server, then run "cat began""#;
+
+fn fifo(lesson: &Lesson, name: &str) -> PathBuf {
+    let path = lesson.folder.path().join(name);
+    mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
+    path
+}
+
+/// Ends the program while a task and a foreground command run; its trace.
+fn ended_by(signal: Signal) -> Trace {
+    let lesson = Lesson::new(S08).argument("--trace").argument("trace.json").argument("-p");
+    let mut lesson = lesson.argument(&format!(r#"{SERVER}, then run "echo > gate; sleep 1000""#));
+    let (_began, gate) = (fifo(&lesson, "began"), fifo(&lesson, "gate"));
+    let mut child = lesson.start();
+    drop(File::open(&gate).expect("the command opens it, too"));
+    kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+    child.wait().expect("it ends");
+    Trace::of_file(&lesson.folder.path().join("trace.json"))
+}
+
+#[test]
+fn a_trace_is_of_use_when_the_program_was_ended() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut trace = ended_by(signal);
+        trace.open.sort();
+        assert_eq!(trace.open, ["bash", "server", "turn"], "{signal}");
+    }
+}
+
+#[test]
+fn a_task_that_outlives_the_program_has_its_end_there() {
+    let lesson = Lesson::new(S08).argument("--trace").argument("trace.json");
+    fifo(&lesson, "began");
+    let told = lesson.line(SERVER).run();
+    let trace = Trace::of_file(&told.folder.path().join("trace.json"));
+    assert_eq!(trace.open, Vec::<String>::new());
+    let end = trace.records.iter().rfind(|record| record["name"] == "server").expect("the task");
+    assert_eq!(end["args"]["result"], "still going on when the program ended");
+}
+
+#[test]
+fn what_cannot_be_written_is_said_and_stops_nothing() {
+    let lesson = Lesson::new(S08).argument("--trace").argument("no/trace.json");
+    let told = lesson.argument("--chart").argument("no/chart.svg").line(r#"run "echo worked""#).run();
+    told.has("No trace will be written to no/trace.json: ").has("worked");
+    told.has("The chart could not be written to no/chart.svg: ");
+    assert_eq!(told.code, Some(0));
+}
+
+#[test]
+fn timeline_draws_the_last_turn_in_a_pipe() {
+    let lesson = Lesson::new(S08);
+    fifo(&lesson, "began");
+    let told = lesson
+        .line("/timeline")
+        .line(SERVER)
+        .line(r#"run "sleep 0.1""#)
+        .line("/timeline")
+        .line("/clear")
+        .line("/timeline")
+        .run();
+    told.has_in_order(&[
+        "/timeline\nNothing to draw: ",
+        "> /timeline\n",
+        "  main ",
+        "  server ",
+        "█ waiting for a tool",
+    ]);
+    // `/clear` is no turn: the picture is the same.
+    let pictures: Vec<&str> = told.out.split("/timeline\n").skip(2).collect();
+    let picture = |text: &str| text.lines().take(4).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(picture(pictures[0]), picture(pictures[1]));
+    let main = pictures[0].lines().find(|line| line.starts_with("  main ")).expect("a lane");
+    assert!(main.contains('█'), "{main}");
+    assert!(pictures[0].lines().take(4).all(|line| line.chars().count() < 80), "{}", pictures[0]);
+}
+
+/// Calls a tool `calls` times, then stops.
+struct Scripted {
+    calls: usize,
+    made: AtomicUsize,
+}
+
+impl Model for Scripted {
+    fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let (content, stop_reason) = if number < self.calls {
+            let (id, name) = (format!("toolu_{number}"), "nothing".to_string());
+            (ContentBlock::ToolUse { id, name, input: json!({}) }, StopReason::ToolUse)
+        } else {
+            (ContentBlock::Text { text: "done".to_string() }, StopReason::EndTurn)
+        };
+        Ok(Reply { content: vec![content], stop_reason, usage: Usage::default() })
+    }
+
+    fn describe(&self) -> String {
+        "scripted".to_string()
+    }
+}
+
+/// A turn of that many tool calls, noted by the timeline.
+fn turn(timeline: &Timeline, calls: usize) {
+    let recorder = timeline.clone();
+    let events = Events::new(vec![Box::new(move |event| recorder.note(event))]);
+    let context = Context { events, ..Context::default() };
+    let schema = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let tool =
+        Tool::new("nothing", "Does nothing.", schema, Access::Free, |_: Value, _| Ok("done".to_string()));
+    let model = Arc::new(Scripted { calls, made: AtomicUsize::new(0) });
+    let agent = Agent::new(model, "", Toolbox::new([tool]), context.clone());
+    context.events.emit(Event::TurnStarted { prompt: "call it".to_string() });
+    let mut messages = vec![Message::user("call it")];
+    loop {
+        let reply = agent.ask(&mut messages).expect("a reply");
+        if reply.tool_calls().is_empty() {
+            break;
+        }
+        agent.run_tools(reply, &mut messages);
+        // The conversation is not what is tried here, and its growth is the caller's affair.
+        messages.truncate(1);
+    }
+    context.events.emit(Event::TurnFinished);
+}
+
+#[test]
+fn ten_thousand_tool_calls_stay_within_the_bound_and_what_is_left_out_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let timeline = Timeline::default();
+    timeline.trace_to(&path, "test").unwrap();
+    turn(&timeline, 10_000);
+    let chart = timeline.chart();
+    let kept: usize = chart.lanes.iter().map(|lane| lane.bars.len()).sum();
+    assert!(kept <= 5_000, "{kept} spans are kept");
+    assert_eq!(kept + chart.dropped, 20_001, "of 10,000 calls and 10,001 requests");
+    assert!(chart.lanes[0].bars.iter().all(|bar| bar.end < chart.seconds), "what ended has its end");
+    let note = format!("{} later spans are left out; --trace FILE keeps them all.", chart.dropped);
+    assert!(timeline.text().contains(&note), "{}", timeline.text());
+    assert!(svg::draw(&chart, "many").contains(&note));
+    // A turn later, the room is free again.
+    turn(&timeline, 3);
+    let chart = timeline.chart();
+    assert_eq!((chart.lanes[0].bars.len(), chart.dropped), (7, 0));
+    timeline.finish().unwrap();
+    let trace = Trace::of_file(&path);
+    assert_eq!(trace.begun("main").len(), 20_001 + 7 + 2, "the file has them all");
+}
+
+#[test]
+fn time_does_not_go_back_on_a_track_whoever_gets_the_lock_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let timeline = Timeline::default();
+    timeline.trace_to(&path, "test").unwrap();
+    let recorder = timeline.clone();
+    let events = Events::new(vec![Box::new(move |event| recorder.note(event))]);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let events = events.clone();
+            scope.spawn(move || {
+                for count in 0..200 {
+                    let id = format!("{thread}-{count}");
+                    events.emit(Event::TaskStarted { id: id.clone(), what: "true".to_string() });
+                    events.emit(Event::RequestStarted); // all of them on the main track
+                    events.emit(Event::TaskFinished { id, result: "finished".to_string() });
+                    events.emit(Event::RequestFailed);
+                }
+            });
+        }
+    });
+    timeline.finish().unwrap();
+    let trace = Trace::of_file(&path);
+    assert_eq!((trace.open.len(), trace.tracks.len()), (0, 8 * 200 + 1));
+}
+
+/// Checks that this is well-formed XML of elements, attributes in double quotes, text and the five
+/// named entities; the names of its elements, and all of its text.
+fn check_xml(text: &str) -> (Vec<String>, String) {
+    let fine = |text: &str| {
+        assert!(!text.contains('<') && !text.contains('"'), "{text}");
+        for (at, _) in text.match_indices('&') {
+            let rest = text.get(at..).unwrap();
+            let entities = ["&amp;", "&lt;", "&gt;", "&quot;", "&apos;"];
+            assert!(entities.iter().any(|entity| rest.starts_with(entity)), "{rest}");
+        }
+    };
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{fffe}' && c != '\u{ffff}'));
+    let (mut rest, mut open, mut elements, mut said) = (text, Vec::new(), Vec::new(), String::new());
+    while let Some((before, tail)) = rest.split_once('<') {
+        assert!(!open.is_empty() || before.trim().is_empty(), "text outside: {before}");
+        if open.last() != Some(&"style") {
+            fine(before);
+            said += before;
+        }
+        let (tag, after) = tail.split_once('>').expect("a tag has its end");
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+            continue;
+        }
+        let alone = tag.ends_with('/');
+        let (name, attributes) = tag.trim_end_matches('/').split_once(' ').unwrap_or((tag, ""));
+        let mut parts = attributes.split('"');
+        while let Some(name) = parts.next().map(str::trim).filter(|name| !name.is_empty()) {
+            assert!(name.ends_with('='), "{tag}");
+            fine(parts.next().expect("a value"));
+        }
+        elements.push(name.to_string());
+        if !alone {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
+    (elements, said)
+}
+
+#[test]
+fn a_picture_is_well_formed_and_leans_on_nothing_outside() {
+    let lesson = Lesson::new(S08).argument("--chart").argument("chart.svg");
+    let told = lesson.line(r#"run "true" in the background as a<b&c, then run "sleep 0.1""#).run();
+    let picture = told.file("chart.svg").expect("a picture");
+    let (elements, said) = check_xml(&picture);
+    assert!(elements.iter().filter(|name| *name == "text").count() > 5, "{elements:?}");
+    assert!(said.contains("s08 · Background tasks") && said.contains("a&lt;b&amp;c"), "{said}");
+    let outside = picture.replace("http://www.w3.org/2000/svg", "");
+    for word in ["http", "href", "@import", "@font-face", "<image", "<script", "url(\"", "url('"] {
+        assert!(!outside.contains(word), "{word}");
+    }
+    assert!(picture.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn a_picture_takes_any_name() {
+    let name = "<&\"'>\u{1b}[2J\0\u{ffff}日本語 and a name that is far too long";
+    let bar = Bar { kind: Kind::Task, name: name.to_string(), start: 0.0, end: 1.0 };
+    let lane = Lane { label: name.to_string(), bars: vec![bar] };
+    for seconds in [0.0, 0.31, 1.0, 7_200.0] {
+        let chart = Chart { lanes: vec![lane.clone()], seconds, dropped: 3 };
+        let (_, said) = check_xml(&svg::draw(&chart, name));
+        assert!(said.contains("&lt;&amp;&quot;") && said.contains("3 later spans"), "{said}");
+        assert!(!said.contains("00000"), "a time as it is written: {said}");
+        chart.draw(80, seconds);
+    }
+}
