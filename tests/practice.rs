@@ -253,7 +253,7 @@ fn a_missing_tool_is_named_with_its_lesson_and_the_rest_is_done() {
         ("4. del", "s04"),
         ("5. load", "s05"),
         ("6. list", "s07"),
-        ("7. stop", "a later"),
+        ("7. stop", "s09"),
     ] {
         let line = turn.text.lines().find(|line| line.starts_with(step)).unwrap_or_default();
         assert!(line.contains(lesson) && line.contains("failed"), "{step} {lesson}: {}", turn.text);
