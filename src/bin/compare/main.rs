@@ -6,9 +6,8 @@
 
 mod picture;
 mod run;
+mod scenario;
 
-use std::fmt::Write as _;
-use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -20,8 +19,9 @@ use lexopt::{Arg, Parser, ValueExt};
 use meanwhile::timeline::chart::Chart;
 use meanwhile::timeline::svg;
 use meanwhile::{model, terminal};
-use picture::{charts, longest, round_up, table};
+use picture::{Page, charts, longest, table};
 use run::Run;
+use scenario::instructions;
 
 /// The programs that differ in how results arrive.
 const PROGRAMS: [(&str, &str); 3] = [
@@ -140,6 +140,14 @@ fn programs() -> Result<PathBuf, String> {
     if let Some(cargo) = std::env::var_os("CARGO") {
         eprintln!("Building {} …", PROGRAMS.map(|(program, _)| program).join(", "));
         let mut build = Command::new(cargo);
+        // What Cargo told us about this package is no news for the build of others: with it, the
+        // build script of `ring` runs again, and all that rests on it is compiled again.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&*name);
+            }
+        }
         build.args(["build", "--quiet"]);
         build.args(PROGRAMS.iter().flat_map(|(program, _)| ["--bin", program]));
         build.args(folder.ends_with("release").then_some("--release"));
@@ -151,56 +159,6 @@ fn programs() -> Result<PathBuf, String> {
     match PROGRAMS.iter().find(|(program, _)| !folder.join(program).exists()) {
         Some((program, _)) => Err(format!("{program} is not there: run `cargo build`, then this again.")),
         None => Ok(folder),
-    }
-}
-
-/// One prompt of all lines, with every `{30}` divided by the scale. Other braces stay as they are.
-fn instructions(scenario: &str, scale: f64) -> String {
-    let lines = scenario.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let scenario = lines.collect::<Vec<_>>().join(", then ");
-    let (mut text, mut rest) = (String::new(), scenario.as_str());
-    while let Some((before, after)) = rest.split_once('{') {
-        text += before;
-        rest = after;
-        match after.split_once('}').map(|(number, after)| (seconds(number), after)) {
-            Some((Some(seconds), after)) => {
-                let _ = write!(text, "{}", seconds / scale);
-                rest = after;
-            }
-            _ => text.push('{'),
-        }
-    }
-    text + rest
-}
-
-fn seconds(number: &str) -> Option<f64> {
-    let plain = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    plain.then(|| number.parse().ok())?
-}
-
-/// Another page of the terminal, without a cursor; the first one comes back when this is dropped.
-struct Page;
-
-impl Page {
-    fn open() -> Self {
-        print!("\x1b[?1049h\x1b[?25l");
-        Page
-    }
-
-    /// What does not fit is cut off.
-    fn draw(&self, runs: &[Run], (columns, rows): (usize, usize)) {
-        let text = charts(runs, columns.saturating_sub(1), round_up(longest(runs)));
-        let lines = text.lines().take(rows.saturating_sub(1));
-        let lines: Vec<String> = lines.map(|line| terminal::fit(line, columns.saturating_sub(1)).0).collect();
-        print!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\n"));
-        let _ = stdout().flush();
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        print!("\x1b[?25h\x1b[?1049l");
-        let _ = stdout().flush();
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a comparison shows: charts on one time scale, and the table.
 
 use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
 
+use meanwhile::terminal;
 use meanwhile::timeline::chart::{Chart, Kind};
 use meanwhile::timeline::{MAIN, Record};
 
@@ -17,7 +19,7 @@ pub fn longest(runs: &[Run]) -> f64 {
 }
 
 /// While it grows, the scale changes now and then, not with every frame.
-pub fn round_up(seconds: f64) -> f64 {
+fn round_up(seconds: f64) -> f64 {
     let steps = [5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1800.0];
     steps.into_iter().find(|step| *step >= seconds).unwrap_or(seconds)
 }
@@ -32,6 +34,32 @@ pub fn charts(runs: &[Run], width: usize, seconds: f64) -> String {
         let _ = writeln!(text, "{}", chart.draw(width, seconds));
     }
     text + &Chart::default().legend(width) + "\n"
+}
+
+/// Another page of the terminal, without a cursor; the first one comes back when this is dropped.
+pub struct Page;
+
+impl Page {
+    pub fn open() -> Self {
+        print!("\x1b[?1049h\x1b[?25l");
+        Page
+    }
+
+    /// What does not fit is cut off.
+    pub fn draw(&self, runs: &[Run], (columns, rows): (usize, usize)) {
+        let text = charts(runs, columns.saturating_sub(1), round_up(longest(runs)));
+        let lines = text.lines().take(rows.saturating_sub(1));
+        let lines: Vec<String> = lines.map(|line| terminal::fit(line, columns.saturating_sub(1)).0).collect();
+        print!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\n"));
+        let _ = stdout().flush();
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        print!("\x1b[?25h\x1b[?1049l");
+        let _ = stdout().flush();
+    }
 }
 
 struct Figures {
