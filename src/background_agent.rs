@@ -116,7 +116,8 @@ pub fn tools(
     let about = "All todos: first those that are resolved, then by priority.";
     let read = Tool::new("todo_read", about, object(json!({}), &[]), Access::Free, move |Nothing {}, _| {
         let agents = agent_todos(&mut lock(&executor));
-        Ok(format!("{agents}{}", todos.lock().unwrap_or_else(PoisonError::into_inner)))
+        let text = agents + &todos.lock().unwrap_or_else(PoisonError::into_inner).by_priority();
+        Ok(if text.is_empty() { "No todos.".to_string() } else { text.trim_end().to_string() })
     });
     [task, read]
 }

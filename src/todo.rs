@@ -84,6 +84,15 @@ impl TodoList {
     }
 }
 
+impl TodoList {
+    /// One line for each, high before medium before low, otherwise in the order of the plan.
+    pub fn by_priority(&self) -> String {
+        let mut items: Vec<&Todo> = self.items.iter().collect();
+        items.sort_by_key(|item| item.priority);
+        items.into_iter().map(|item| format!("{item}\n")).collect()
+    }
+}
+
 impl Status {
     pub(crate) fn mark(self) -> &'static str {
         match self {
@@ -94,15 +103,22 @@ impl Status {
     }
 }
 
+impl fmt::Display for Todo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Todo { content, status, priority } = self;
+        let priority = match priority {
+            Priority::High => " (high)",
+            Priority::Medium => "",
+            Priority::Low => " (low)",
+        };
+        write!(f, "{} {content}{priority}", status.mark())
+    }
+}
+
 impl fmt::Display for TodoList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Todo { content, status, priority } in &self.items {
-            let priority = match priority {
-                Priority::High => " (high)",
-                Priority::Medium => "",
-                Priority::Low => " (low)",
-            };
-            writeln!(f, "{} {content}{priority}", status.mark())?;
+        for item in &self.items {
+            writeln!(f, "{item}")?;
         }
         let completed = self.items.iter().filter(|item| item.status == Status::Completed).count();
         write!(f, "({completed}/{} completed)", self.items.len())
