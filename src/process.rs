@@ -147,7 +147,7 @@ impl Process {
         }
         let Supervisor { child, control, output, status, .. } = Supervisor::with_command(command)?;
         let handle = Handle::new(Pid::from_raw(child.id() as i32), control);
-        Ok(Process { handle, supervisor: child, output, status: status.into_inner() })
+        Ok(Process { handle, supervisor: child, output, status })
     }
 
     /// Follows both pipes until nothing of the command is left. `on_shell_exit` is called if

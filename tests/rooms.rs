@@ -1,5 +1,7 @@
 //! The rooms a tool opens: files, the plan, the task board. Everything is called as a model would.
 
+mod support;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -8,6 +10,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, thread};
+
+use support::program::copy_program;
 
 use meanwhile::message::{ContentBlock, Message, Role};
 use meanwhile::task_board::{self, TaskBoard};
@@ -73,7 +77,7 @@ fn again(test: &str, shell: &str, dir: &Path) {
     let copy = tempdir().unwrap();
     mode(copy.path(), 0o755);
     let program = copy.path().join("rooms");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    copy_program(&env::current_exe().unwrap(), &program);
     let mut command = Command::new("bash");
     command.args(["-c", &format!("{shell}\nexec \"$@\""), "bash"]).arg(&program);
     command.args(["--exact", test, "--nocapture"]).env(AGAIN, dir).current_dir("/");

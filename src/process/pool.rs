@@ -2,7 +2,7 @@
 //! orphans of one that was killed.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio, id};
@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
     pub child: Child,
     pub control: ChildStdin,
     pub output: ChildStdout,
-    pub status: BufReader<ChildStderr>,
+    pub status: ChildStderr,
     /// Where it was started: the program may have gone elsewhere since.
     folder: PathBuf,
 }
@@ -63,9 +63,11 @@ impl Supervisor {
     }
 
     fn order(mut self, command: &str) -> io::Result<Self> {
-        match self.control.write_all(&[command.as_bytes(), &[0]].concat()) {
-            Ok(()) => Ok(self),
-            Err(error) => Err(self.discard(&format!("the supervisor process was killed ({error})"))),
+        let sent = self.control.write_all(&[command.as_bytes(), &[0]].concat());
+        // One that is being killed still takes bytes. What it has not read, it has not begun.
+        match sent.and_then(|()| read_line(&mut self.status)) {
+            Ok(line) if line == supervisor::TAKEN => Ok(self),
+            said => Err(self.discard(&format!("the supervisor process was killed ({said:?})"))),
         }
     }
 
@@ -105,14 +107,12 @@ impl Supervisor {
         let (Some(control), Some(output), Some(status)) = pipes else {
             return Err(io::Error::other("a pipe is missing")); // cannot be: all three were asked for
         };
-        let mut supervisor = Supervisor { child, control, output, status: BufReader::new(status), folder };
-        let mut line = String::new();
+        let mut supervisor = Supervisor { child, control, output, status, folder };
         // Before it is ready it may still be hit by signals that are meant for us.
-        let read = supervisor.status.read_line(&mut line);
-        let why = match (line.trim_end(), read) {
-            (supervisor::READY, _) => return Ok(supervisor),
-            (_, Err(error)) => error.to_string(),
-            (said, _) => match said.strip_prefix("error ") {
+        let why = match read_line(&mut supervisor.status) {
+            Ok(said) if said == supervisor::READY => return Ok(supervisor),
+            Err(error) => error.to_string(),
+            Ok(said) => match said.strip_prefix("error ") {
                 Some(why) => format!("its supervisor gave up: {why}"),
                 None => format!(
                     "no supervisor came up ({said:?}); does `main` begin with become_supervisor_if_asked?"
@@ -128,6 +128,16 @@ fn current_folder() -> io::Result<PathBuf> {
         let text = format!("the working directory is gone ({error}); start again in one that is there");
         io::Error::new(error.kind(), text)
     })
+}
+
+/// The next line, and not a byte more.
+fn read_line(status: &mut ChildStderr) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while status.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 enum Task {

@@ -42,6 +42,9 @@ pub(super) const ARGUMENT: &str = "__supervisor";
 /// The first line on the status pipe.
 pub(super) const READY: &str = "ready";
 
+/// The line that says that the command was read.
+pub(super) const TAKEN: &str = "taken";
+
 /// On the control pipe, after the command: end everything, politely first.
 pub(super) const TERMINATE: &[u8] = b"t";
 
@@ -91,6 +94,7 @@ fn supervise(program: Pid, scratch: &Path) {
     let mut command = Vec::new();
     let _ = control.read_until(0, &mut command);
     if command.pop() == Some(0) {
+        say(TAKEN);
         match start_shell(&String::from_utf8_lossy(&command)) {
             Err(error) => say(format_args!("error {}", explain(&error))),
             Ok(shell) => {

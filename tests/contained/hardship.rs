@@ -9,7 +9,7 @@ use std::process::Command;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::process::run_blocking;
 
-use super::program::{clean_environment, program};
+use super::program::{clean_environment, copy_program, program};
 use super::support::*;
 
 /// A user who runs nothing else: what is counted by user is then ours alone. Only root can become
@@ -29,7 +29,7 @@ fn limited(lesson: &Path, folder: &Path, limit: &str) -> Command {
 
 fn copy_in(place: &Place) -> PathBuf {
     let copy = place.path("lesson");
-    std::fs::copy(program("s08_background_tasks"), &copy).expect("a copy");
+    copy_program(&program("s08_background_tasks"), &copy);
     open_to_all(place.0.path());
     copy
 }

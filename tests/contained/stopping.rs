@@ -8,7 +8,7 @@ use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
 use meanwhile::process::run_blocking;
 
-use super::program::{clean_environment, program};
+use super::program::{clean_environment, copy_program, program};
 use super::support::*;
 
 /// From SIGTERM to SIGKILL.
@@ -204,7 +204,7 @@ fn commands_hear_sigterm_whatever_the_threads_of_the_program_block() {
 fn commands_run_when_the_programs_own_file_is_gone() {
     let mut talk = Talk::through("s01_agent_loop", |folder| {
         let copy = folder.join("copy");
-        std::fs::copy(program("s01_agent_loop"), &copy).expect("a copy");
+        copy_program(&program("s01_agent_loop"), &copy);
         let mut command = std::process::Command::new(copy);
         clean_environment(&mut command, folder);
         command

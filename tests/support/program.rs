@@ -23,6 +23,13 @@ pub fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_s01_agent_loop")).with_file_name(name)
 }
 
+/// Copies a program that is then to be run. Not `fs::copy`: a child that another test forks at the
+/// same time would hold the copy open for writing, and it could not be run ("text file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(copied.success(), "no copy of {}", from.display());
+}
+
 /// A lesson about to be run.
 pub struct Lesson {
     pub folder: TempDir,
