@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
@@ -328,8 +327,8 @@ fn start_tool(world: &Arc<World>) -> Tool {
     })
 }
 
-/// A whole session; how many turns it had.
-fn session(seed: u64) -> usize {
+/// A whole session; how often something was delivered after results of tools, with a line, alone.
+fn session(seed: u64) -> [usize; 3] {
     let (typed, lines) = unbounded();
     let known = Known {
         chance: Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
@@ -355,7 +354,7 @@ fn session(seed: u64) -> usize {
     agent.toolbox.add([background::stop_tool(&executor)]);
     let todos = TodoList::shared();
 
-    let (mut messages, mut turns) = (Vec::new(), 0);
+    let mut messages = Vec::new();
     loop {
         // The prompt: a line goes first, then news.
         agent.context.interrupt.reset();
@@ -375,7 +374,6 @@ fn session(seed: u64) -> usize {
             }
             continue;
         }
-        turns += 1;
         let _ = turn(&agent, &executor, &todos, &mut messages);
     }
 
@@ -400,17 +398,35 @@ fn session(seed: u64) -> usize {
     let said: Vec<&str> = blocks.filter(|text| text.starts_with("line ")).collect();
     let expected: Vec<String> = (1..=LINES).map(|number| format!("line {number}")).collect();
     assert_eq!(said, expected, "each line once, in order");
-    turns
+    let mut places = [0; 3];
+    for message in messages.iter().filter(|message| !delivered(std::slice::from_ref(message)).is_empty()) {
+        let is_result = |block: &ContentBlock| matches!(block, ContentBlock::ToolResult { .. });
+        let place = match (
+            message.content.iter().any(is_result),
+            message.content.iter().any(ContentBlock::is_prompt),
+        ) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        };
+        places[place] += 1;
+    }
+    places
 }
 
 #[test]
 fn a_thousand_sessions() {
-    let mut turns = BTreeSet::new();
+    let mut places = [0; 3];
     for seed in 1..=1000 {
         let ended = std::panic::catch_unwind(|| session(seed));
-        turns.insert(ended.unwrap_or_else(|_| panic!("the session with seed {seed} went wrong")));
+        let its = ended.unwrap_or_else(|_| panic!("the session with seed {seed} went wrong"));
+        places.iter_mut().zip(its).for_each(|(all, its)| *all += its);
     }
-    assert!(turns.len() > 2, "they are all alike: {turns:?}");
+    assert!(
+        places.iter().all(|count| *count > 50),
+        "deliveries after results, with a line, alone: {places:?}"
+    );
+    println!("deliveries after results, with a line, alone: {places:?}");
 }
 
 // One delivery at a time.
