@@ -156,13 +156,21 @@ pub fn until_gone(pids: &[Pid]) {
     }
 }
 
+/// One that has been killed looks dead while its other threads are still dying.
 pub fn runs(pid: Pid) -> bool {
-    !matches!(state(pid), None | Some('Z' | 'X'))
+    let Some(stat) = stat(pid) else { return false };
+    let threads: usize = stat.split(' ').nth(17).and_then(|count| count.parse().ok()).expect("a number");
+    !stat.starts_with(['Z', 'X']) || threads > 1
 }
 
 pub fn state(pid: Pid) -> Option<char> {
+    stat(pid)?.chars().next()
+}
+
+/// "STATE PARENT …"
+fn stat(pid: Pid) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+    Some(stat.rsplit_once(") ")?.1.to_string())
 }
 
 pub fn kill(pid: Pid) {
