@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
+use portable_pty::PtySize;
 use support::program::{Lesson, program};
-use support::terminal::Seat;
+use support::terminal::{Seat, Terminal};
 
 fn gate(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
@@ -25,6 +26,13 @@ fn open(gate: &Path, word: &str) {
 /// The lines on the screen that are of the kind in question.
 fn waiting(screen: &str) -> Vec<&str> {
     screen.lines().filter(|line| line.contains('…') && line.contains(" s · ")).collect()
+}
+
+/// Tells the program of another width. The screen that we look at stays as wide as it was: a line
+/// that is on its way at this moment is still one line.
+fn window(terminal: &Terminal, cols: u16) {
+    let size = PtySize { rows: 24, cols, ..PtySize::default() };
+    terminal.master.as_ref().expect("it is there").resize(size).expect("another size");
 }
 
 #[test]
@@ -50,12 +58,12 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
         [line] => line.contains(" · wide日本 wide日本") && screen.lines().next_back() == Some(line),
         _ => false,
     });
-    terminal.resize(24, 40);
+    window(&terminal, 40);
     terminal.until("a shorter line", |screen| match waiting(screen)[..] {
         [line] => line.chars().count() < 40 && screen.lines().next_back() == Some(line),
         _ => false,
     });
-    terminal.resize(24, 100);
+    window(&terminal, 100);
     // What is typed meanwhile does not tear it apart, and is not lost.
     terminal.send("run \"echo typed ahead\"\r");
     terminal

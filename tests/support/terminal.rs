@@ -142,7 +142,7 @@ pub struct Terminal {
     /// The terminal's settings before the program started.
     before: String,
     keys: Box<dyn Write + Send>,
-    master: Option<Box<dyn MasterPty + Send>>,
+    pub master: Option<Box<dyn MasterPty + Send>>,
     shown: Arc<Shown>,
     reader: Option<JoinHandle<()>>,
 }
