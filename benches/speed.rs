@@ -321,7 +321,13 @@ fn start(table: &mut Table) {
         end(child);
         time
     };
-    let [nothing, prompt, request] = [median(51, nothing), median(51, prompt), median(51, request)];
+    // In turns; and of each the fastest, since all that can happen on the way only adds.
+    let mut fastest = [f64::MAX; 3];
+    for _ in 0..51 {
+        let times = [nothing(), prompt(), request()].map(|time| time.as_secs_f64() * 1e6);
+        fastest = [0, 1, 2].map(|index| fastest[index].min(times[index]));
+    }
+    let [nothing, prompt, request] = fastest;
     table.figure("`/bin/true`, from start to end", format!("{:.2} ms", nothing / 1e3));
     table.limit("s08 from start to prompt, against that", prompt / nothing, 4.0, " ×");
     table.limit("s08 from start to its first request, against that", request / nothing, 5.0, " ×");
