@@ -30,6 +30,8 @@ struct Task {
     label: Label,
     started: Instant,
     control: Control,
+    /// Somebody waits for it: it takes up none of the places.
+    in_foreground: bool,
 }
 
 /// Where a task stands.
@@ -103,12 +105,38 @@ impl BackgroundExecutor {
         task_id: &str,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
+        self.begin(label, task_id, false, job)
+    }
+
+    /// The same, for a job that somebody is going to wait for: it always has a place, until
+    /// [`to_background`](Self::to_background) is called. Whoever waits takes the outcome with
+    /// [`claim`](Self::claim).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_in_foreground(
+        &mut self,
+        label: Label,
+        task_id: &str,
+        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+    ) -> Result<(), Refusal> {
+        self.begin(label, task_id, true, job)
+    }
+
+    fn begin(
+        &mut self,
+        label: Label,
+        task_id: &str,
+        in_foreground: bool,
+        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+    ) -> Result<(), Refusal> {
         let id = TaskId::new(task_id).ok_or(Refusal::EmptyId)?;
         if self.tasks.contains_key(&id) {
             return Err(Refusal::IdInUse { id, known: self.ids() });
         }
-        let running = self.running();
-        if running.len() >= self.max_concurrent {
+        let mut running = self.running();
+        running.retain(|id| !self.in_foreground(id));
+        if !in_foreground && running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany { running, max: self.max_concurrent });
         }
         let (control, started) = (Control::default(), Instant::now());
@@ -123,8 +151,28 @@ impl BackgroundExecutor {
         thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
         self.ids.push(id.clone());
         self.running.push(id.clone());
-        self.tasks.insert(id, Task { label, started, control });
+        self.tasks.insert(id, Task { label, started, control, in_foreground });
         Ok(())
+    }
+
+    /// Nobody waits for it any longer.
+    pub fn to_background(&mut self, task_id: &TaskId) {
+        self.tasks.get_mut(task_id).into_iter().for_each(|task| task.in_foreground = false);
+    }
+
+    /// True if somebody waits for it, or waited until it had ended.
+    pub fn in_foreground(&self, task_id: &TaskId) -> bool {
+        self.tasks.get(task_id).is_some_and(|task| task.in_foreground)
+    }
+
+    /// The outcome of a task, if it has ended, for whoever waited for it: it is not delivered.
+    pub fn claim(&mut self, task_id: &TaskId) -> Option<Outcome> {
+        self.bus.claim(task_id).map(|ended| ended.outcome.clone())
+    }
+
+    /// True if a task has that id.
+    pub fn is_taken(&self, task_id: &str) -> bool {
+        self.find(task_id).is_ok()
     }
 
     /// Where a task stands. May be asked again and again, also after it has ended.
@@ -140,6 +188,15 @@ impl BackgroundExecutor {
             }
             None => Status::Running { elapsed: task.started.elapsed(), progress: task.control.look() },
         })
+    }
+
+    /// A task's own words on how it stands: its progress in the first line, what it has printed or
+    /// done of late below. Of one that has ended, what it has left behind.
+    ///
+    /// # Errors
+    /// When there is no such task.
+    pub fn details(&self, task_id: &str) -> Result<String, Refusal> {
+        Ok(self.tasks[&self.find(task_id)?].control.details())
     }
 
     /// Asks a task to end, and returns at once; its outcome comes over the bus. Without effect on

@@ -4,21 +4,23 @@
 //! `in_progress` while the agent runs, `resolved` when its result is there, `completed` when the
 //! result was delivered to the main agent. There is no other way through these states.
 
+mod at_work;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Label, Status, Watch, lock};
-use crate::event::{Event, Stamped};
-use crate::interrupt::Interrupt;
+use crate::attendance::Attendance;
+use crate::background::{BackgroundExecutor, Control, Label, Status, lock};
+use crate::event::Events;
 use crate::outcome::Outcome;
-use crate::permission::describe;
 use crate::subagent::{Definitions, Delegation, run};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
 use crate::tools::object;
+use at_work::AtWork;
 
 /// What an agent may read and write in all.
 const MAX_TOKENS: u64 = 500_000;
@@ -32,61 +34,17 @@ pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Input {
-    description: String,
-    prompt: String,
+pub(crate) struct Input {
+    pub description: String,
+    pub prompt: String,
     #[serde(default)]
-    priority: Priority,
-    agent: Option<String>,
+    pub priority: Priority,
+    pub agent: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
-
-/// What one agent has cost, and what it did last.
-#[derive(Default)]
-struct Tally {
-    requests: u64,
-    tokens: u64,
-    calls: u64,
-    last: String,
-}
-
-impl Tally {
-    fn count(&mut self, event: &Event) {
-        match event {
-            Event::RequestStarted => self.requests += 1,
-            Event::RequestFinished { usage, .. } => {
-                self.tokens += usage.input_tokens + usage.output_tokens;
-                self.tokens += usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
-            }
-            Event::ToolStarted { name, input, .. } => {
-                self.calls += 1;
-                self.last = format!("; last: {name} {}", describe(input)).chars().take(80).collect();
-            }
-            _ => {}
-        }
-    }
-}
-
-/// An agent at work, seen from outside.
-struct AtWork {
-    tally: Arc<Mutex<Tally>>,
-    interrupt: Interrupt,
-}
-
-impl Watch for AtWork {
-    fn look(&self) -> String {
-        let Tally { requests, tokens, calls, last } =
-            &*self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{requests} requests, {tokens} tokens, {calls} tool calls{last}")
-    }
-
-    fn stop(&self) {
-        self.interrupt.trigger();
-    }
-}
 
 /// `task`, which returns at once, and `todo_read`.
 pub fn tools(
@@ -96,23 +54,13 @@ pub fn tools(
     todos: &Arc<Mutex<TodoList>>,
 ) -> [Tool; 2] {
     let delegation = Delegation::new(agent, definitions);
-    let description = format!(
-        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
-         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
-        delegation.listing()
-    );
-    let input = json!({
-        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
-        "prompt": { "type": "string", "description": "What to do, and what to report" },
-        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
-        "agent": { "type": "string", "description": "The name of an agent" },
-    });
-    let schema = object(input, &["description", "prompt"]);
+    let schema = object(properties(), &["description", "prompt"]);
     let (starts, executor, todos) = (executor.clone(), executor.clone(), todos.clone());
-    let task = Tool::new("task", description, schema, Access::Free, move |input: Input, context| {
-        let worker = delegation.worker(input.agent.as_deref())?;
-        start(&starts, worker, input, &context.events)
-    });
+    let task =
+        Tool::new("task", description(&delegation), schema, Access::Free, move |input: Input, context| {
+            let worker = delegation.worker(input.agent.as_deref())?;
+            start(&starts, worker, input, &context.events)
+        });
     let about = "All todos: first those that are resolved, then by priority.";
     let read = Tool::new("todo_read", about, object(json!({}), &[]), Access::Free, move |Nothing {}, _| {
         let agents = agent_todos(&mut lock(&executor));
@@ -122,37 +70,64 @@ pub fn tools(
     [task, read]
 }
 
-fn start(
-    executor: &Mutex<BackgroundExecutor>,
-    mut worker: Agent,
-    Input { description: id, prompt, priority, .. }: Input,
-    events: &crate::event::Events,
-) -> ToolOutcome {
-    let id = id.trim().to_string();
-    let tally = Arc::new(Mutex::new(Tally::default()));
-    let (counted, spent) = (tally.clone(), tally.clone());
-    let count = move |stamped: Stamped<'_>| {
-        counted.lock().unwrap_or_else(PoisonError::into_inner).count(stamped.event);
-    };
-    worker.gate = worker.gate.unattended();
-    worker.context.interrupt = Interrupt::default();
-    worker.context.events = events.of_background_agent(&id, Box::new(count));
-    let used_up = move || spent.lock().unwrap_or_else(PoisonError::into_inner).tokens > MAX_TOKENS;
+/// What a model is told of `task`.
+pub(crate) fn description(delegation: &Delegation) -> String {
+    format!(
+        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
+         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
+        delegation.listing()
+    )
+}
 
-    let (name, events) = (id.clone(), events.clone());
-    let label = Label { kind: KIND, rank: priority as u8 };
-    lock(executor).submit_as(label, &id, move |control| {
-        control.attach(AtWork { tally, interrupt: worker.context.interrupt.clone() });
-        events.emit(Event::TaskStarted { id: name.clone(), what: prompt.clone() });
-        let outcome = match run(&worker, prompt, used_up) {
-            _ if worker.context.interrupt.is_triggered() => Outcome::Killed { output: String::new() },
-            Ok(output) => Outcome::Finished { exit_code: 0, output },
-            Err(ToolError(message)) => Outcome::Failed { message },
-        };
-        events.emit(Event::TaskFinished { id: name, result: outcome.to_string() });
-        outcome
-    })?;
+/// The fields of its input.
+pub(crate) fn properties() -> Value {
+    json!({
+        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
+        "prompt": { "type": "string", "description": "What to do, and what to report" },
+        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
+        "agent": { "type": "string", "description": "The name of an agent" },
+    })
+}
+
+pub(crate) fn start(
+    executor: &Mutex<BackgroundExecutor>,
+    worker: Agent,
+    Input { description: id, prompt, priority, .. }: Input,
+    events: &Events,
+) -> ToolOutcome {
+    let id = id.trim();
+    let attendance = Attendance::new(id, &prompt, events, false);
+    let job = job(worker, id, prompt, events, attendance);
+    lock(executor).submit_as(label(priority), id, job)?;
     Ok(format!("{id}: started in the background. Its todo is in_progress; the result will come by itself."))
+}
+
+/// What the executor is told of an agent.
+pub(crate) fn label(priority: Priority) -> Label {
+    Label { kind: KIND, rank: priority as u8 }
+}
+
+/// A sub-agent as a job. As long as nobody waits for it, it asks nothing and shows nothing.
+pub(crate) fn job(
+    mut worker: Agent,
+    id: &str,
+    prompt: String,
+    events: &Events,
+    attendance: Attendance,
+) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
+    let at_work = AtWork::default();
+    worker.gate = worker.gate.attended(&attendance);
+    worker.context.interrupt = at_work.interrupt.clone();
+    worker.context.events = events.of_task(id, attendance.in_background().clone(), at_work.reader());
+    move |control| {
+        control.attach(at_work.clone());
+        let used_up = || at_work.tokens() > MAX_TOKENS;
+        attendance.during(|| match run(&worker, prompt, used_up) {
+            Ok(output) => Outcome::Finished { exit_code: 0, output },
+            Err(ToolError(output)) if at_work.interrupt.is_triggered() => Outcome::Killed { output },
+            Err(ToolError(message)) => Outcome::Failed { message },
+        })
+    }
 }
 
 /// A todo that an agent works on.

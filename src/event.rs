@@ -2,12 +2,12 @@
 //! measures or prints on the side.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::message::{StopReason, Usage};
-use crate::process::Snapshot;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -33,10 +33,11 @@ pub enum Event {
         name: String,
         input: Value,
     },
-    /// A few times a second, while a command is waited for.
+    /// A few times a second, while a command or an agent is waited for; its progress is one line.
     Waiting {
-        command: String,
-        now: Snapshot,
+        what: String,
+        elapsed: Duration,
+        progress: String,
     },
     ToolFinished {
         id: String,
@@ -82,7 +83,7 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 pub struct Events {
     readers: Vec<Arc<Reader>>,
     agent: Option<Arc<str>>,
-    in_background: bool,
+    in_background: Arc<AtomicBool>,
 }
 
 impl Events {
@@ -96,10 +97,10 @@ impl Events {
         Events { agent: Some(name.into()), ..self.clone() }
     }
 
-    /// The same stream, with every event marked as that of a sub-agent nobody waits for, and one
-    /// more reader for them.
-    pub fn of_background_agent(&self, name: &str, reader: Reader) -> Self {
-        let mut events = Events { in_background: true, ..self.of_agent(name) };
+    /// The same stream, with every event marked as that of a sub-agent that nobody waits for as
+    /// soon as that is so, and one more reader for them.
+    pub fn of_task(&self, name: &str, in_background: Arc<AtomicBool>, reader: Reader) -> Self {
+        let mut events = Events { in_background, ..self.of_agent(name) };
         events.readers.push(Arc::new(reader));
         events
     }
@@ -107,7 +108,7 @@ impl Events {
     /// Tells every reader.
     pub fn emit(&self, event: Event) {
         let Events { readers, agent, in_background } = self;
-        let (at, agent, in_background) = (Instant::now(), agent.as_deref(), *in_background);
+        let (at, agent, in_background) = (Instant::now(), agent.as_deref(), in_background.load(SeqCst));
         readers.iter().for_each(|reader| reader(Stamped { at, agent, in_background, event: &event }));
     }
 

@@ -8,17 +8,20 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use nix::poll::{PollFd, PollFlags, poll};
 use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
 use rustyline::{
-    Cmd, ConditionalEventHandler, DefaultEditor, Event as Keys, EventContext, EventHandler, KeyEvent,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler, KeyEvent,
     RepeatCount,
 };
 
 use crate::interrupt::Interrupt;
 use crate::permission::Answer;
+use crate::repl::{Helper, Shared};
 use crate::screen::{Screen, Style};
 use crate::terminal;
 
@@ -51,11 +54,23 @@ pub(crate) struct Lines {
 
 /// The line editor.
 pub(crate) struct Editor {
-    editor: DefaultEditor,
+    editor: rustyline::Editor<Helper, FileHistory>,
     prompt: String,
-    /// Whether the line was empty when Ctrl+C was pressed.
-    empty: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    pressed: Arc<Pressed>,
 }
+
+/// Of Ctrl+C.
+#[derive(Default)]
+struct Pressed {
+    /// Whether the line was empty then.
+    on_empty_line: AtomicBool,
+    /// When it last interrupted a turn.
+    last: Mutex<Option<Instant>>,
+}
+
+/// A second Ctrl+C leaves, so soon after the first.
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Source {
     /// The next line. Blocking; not for [`Source::Thread`].
@@ -70,7 +85,7 @@ impl Source {
 
     /// Goes on reading on another thread. What is printed from now on appears above the line that
     /// is being typed.
-    pub fn into_thread(mut self, screen: &Arc<Screen>) -> Source {
+    pub fn into_thread(mut self, shared: &Arc<Shared>) -> Source {
         if matches!(self, Source::Script(_)) {
             return self;
         }
@@ -78,13 +93,21 @@ impl Source {
         if let Source::Editor(editor) = &mut self
             && let Ok(printer) = editor.editor.create_external_printer()
         {
-            screen.print_above(printer);
+            shared.screen.print_above(printer);
         }
         let ((send, typed), (go_on, resumed)) = (unbounded(), unbounded());
-        let screen = screen.clone();
+        let shared = shared.clone();
         let read = move || loop {
-            let typed = self.next(&screen);
+            let typed = self.next(&shared.screen);
             let leaves = typed.as_deref().is_none_or(is_leaving);
+            if let (true, Some(line)) = (edited, typed.as_deref().map(str::trim)) {
+                // An answer to an open question may be anything else.
+                let is_free = line.starts_with('/') || !shared.asking.load(SeqCst);
+                if is_free && shared.carry_out(line) {
+                    continue;
+                }
+                shared.note_queued(line);
+            }
             resumed.try_iter().for_each(drop); // it does not wait, so these are not meant for it
             if send.send(typed).is_err() || (leaves && resumed.recv().is_err()) {
                 return;
@@ -112,28 +135,37 @@ pub(crate) fn is_leaving(line: &str) -> bool {
 }
 
 impl Editor {
-    /// `busy` is true while the agent works; Ctrl+C then interrupts it and leaves the line alone.
-    pub fn new(prompt: String, busy: &Arc<AtomicBool>, interrupt: &Interrupt) -> rustyline::Result<Self> {
-        let mut editor = DefaultEditor::new()?;
-        let empty = Arc::new(AtomicBool::new(true));
-        let handler = OnInterrupt { empty: empty.clone(), busy: busy.clone(), interrupt: interrupt.clone() };
-        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(handler)));
+    /// Its keys act at once, whatever the main thread does.
+    pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
+        // Forced: the status line is drawn like a colour, and is wanted without colours, too.
+        let config = Config::builder().color_mode(ColorMode::Forced).build();
+        let mut editor = rustyline::Editor::with_config(config)?;
+        editor.set_helper(Some(Helper(shared.status.clone())));
+        let pressed = Arc::new(Pressed::default());
+        let interrupt = OnInterrupt { shared: shared.clone(), pressed: pressed.clone() };
+        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(interrupt)));
+        let to_background = OnMove(shared.clone());
+        editor.bind_sequence(KeyEvent::ctrl('B'), EventHandler::Conditional(Box::new(to_background)));
         if let Some(path) = history_file() {
             let _ = editor.load_history(&path);
         }
-        Ok(Editor { editor, prompt, empty })
+        Ok(Editor { editor, prompt, shared: shared.clone(), pressed })
     }
 
     fn next(&mut self, screen: &Screen) -> Typed {
         let mut warned = false;
         loop {
-            match self.editor.readline(&self.prompt) {
+            self.shared
+                .status
+                .set_columns(self.editor.dimensions().map_or(80, |(columns, _)| columns.into()));
+            let status = if self.shared.key.get().is_some() { "\n" } else { "" };
+            match self.editor.readline(&format!("{status}{}", self.prompt)) {
                 Ok(line) => {
                     self.remember(&line);
                     return Some(line);
                 }
-                Err(ReadlineError::Interrupted) if !self.empty.load(SeqCst) => warned = false,
-                Err(ReadlineError::Interrupted) if warned => return None,
+                Err(ReadlineError::Interrupted) if !self.pressed.on_empty_line.load(SeqCst) => warned = false,
+                Err(ReadlineError::Interrupted) if warned || self.pressed.just_now() => return None,
                 Err(ReadlineError::Interrupted) => {
                     screen.say(HOW_TO_LEAVE);
                     warned = true;
@@ -162,24 +194,42 @@ fn history_file() -> Option<PathBuf> {
     state.or_else(home).map(|folder| folder.join("meanwhile/history"))
 }
 
-/// Ctrl+C at the prompt.
+impl Pressed {
+    fn just_now(&self) -> bool {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < SECOND)
+    }
+}
+
+/// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
 struct OnInterrupt {
-    empty: Arc<AtomicBool>,
-    busy: Arc<AtomicBool>,
-    interrupt: Interrupt,
+    shared: Arc<Shared>,
+    pressed: Arc<Pressed>,
 }
 
 impl ConditionalEventHandler for OnInterrupt {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        self.empty.store(context.line().is_empty(), SeqCst);
-        if !self.busy.load(SeqCst) {
+        let Shared { busy, interrupt, .. } = &*self.shared;
+        self.pressed.on_empty_line.store(context.line().is_empty(), SeqCst);
+        if !busy.load(SeqCst) {
             return None; // the editor's own meaning
         }
-        if self.interrupt.is_triggered() {
+        if !interrupt.is_triggered() {
+            interrupt.trigger();
+            *self.pressed.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        } else if self.shared.key.get().is_none() || self.shared.may_leave(true) {
             terminal::quit(130); // the second one, before the turn has ended
         }
-        self.interrupt.trigger();
         Some(Cmd::Noop)
+    }
+}
+
+/// Ctrl+B.
+struct OnMove(Arc<Shared>);
+
+impl ConditionalEventHandler for OnMove {
+    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        self.0.move_to_background(context.line().is_empty()).then_some(Cmd::Noop)
     }
 }
 
@@ -219,8 +269,7 @@ pub(crate) fn wait_for_line(prompt: &str, screen: &Screen, interrupt: &Interrupt
 /// aside for the prompt.
 pub(crate) fn ask(
     question: &str,
-    screen: &Screen,
-    interrupt: &Interrupt,
+    Shared { screen, interrupt, .. }: &Shared,
     set_aside: &Mutex<VecDeque<String>>,
     lines: Option<&Lines>,
 ) -> Answer {

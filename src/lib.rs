@@ -11,6 +11,8 @@ pub mod interrupt;
 
 pub mod event;
 
+pub mod attendance;
+
 // Who answers, what can be done, what may be done: s01 and s02.
 pub mod tool;
 
@@ -49,6 +51,9 @@ pub mod delivery;
 
 // Sub-agents that nobody waits for: s10.
 pub mod background_agent;
+
+// What runs in the foreground is a task that somebody waits for: s11.
+pub mod foreground;
 
 // The program around it.
 pub mod options;

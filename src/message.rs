@@ -83,7 +83,7 @@ impl ContentBlock {
     /// True for what the person said. Text that the harness puts into a user message is marked:
     /// it begins with one of these tags.
     pub fn is_prompt(&self) -> bool {
-        let tags = ["<system-reminder>", "<summary>", "<task-notification "];
+        let tags = ["<system-reminder>", "<summary>", "<task-notification ", "<user-command>"];
         self.as_text().is_some() && !tags.iter().any(|tag| self.is_marked(tag))
     }
 

@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::outcome::Outcome;
 
@@ -43,12 +43,16 @@ pub struct Ended {
 
 /// The writing end.
 #[derive(Clone)]
-pub struct Notifier(Sender<(TaskId, Ended)>);
+pub struct Notifier {
+    sender: Sender<(TaskId, Ended)>,
+    bell: Sender<()>,
+}
 
 impl Notifier {
     /// Reports the outcome of a task. Never blocks; without effect when the bus is gone.
     pub fn notify(&self, task_id: TaskId, result: Outcome) {
-        let _ = self.0.send((task_id, Ended { outcome: result, at: Instant::now() }));
+        let _ = self.sender.send((task_id, Ended { outcome: result, at: Instant::now() }));
+        let _ = self.bell.try_send(()); // if it is full, it is about to ring anyway
     }
 }
 
@@ -56,6 +60,7 @@ impl Notifier {
 pub struct NotificationBus {
     sender: Sender<(TaskId, Ended)>,
     receiver: Receiver<(TaskId, Ended)>,
+    bell: (Sender<()>, Receiver<()>),
     ended: HashMap<TaskId, Ended>,
     /// Those of them that were not delivered yet, in the order in which they ended.
     news: Vec<TaskId>,
@@ -64,14 +69,14 @@ pub struct NotificationBus {
 impl Default for NotificationBus {
     fn default() -> Self {
         let (sender, receiver) = unbounded();
-        NotificationBus { sender, receiver, ended: HashMap::new(), news: Vec::new() }
+        NotificationBus { sender, receiver, bell: bounded(1), ended: HashMap::new(), news: Vec::new() }
     }
 }
 
 impl NotificationBus {
     /// A writing end.
     pub fn notifier(&self) -> Notifier {
-        Notifier(self.sender.clone())
+        Notifier { sender: self.sender.clone(), bell: self.bell.0.clone() }
     }
 
     /// How the task ended, if it has. Does not wait. The answer may be asked for again and again,
@@ -88,6 +93,14 @@ impl NotificationBus {
         news.into_iter().filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended))).collect()
     }
 
+    /// How the task ended, if it has, for somebody who has waited for just that: it is not
+    /// delivered any more.
+    pub fn claim(&mut self, task_id: &TaskId) -> Option<&Ended> {
+        self.collect();
+        self.news.retain(|id| id != task_id);
+        self.ended.get(task_id)
+    }
+
     /// True if the task has ended and its outcome was delivered.
     pub fn is_delivered(&mut self, task_id: &TaskId) -> bool {
         self.check(task_id).is_some() && !self.news.contains(task_id)
@@ -99,10 +112,11 @@ impl NotificationBus {
         !self.news.is_empty()
     }
 
-    /// For `Select`: ready when something was notified. Not to be received from, since whoever
-    /// receives takes it away from the bus.
-    pub fn arrivals(&self) -> Receiver<impl Sized + use<>> {
-        self.receiver.clone()
+    /// For `select!`: holds one `()` if something was notified since the last one was taken,
+    /// whoever may have looked at the bus meanwhile. To be taken first; then ask what has ended.
+    /// There is one bell, so one thread may wait.
+    pub fn arrivals(&self) -> Receiver<()> {
+        self.bell.1.clone()
     }
 
     fn collect(&mut self) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use crate::attendance::Attendance;
 use crate::tool::{Access, Tool, ToolError};
 
 /// What the person said.
@@ -29,6 +30,8 @@ enum Rule {
     },
     /// Nobody to ask, but what was allowed for the session stays allowed.
     Unattended(Arc<Mutex<HashSet<&'static str>>>),
+    /// The first as long as somebody waits, then the second.
+    Attended(Attendance, Gate, Gate),
 }
 
 /// Decides on each call before it runs. Clones are the same gate.
@@ -63,6 +66,16 @@ impl Gate {
         }
     }
 
+    /// The gate for an agent that somebody may stop waiting for: from then on it is unattended.
+    pub fn attended(&self, attendance: &Attendance) -> Gate {
+        match &*self.0 {
+            Rule::Ask { .. } => {
+                Gate(Arc::new(Rule::Attended(attendance.clone(), self.clone(), self.unattended())))
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Passes or refuses one call.
     ///
     /// # Errors
@@ -74,6 +87,9 @@ impl Gate {
         let name = tool.spec.name;
         match &*self.0 {
             Rule::Open => Ok(()),
+            Rule::Attended(attendance, first, second) => {
+                attendance.ask(|| first.check(tool, input)).unwrap_or_else(|| second.check(tool, input))
+            }
             Rule::Closed(why) => Err(ToolError(format!("{name} was denied: {why}"))),
             Rule::Unattended(always)
                 if always.lock().unwrap_or_else(PoisonError::into_inner).contains(name) =>

@@ -68,14 +68,15 @@ pub fn run_watched(
 ) -> (Outcome, usize) {
     enum News {
         Started(Handle),
-        ShellExited,
+        ShellExited(Outcome, usize),
         Ended(Outcome),
     }
     let (tell, news) = unbounded();
     let command = command.to_string();
     let attend = move || {
         let started = |handle| drop(tell.send(News::Started(handle)));
-        let outcome = run(&command, started, || drop(tell.send(News::ShellExited)));
+        let exited = |so_far, left| drop(tell.send(News::ShellExited(so_far, left)));
+        let outcome = run_telling(&command, started, exited);
         let _ = tell.send(News::Ended(outcome));
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
@@ -88,12 +89,11 @@ pub fn run_watched(
     let look = tick(LOOK);
     loop {
         select! {
-            recv(news) -> news => match (news, &handle) {
-                (Ok(News::Started(started)), _) => handle = Some(started),
-                (Ok(News::ShellExited), Some(handle)) => return handle.outcome(),
-                (Ok(News::ShellExited), None) => {}
-                (Ok(News::Ended(outcome)), _) => return (outcome, 0),
-                (Err(_), _) => return (Outcome::Lost, 0),
+            recv(news) -> news => match news {
+                Ok(News::Started(started)) => handle = Some(started),
+                Ok(News::ShellExited(so_far, left)) => return (so_far, left),
+                Ok(News::Ended(outcome)) => return (outcome, 0),
+                Err(_) => return (Outcome::Lost, 0),
             },
             recv(deadline) -> _ => {
                 stop.get_or_insert(Stop::TimeLimit);
@@ -116,10 +116,16 @@ pub fn run_watched(
 /// Runs a command to the end of everything it starts, on this thread. `on_start` gets the handle
 /// to look at it and to stop it.
 pub fn run_to_end(command: &str, on_start: impl FnOnce(Handle)) -> Outcome {
-    run(command, on_start, || {})
+    run_telling(command, on_start, |_, _| {})
 }
 
-fn run(command: &str, on_start: impl FnOnce(Handle), on_shell_exit: impl FnOnce()) -> Outcome {
+/// The same. If the shell exits before the others that it started, `on_shell_exit` gets the outcome
+/// as it would be without them, and their number.
+pub fn run_telling(
+    command: &str,
+    on_start: impl FnOnce(Handle),
+    on_shell_exit: impl FnOnce(Outcome, usize),
+) -> Outcome {
     match Process::start(command) {
         Ok(process) => {
             on_start(process.handle.clone());
@@ -152,7 +158,7 @@ impl Process {
 
     /// Follows both pipes until nothing of the command is left. `on_shell_exit` is called if
     /// others run on without the shell, and nobody has asked for their end.
-    fn attend(mut self, on_shell_exit: impl FnOnce()) -> Outcome {
+    fn attend(mut self, on_shell_exit: impl FnOnce(Outcome, usize)) -> Outcome {
         let mut on_shell_exit = Some(on_shell_exit);
         let mut buffer = vec![0; 64 * 1024];
         let mut lines = Vec::new();
@@ -185,7 +191,8 @@ impl Process {
                 && !stopped
                 && let Some(tell) = on_shell_exit.take()
             {
-                tell();
+                let (so_far, left) = self.handle.outcome();
+                tell(so_far, left);
             }
         }
     }

@@ -1,14 +1,19 @@
 //! The prompt: lines come in, what happens goes out.
 
+mod shared;
+mod status;
+mod task_list;
+
 use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::Select;
 
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
+use crate::foreground::{Foreground, MoveKey};
 use crate::keyboard::{self, Editor, Lines, Source, Typed, is_leaving, person_is_there};
 use crate::model::Model;
 use crate::options::Options;
@@ -17,6 +22,8 @@ use crate::screen::{Screen, Style};
 use crate::terminal;
 use crate::timeline::{Timeline, svg};
 use crate::tool::Context;
+pub(crate) use shared::Shared;
+pub(crate) use status::{Helper, Status};
 
 /// The prompt of a lesson.
 pub struct Repl {
@@ -24,18 +31,11 @@ pub struct Repl {
     source: Source,
     screen: Arc<Screen>,
     context: Context,
-    timeline: Timeline,
-    commands: Vec<(&'static str, &'static str)>,
+    shared: Arc<Shared>,
     /// Lines that were typed before something else was asked.
     set_aside: Arc<Mutex<VecDeque<String>>>,
     /// Lines that are typed while the agent works, from s09 on.
     lines: Arc<OnceLock<Lines>>,
-    /// True from one `read` to the next.
-    busy: Arc<AtomicBool>,
-    /// Whose results wake the prompt.
-    executor: Option<Arc<Mutex<BackgroundExecutor>>>,
-    /// True once the person was told what leaving would end.
-    warned: bool,
     failed: bool,
 }
 
@@ -54,13 +54,21 @@ impl Repl {
             screen.say(&format!("No trace will be written to {}: {error}.", path.display()));
         }
         let recorder = timeline.clone();
+        let status = Arc::new(Status::new(colour));
+        let (counter, redrawn) = (status.clone(), screen.clone());
         let events = Events::new(vec![
             Box::new(move |event| reader.show(event)),
             Box::new(move |event| recorder.note(event)),
+            Box::new(move |event| {
+                if counter.note(event) {
+                    redrawn.redraw();
+                }
+            }),
         ]);
         let context = Context { events, ..Context::default() };
-        let busy = Arc::new(AtomicBool::new(false));
-        let edit = || Editor::new(format!("{} >> ", options.name), &busy, &context.interrupt);
+        let shared = Shared::new(&screen, &timeline, &context.interrupt, &status, &options.scenario);
+        let shared = Arc::new(shared);
+        let edit = || Editor::new(format!("{} >> ", options.name), &shared);
         let source = match &options.prompt {
             Some(prompt) => Source::Script([prompt.clone()].into()),
             None if options.demo => Source::Script(options.scenario.clone().into()),
@@ -70,24 +78,14 @@ impl Repl {
         let echo = screen.clone();
         terminal::watch_signals(&context.interrupt, person_is_there(), move || echo.note_echo());
         terminal::restore_on_panic();
-        let commands = vec![
-            ("/help", "this list"),
-            ("/clear", "begin a new conversation"),
-            ("/timeline", "draw the last turn"),
-            ("/exit", "leave; also exit, q, Ctrl+D"),
-        ];
         Repl {
             options: options.clone(),
             source,
             screen,
             context,
-            timeline,
-            commands,
+            shared,
             set_aside: Arc::default(),
             lines: Arc::default(),
-            busy,
-            executor: None,
-            warned: false,
             failed: false,
         }
     }
@@ -99,7 +97,7 @@ impl Repl {
 
     /// Adds a slash command: [`read`](Self::read) will return it.
     pub fn command(&mut self, name: &'static str, what: &'static str) {
-        self.commands.push((name, what));
+        self.shared.add_command(name, what);
     }
 
     /// Says who answers, and how to get help.
@@ -143,10 +141,12 @@ impl Repl {
                 "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.",
             );
         }
-        let (screen, context) = (self.screen.clone(), self.context());
-        let (set_aside, lines) = (self.set_aside.clone(), self.lines.clone());
+        let (shared, set_aside, lines) = (self.shared.clone(), self.set_aside.clone(), self.lines.clone());
         Gate::ask(move |question| {
-            keyboard::ask(question, &screen, &context.interrupt, &set_aside, lines.get())
+            shared.asking.store(true, SeqCst);
+            let answer = keyboard::ask(question, &shared, &set_aside, lines.get());
+            shared.asking.store(false, SeqCst);
+            answer
         })
     }
 
@@ -154,20 +154,31 @@ impl Repl {
     /// empty line then. Lines are read all the time, and everything is printed above them.
     pub fn wake_on(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) {
         let source = std::mem::replace(&mut self.source, Source::Pipe);
-        self.source = source.into_thread(&self.screen);
+        self.source = source.into_thread(&self.shared);
         if let Source::Thread(lines) = &self.source {
             let _ = self.lines.set(lines.clone());
         }
-        self.executor = Some(executor.clone());
+        let _ = self.shared.executor.set(executor.clone());
+    }
+
+    /// From now on, commands and agents can be waited for and be sent to the background: with
+    /// Ctrl+B, `/tasks` and `/stop`. Includes [`wake_on`](Self::wake_on).
+    pub fn foreground(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) -> Foreground {
+        let key = MoveKey::default();
+        let _ = self.shared.key.set(key.clone());
+        self.command("/tasks [ID]", "all tasks, or one with the end of its output");
+        self.command("/stop ID", "stop a task");
+        self.wake_on(executor);
+        Foreground::new(executor, key, self.context())
     }
 
     /// The next line that is for the agent: a slash command only if it is `/clear` or was added,
     /// and empty only if something ended that wakes the agent. `None` when nothing more is to come.
     pub fn read(&mut self) -> Option<String> {
         self.context.events.emit(Event::TurnFinished);
-        self.busy.store(false, SeqCst);
+        self.shared.busy.store(false, SeqCst);
         let line = self.wait_for_work();
-        self.busy.store(true, SeqCst);
+        self.shared.busy.store(true, SeqCst);
         if let Some(line) = &line {
             self.context.events.emit(Event::TurnStarted { prompt: line.clone() });
         }
@@ -190,17 +201,9 @@ impl Repl {
                 _ if self.may_leave() => return None,
                 _ => continue,
             };
-            self.warned = false;
-            let known = |command: &str| self.commands.iter().any(|(name, _)| *name == command);
-            match line {
-                "" => self.say("Nothing typed. /help shows what can be done here."),
-                "/help" => self.help(),
-                "/timeline" => self.say(self.timeline.text()),
-                command if command.starts_with('/') && !known(command) => {
-                    let command: String = command.chars().take(40).collect();
-                    self.say(format!("There is no command {command}. /help lists the commands."));
-                }
-                line => return Some(line.to_string()),
+            self.shared.forget_warning();
+            if !self.shared.carry_out(line) {
+                return Some(line.to_string());
             }
         }
     }
@@ -208,7 +211,7 @@ impl Repl {
     /// Waits until a line is there to be taken (false), or news of a task (true). A line goes
     /// first: the news is delivered with it. A script waits for what it began.
     fn wait_for_news(&self) -> bool {
-        let Some(executor) = &self.executor else { return false };
+        let Some(executor) = self.shared.executor.get() else { return false };
         if !self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return false;
         }
@@ -236,37 +239,24 @@ impl Repl {
             if select.ready() == typed {
                 return false;
             }
+            let _ = arrivals.try_recv();
         }
     }
 
-    /// Leaving ends what runs in the background: a person is told so once, and asked to say it
-    /// again. Where nobody is there, it is said, and done.
-    fn may_leave(&mut self) -> bool {
-        let Some(executor) = &self.executor else { return true };
-        let running: Vec<String> = lock(executor).running().iter().map(ToString::to_string).collect();
-        let running = running.join(", ");
-        let asks = matches!(&self.source, Source::Thread(lines) if lines.edited);
-        match (running.as_str(), asks && !self.warned) {
-            ("", _) => true,
-            (running, false) => {
-                self.say(format!("Ended, as it was still running: {running}."));
-                true
-            }
-            (running, true) => {
-                self.say(format!("Still running: {running}. Leaving ends that. Once more to leave."));
-                self.warned = true;
-                if let Source::Thread(lines) = &self.source {
-                    let _ = lines.go_on.send(());
-                }
-                false
-            }
+    fn may_leave(&self) -> bool {
+        let person = matches!(&self.source, Source::Thread(lines) if lines.edited);
+        let leaves = self.shared.may_leave(person);
+        if let (false, Source::Thread(lines)) = (leaves, &self.source) {
+            let _ = lines.go_on.send(());
         }
+        leaves
     }
 
     fn next_line(&mut self) -> Typed {
         let prompt = format!("{} >> ", self.options.name);
         let set_aside = self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         if let Some(line) = set_aside {
+            self.shared.take_queued();
             self.screen.say(&format!("{prompt}{line}"));
             return Some(line);
         }
@@ -281,6 +271,9 @@ impl Repl {
         }
         let line = self.source.next(&self.screen);
         match (&self.source, &line) {
+            (Source::Thread(_), Some(line)) if self.shared.take_queued() => {
+                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
+            }
             (Source::Pipe, line) if !typed_here || line.is_none() => {
                 self.say(line.as_deref().unwrap_or_default());
             }
@@ -294,23 +287,16 @@ impl Repl {
         }
         line
     }
-
-    fn help(&self) {
-        for (name, what) in &self.commands {
-            self.say(format!("  {name:<10} {what}"));
-        }
-        self.say("  Ctrl+C     drop the line; while the agent works: interrupt it\nAnything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
-        self.options.scenario.iter().for_each(|line| self.say(format!("  {line}")));
-    }
 }
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        if let (Err(error), Some(path)) = (self.timeline.finish(), &self.options.trace) {
+        if let (Err(error), Some(path)) = (self.shared.timeline.finish(), &self.options.trace) {
             self.screen.say(&format!("The trace in {} is not complete: {error}.", path.display()));
         }
         if let Some(path) = &self.options.chart
-            && let Err(error) = std::fs::write(path, svg::draw(&self.timeline.chart(), &self.options.title))
+            && let Err(error) =
+                std::fs::write(path, svg::draw(&self.shared.timeline.chart(), &self.options.title))
         {
             self.screen.say(&format!("The chart could not be written to {}: {error}.", path.display()));
         }

@@ -3,7 +3,7 @@
 
 use std::io::{Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use rustyline::ExternalPrinter;
 
 use crate::event::{Event, Stamped};
 use crate::permission::describe;
-use crate::process::Snapshot;
 use crate::process::output::readable;
 use crate::status_line;
 
@@ -30,6 +29,8 @@ pub struct Screen {
     out: Mutex<Out>,
     /// True if the terminal has shown a key behind the last of what stands there, such as `^C`.
     echoed: AtomicBool,
+    /// True if the printer is about to have the prompt drawn again.
+    redraws: Arc<AtomicBool>,
 }
 
 /// Where it goes.
@@ -45,6 +46,8 @@ enum Out {
 
 enum Printed {
     Lines(String),
+    /// Nothing new: the editor is to draw its prompt again.
+    Redraw,
     /// To be answered when all before it is printed.
     Flush(Sender<()>),
 }
@@ -107,7 +110,7 @@ impl Screen {
                 let more = if call.len() < input.len() { " …" } else { "" };
                 self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
             }
-            Event::Waiting { command, now } => self.waiting(&lead, command, now),
+            Event::Waiting { what, elapsed, progress } => self.waiting(&lead, what, *elapsed, progress),
             Event::ToolFinished { output, is_error, elapsed, .. } => {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
@@ -118,12 +121,12 @@ impl Screen {
     }
 
     /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
-    fn waiting(&self, lead: &str, command: &str, now: &Snapshot) {
+    fn waiting(&self, lead: &str, what: &str, elapsed: Duration, progress: &str) {
         let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
-            let command: String = command.lines().next().unwrap_or_default().chars().take(30).collect();
-            let seconds = now.elapsed.as_secs_f64();
-            status_line::draw(&format!("{lead}  … {seconds:.1} s · {command} · {}", now.last_line));
+            let what: String = what.lines().next().unwrap_or_default().chars().take(30).collect();
+            let seconds = elapsed.as_secs_f64();
+            status_line::draw(&format!("{lead}  … {seconds:.1} s · {what} · {progress}"));
         }
     }
 
@@ -172,14 +175,20 @@ impl Screen {
     /// From now on, prints above the line that is being typed.
     pub(crate) fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
         let (lines, printed) = unbounded();
+        // Shows nothing: up a line, down a line. The editor takes one text at a time: once it takes
+        // this one, those before it are shown.
+        const NOTHING: &str = "\x1b[A\n";
+        let redraws = self.redraws.clone();
         let print = move || {
             for message in printed {
                 match message {
                     Printed::Lines(text) => drop(printer.print(text)),
-                    // The editor takes one text at a time: once it takes this one, which shows
-                    // nothing (up a line, down a line), those before it are shown.
+                    Printed::Redraw => {
+                        redraws.store(false, SeqCst);
+                        let _ = printer.print(NOTHING.to_string());
+                    }
                     Printed::Flush(done) => {
-                        let _ = printer.print("\x1b[A\n".to_string());
+                        let _ = printer.print(NOTHING.to_string());
                         let _ = done.send(());
                     }
                 }
@@ -194,6 +203,15 @@ impl Screen {
     pub(crate) fn flush(&self) {
         self.close_line();
         let _ = self.shown().recv_timeout(Duration::from_secs(1));
+    }
+
+    /// Has the prompt drawn again, where there is one all the time.
+    pub(crate) fn redraw(&self) {
+        if let Out::Above { lines, .. } = &*self.out()
+            && !self.redraws.swap(true, SeqCst)
+        {
+            let _ = lines.send(Printed::Redraw);
+        }
     }
 
     /// For `select!`: ready once all that was printed so far is on the screen.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -71,9 +71,7 @@ fn until_ended(executor: &Shared, id: &str) {
         if let Status::Ended { .. } = lock(executor).check(id).expect("a known task") {
             return;
         }
-        let mut select = Select::new();
-        select.recv(&arrivals);
-        select.ready_timeout(PATIENCE).unwrap_or_else(|_| panic!("{id} never ended"));
+        arrivals.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{id} never ended"));
     }
 }
 

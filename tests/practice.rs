@@ -164,6 +164,12 @@ fn every_phrase_becomes_its_call() {
             "task",
             json!({"description": "run \"ls\"", "prompt": "run \"ls\"", "agent": "explore"}),
         ),
+        (
+            "delegate 'help' as look in the foreground",
+            "task",
+            json!({"description": "look", "prompt": "help", "wait": true}),
+        ),
+        ("run \"ls\" with timeout 2", "bash", json!({"command": "ls", "timeout_seconds": 2})),
         ("load skill git", "load_skill", json!({"name": "git"})),
         ("read a.txt,\n", "read_file", json!({"path": "a.txt"})),
         ("load the skill git", "load_skill", json!({"name": "git"})),

@@ -6,6 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub trait Watch: Send + Sync {
     /// One line on how it stands.
     fn look(&self) -> String;
+    /// That line, and below it what it has printed or done of late.
+    fn details(&self) -> String {
+        self.look()
+    }
+    /// What of it is worth keeping when it has ended, besides its outcome; not long.
+    fn remains(&self) -> String {
+        self.look()
+    }
     /// Asks it to end. Returns at once.
     fn stop(&self);
 }
@@ -18,6 +26,8 @@ pub struct Control(Arc<Mutex<Watched>>);
 struct Watched {
     watch: Option<Box<dyn Watch>>,
     stopped: bool,
+    /// What is left of the watch.
+    remains: String,
 }
 
 impl Control {
@@ -36,6 +46,11 @@ impl Control {
         watched.watch.as_ref().map(|watch| watch.look()).unwrap_or_default()
     }
 
+    pub(super) fn details(&self) -> String {
+        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.watch.as_ref().map_or_else(|| watched.remains.clone(), |watch| watch.details())
+    }
+
     pub(super) fn stop(&self) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watched.stopped = true;
@@ -44,7 +59,10 @@ impl Control {
 
     /// Lets go of the watch, and of what it holds: the buffers and the file of a command.
     pub(super) fn detach(&self) {
-        let watch = self.0.lock().unwrap_or_else(PoisonError::into_inner).watch.take();
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = watched.watch.take();
+        watched.remains = watch.as_ref().map(|watch| watch.remains()).unwrap_or_default();
+        drop(watched);
         drop(watch);
     }
 }

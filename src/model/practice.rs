@@ -12,7 +12,9 @@ use super::{Model, ModelError, Progress, Request};
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, Usage};
 
 mod phrases;
+mod summary;
 use phrases::{Action, Step, short};
+use summary::summary;
 
 /// To wait for background tasks is to ask again and again, but not more often than this.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
@@ -143,7 +145,8 @@ fn started(messages: &[Message]) -> Vec<&str> {
     let blocks = messages.iter().flat_map(|message| &message.content);
     let lines = blocks.filter_map(|block| match block {
         ContentBlock::ToolResult { content, is_error: false, .. } => {
-            content.split_once(": started in the background.").map(|(id, _)| id)
+            let moved = || content.strip_prefix("moved to the background as ")?.split_once([' ', ',']);
+            content.split_once(": started in the background.").or_else(moved).map(|(id, _)| id)
         }
         _ => None,
     });
@@ -230,7 +233,15 @@ fn next_call<'a>(
             let Step { tool, lesson, .. } = step;
             end(format!("it needs the tool {tool}, which is not offered here ({lesson} brings it)"), false)
         }
-        Action::Call(input) | Action::Wait(input) => Ok((step.tool, input.clone(), "")),
+        Action::Call(input) | Action::Wait(input) => {
+            let mut fields = input.as_object().into_iter().flat_map(|input| input.keys());
+            match fields.find(|field| !takes(request, step.tool, field)) {
+                None => Ok((step.tool, input.clone(), "")),
+                Some(field) => {
+                    end(format!("{} takes no {field} here ({} brings it)", step.tool, step.lesson), false)
+                }
+            }
+        }
         Action::Plan { items, done } => {
             // Each item stands between two updates: the one before item 0 is `2 * done` steps back.
             let is_over = |done: usize, item: usize| ended[ended.len() - 2 * (done - item) + 1].1;
@@ -253,8 +264,17 @@ fn is_offered(request: &Request<'_>, tool: &str) -> bool {
     request.tools.iter().any(|spec| spec.name == tool)
 }
 
+fn takes(request: &Request<'_>, tool: &str, field: &str) -> bool {
+    let mut specs = request.tools.iter().filter(|spec| spec.name == tool);
+    specs.any(|spec| spec.input_schema.get("properties").is_none_or(|known| known.get(field).is_some()))
+}
+
 fn help(request: &Request<'_>) -> String {
-    let phrases = phrases::list(|tool| is_offered(request, tool));
+    let offered = |tool: &str, field: &str| match field {
+        "" => is_offered(request, tool),
+        field => takes(request, tool, field),
+    };
+    let phrases = phrases::list(offered);
     format!(
         "I am the practice model, no language model. I carry out these phrases, several of them joined by `, then`:{phrases}"
     )
@@ -291,45 +311,4 @@ fn shorten(text: &str) -> String {
         _ if more => start + "\n… (shortened)",
         _ => start,
     }
-}
-
-/// The prompts before the current one, in order, each with its calls and the first line of the
-/// last result; before them, what an earlier summary held. At most 100 lines: the oldest go.
-fn summary(messages: &[Message]) -> String {
-    let (mut lines, mut result) = (Vec::new(), None);
-    let blocks =
-        messages.iter().flat_map(|message| message.content.iter().map(|block| (message.role, block)));
-    for (role, block) in blocks {
-        match block {
-            ContentBlock::Text { text } if role == Role::User => {
-                if block.is_prompt() {
-                    lines.extend(result.take());
-                    lines.push(format!("- The user said: {}", short(text.trim(), 200)));
-                } else if let Some(earlier) = text.trim().strip_prefix("<summary>") {
-                    let earlier = earlier.trim_end_matches("</summary>").trim().lines();
-                    lines.extend(earlier.map(str::to_string));
-                }
-            }
-            ContentBlock::ToolUse { name, input, .. } => {
-                let call = format!("  called {name} {}", short(&input.to_string(), 60));
-                // A task is asked about again and again.
-                if lines.last() != Some(&call) {
-                    lines.push(call);
-                }
-            }
-            ContentBlock::ToolResult { content, .. } => {
-                let first = content.lines().next().unwrap_or_default();
-                result = Some(format!("  last result: {}", short(first, 120)));
-            }
-            _ => {}
-        }
-    }
-    if result.is_none() {
-        lines.pop(); // The prompt that asks for this.
-    }
-    lines.extend(result);
-    if lines.is_empty() {
-        lines.push("Nothing has been said or done yet.".to_string());
-    }
-    lines.split_off(lines.len().saturating_sub(100)).join("\n")
 }

@@ -97,6 +97,11 @@ impl Handle {
         }
     }
 
+    /// The end of its output so far, 4 KiB at most.
+    pub fn output_end(&self) -> String {
+        self.state().output.end()
+    }
+
     /// The outcome as it stands, and how many run on without the shell.
     pub(super) fn outcome(&self) -> (Outcome, usize) {
         let state = self.state();

@@ -69,11 +69,15 @@ impl Output {
 
     /// The last line that says something, so far; at most `width` characters of it.
     pub fn last_line(&self, width: usize) -> String {
-        let tail = if self.tail.is_empty() { self.head.clone() } else { self.tail.iter().copied().collect() };
-        let start = tail.len().saturating_sub(4 * 1024);
-        let text = readable(&tail[start..]);
+        let text = self.end();
         let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         line.chars().take(width).collect()
+    }
+
+    /// The last 4 KiB, so far.
+    pub fn end(&self) -> String {
+        let tail = if self.tail.is_empty() { self.head.clone() } else { self.tail.iter().copied().collect() };
+        readable(&tail[tail.len().saturating_sub(4 * 1024)..])
     }
 
     /// All of it as text; or, if it was too long, head and tail cut at line ends, with how much

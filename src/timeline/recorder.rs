@@ -81,8 +81,9 @@ impl Recorder {
     pub fn note(&mut self, Stamped { at, agent, in_background, event }: Stamped<'_>) {
         let owner = match agent.map(str::to_string) {
             None => Owner::Main,
-            // What a background agent does is drawn within its task.
-            Some(name) if in_background => Owner::Task(name),
+            // What a background agent does is drawn within its task, but what it did when it was
+            // sent there ends where it began.
+            Some(name) if in_background && !self.is_open(&Owner::Agent(name.clone())) => Owner::Task(name),
             Some(name) => Owner::Agent(name),
         };
         let task = |id: &String| Owner::Task(id.clone());
@@ -155,6 +156,11 @@ impl Recorder {
             let open = self.open.remove(index);
             self.close(at, open, args);
         }
+    }
+
+    fn is_open(&self, owner: &Owner) -> bool {
+        let track = self.tracks.find(owner);
+        track.is_some_and(|track| self.open.iter().any(|open| open.begin.tid == track.tid))
     }
 
     fn close(&mut self, at: Instant, Open { begin, kept }: Open, args: Value) {

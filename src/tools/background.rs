@@ -51,6 +51,10 @@ impl Watch for Handle {
         format!("{count}{} bytes of output{last}", now.bytes)
     }
 
+    fn details(&self) -> String {
+        format!("{}\n{}", Watch::look(self), self.output_end())
+    }
+
     fn stop(&self) {
         Handle::stop(self);
     }
@@ -159,7 +163,8 @@ fn check_one(executor: &mut BackgroundExecutor, id: &str, results: Results) -> T
 }
 
 fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
-    let ids = executor.ids();
+    let mut ids = executor.ids();
+    ids.retain(|id| !executor.in_foreground(id));
     if ids.is_empty() {
         return Ok("No background tasks.".to_string());
     }

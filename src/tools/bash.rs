@@ -30,36 +30,38 @@ pub fn tool() -> Tool {
         TIME_LIMIT.as_secs()
     );
     Tool::new("bash", description, schema, Access::Ask, |input: Input, context| {
-        let watch = |now| context.events.emit(Event::Waiting { command: input.command.clone(), now });
+        let watch = |now: process::Snapshot| {
+            let (what, progress) = (input.command.clone(), now.last_line);
+            context.events.emit(Event::Waiting { what, elapsed: now.elapsed, progress });
+        };
         let (outcome, left_running) =
             process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
-        let interrupted = matches!(outcome, Outcome::Killed { .. });
-        answer(&outcome, if interrupted { "interrupted by the user" } else { "" }, left_running)
+        answer(&outcome, left_running, "at most until this program ends")
     })
 }
 
-/// What the model reads.
-fn answer(outcome: &Outcome, instead: &str, left_running: usize) -> ToolOutcome {
+/// What the model reads of a command that it has waited for; and if the shell left others running,
+/// their fate.
+pub(crate) fn answer(outcome: &Outcome, left_running: usize, fate: &str) -> ToolOutcome {
     let output = match outcome.output().trim_end() {
         "" => "(no output)",
         output => output,
     };
-    let mut text = output.to_string();
-    match left_running {
-        0 => {}
-        1 => {
-            text += "\n[The shell has exited; 1 process that it started is still running. It ends when this program ends.]"
-        }
-        left => {
-            text += &format!(
-                "\n[The shell has exited; {left} processes that it started are still running. They end when this program ends.]"
-            )
-        }
-    }
+    let count = match left_running {
+        1 => "1 process that it started is".to_string(),
+        left => format!("{left} processes that it started are"),
+    };
+    let rest = match left_running {
+        0 => String::new(),
+        _ => format!("\n[The shell has exited; {count} still running, {fate}.]"),
+    };
     match outcome {
-        Outcome::Finished { exit_code: 0, .. } => Ok(text),
-        Outcome::Killed { .. } => Err(ToolError(format!("{instead}\n{text}"))),
+        Outcome::Finished { exit_code: 0, .. } => Ok(format!("{output}{rest}")),
+        Outcome::Killed { .. } => Err(ToolError(format!("interrupted by the user\n{output}{rest}"))),
         Outcome::Failed { message } => Err(ToolError(message.clone())),
-        _ => Err(ToolError(format!("{}\n{text}", outcome.to_string().trim_start_matches("ERROR: ")))),
+        _ => {
+            let why = outcome.to_string();
+            Err(ToolError(format!("{}\n{output}{rest}", why.trim_start_matches("ERROR: "))))
+        }
     }
 }

@@ -34,6 +34,7 @@ pub enum Action {
 const PHRASES: &[(&str, &str, &str)] = &[
     (r#"run "COMMAND""#, "bash", "s01"),
     (r#"run "COMMAND" in the background as ID"#, "bg_bash", "s08"),
+    (r#"run "COMMAND" with timeout TIMEOUT_SECONDS"#, "bash", "s11"),
     ("check all", "check_bg", "s08"),
     ("check ID", "check_bg", "s08"),
     ("wait for all", "check_bg", "s08"),
@@ -48,6 +49,8 @@ const PHRASES: &[(&str, &str, &str)] = &[
     (r#"delegate "PROMPT" to AGENT as DESCRIPTION"#, "task", "s04"),
     (r#"delegate "PROMPT" as DESCRIPTION with PRIORITY priority"#, "task", "s10"),
     (r#"delegate "PROMPT" to AGENT as DESCRIPTION with PRIORITY priority"#, "task", "s10"),
+    (r#"delegate "PROMPT" as DESCRIPTION in the foreground"#, "task", "s11"),
+    (r#"delegate "PROMPT" to AGENT as DESCRIPTION in the foreground"#, "task", "s11"),
     ("show todos", "todo_read", "s10"),
     ("load skill NAME", "load_skill", "s05"),
     (r#"create task "SUBJECT""#, "task_create", "s07"),
@@ -66,11 +69,28 @@ const FILLERS: [&str; 8] = ["and", "please", "the", "then", ",", ";", ".", "\n"]
 /// What opens a quoted text, and what closes it.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
-/// The phrases whose tools are offered, one a line.
-pub fn list(offered: impl Fn(&str) -> bool) -> String {
-    let all = [("plan: A; B; C", "todo", "s03")].into_iter().chain(PHRASES.iter().copied());
-    let possible = all.filter(|(_, tool, _)| tool.is_empty() || offered(tool));
-    possible.map(|(phrase, ..)| format!("\n  {phrase}")).collect()
+/// The phrases whose tools are offered, with the fields they need, one a line.
+pub fn list(offered: impl Fn(&str, &str) -> bool) -> String {
+    let possible = PHRASES.iter().filter(|(phrase, tool, _)| {
+        let mut fields = phrase.split(' ').filter_map(field);
+        tool.is_empty() || offered(tool, "") && fields.all(|field| offered(tool, &field))
+    });
+    let plan = offered("todo", "").then_some("plan: A; B; C");
+    let phrases = plan.into_iter().chain(possible.map(|(phrase, ..)| *phrase));
+    phrases.map(|phrase| format!("\n  {phrase}")).collect()
+}
+
+/// The field of the tool's input that stands behind a word of a phrase.
+fn field(slot: &str) -> Option<String> {
+    match slot {
+        "NUMBER" => Some("id".to_string()),
+        "NUMBERS" => Some("blockedBy".to_string()),
+        "foreground" => Some("wait".to_string()),
+        slot if slot.starts_with(|c: char| c.is_uppercase() || c == '"') => {
+            Some(slot.trim_matches('"').to_lowercase())
+        }
+        _ => None,
+    }
 }
 
 /// All steps of a prompt, or a sentence on what is not understood.
@@ -180,6 +200,9 @@ fn step(part: &[Word]) -> Option<Step> {
         "complete" => Some(("status", "completed".to_string())),
         _ => None,
     };
+    if phrase.ends_with("in the foreground") {
+        input.insert("wait".to_string(), true.into());
+    }
     input.extend(extra.map(|(field, value)| (field.to_string(), value.into())));
     let action = match verb {
         "help" => Action::Help,
@@ -202,6 +225,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Map<String, Value>> {
         let word = words.next()?;
         let (field, value) = match slot {
             "NUMBER" => ("id".to_string(), number(word)?.into()),
+            "TIMEOUT_SECONDS" => ("timeout_seconds".to_string(), number(word)?.into()),
             "NUMBERS" => {
                 let numbers = std::iter::once(word).chain(words.by_ref()).map(number);
                 ("blockedBy".to_string(), numbers.collect::<Option<Vec<u64>>>()?.into())
