@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
@@ -100,7 +100,7 @@ impl Supervisor {
             command.env_remove(name);
         }
         let mut ours = lock(&OURS);
-        let mut child = command.spawn()?;
+        let mut child = without_ctrl_z(|| command.spawn())?;
         ours.insert(Pid::from_raw(child.id() as i32));
         drop(ours);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -149,6 +149,16 @@ enum Task {
 /// until it has ended.
 pub(super) fn bury(child: Child, control: Option<ChildStdin>) {
     tell_keeper(Task::Bury(child, control));
+}
+
+/// Starts a child that Ctrl+Z cannot stop: one that is stopped before it has become a program of its
+/// own holds up this thread, which then cannot be stopped either, and the shell waits for ever.
+fn without_ctrl_z<T>(start: impl FnOnce() -> T) -> T {
+    let before = SigSet::thread_get_mask();
+    let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
+    let child = start();
+    let _ = before.and_then(|mask| mask.thread_set_mask());
+    child
 }
 
 /// Has the keeper's thread do it; if there can be no thread, this one does what cannot be left out.
