@@ -11,8 +11,6 @@ pub mod interrupt;
 
 pub mod event;
 
-pub mod attendance;
-
 // Who answers, what can be done, what may be done: s01 and s02.
 pub mod tool;
 
@@ -53,6 +51,8 @@ pub mod delivery;
 pub mod background_agent;
 
 // What runs in the foreground is a task that somebody waits for: s11.
+pub mod attendance;
+
 pub mod foreground;
 
 // The program around it.

@@ -30,6 +30,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s08_background_tasks", &["bg_bash", "check_bg"]),
     ("s09_notifications", &["stop_bg"]),
     ("s10_background_agents", &["todo_read"]),
+    ("s11_foreground_background", &[]),
 ];
 
 /// What the practice model says when it does nothing.
@@ -566,15 +567,18 @@ fn echoed(lesson: &str, out: &str) -> Vec<String> {
     lines.map(str::to_string).collect()
 }
 
-/// What was begun in the background and was not delivered exactly once.
-fn delivery_problems(lesson: &str, out: &str) -> Problems {
+/// What was begun in the background, or went there, and was not delivered exactly once. `all_waited`:
+/// there may be nothing of the kind.
+fn delivery_problems(lesson: &str, out: &str, all_waited: bool) -> Problems {
     let begun = |line: &str| {
         let result = line.strip_prefix("  └ ")?.split_once(" · ")?.1;
-        Some(result.split_once(": started in the background.")?.0.to_string())
+        let moved = || result.strip_prefix("moved to the background as ")?.split_once([' ', ',']);
+        let started = result.split_once(": started in the background.");
+        started.or_else(moved).map(|(task, _)| task.to_string())
     };
     let begun: Vec<String> = out.lines().filter_map(begun).collect();
     let mut problems = Problems::new();
-    if begun.is_empty() {
+    if begun.is_empty() && !all_waited {
         problems.push(format!("lessons/{lesson}: nothing runs in the background here:\n{out}"));
     }
     for task in begun {
@@ -593,6 +597,11 @@ fn delivers(lesson: &str) -> bool {
     short_name(lesson) >= "s09"
 }
 
+/// Whether a line may run in the foreground until somebody presses Ctrl+B, which nobody does here.
+fn waits_for_a_key(lesson: &str) -> bool {
+    short_name(lesson) >= "s11"
+}
+
 fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
     let typed = |prompts: &[String]| {
         let run = prompts.iter().fold(Lesson::new(lesson), |run, prompt| run.line(prompt)).run();
@@ -605,14 +614,14 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
     let waited_for = |prompt: &String| {
         let run = Lesson::new(lesson).argument("-p").argument(prompt).run();
         let mut problems = transcript_problems(lesson, std::slice::from_ref(prompt), &run.out, run.code);
-        problems.extend(delivery_problems(lesson, &run.out));
+        problems.extend(delivery_problems(lesson, &run.out, waits_for_a_key(lesson)));
         problems
     };
     let demo = || {
         let run = Lesson::new(lesson).argument("--demo").run();
         let mut problems = transcript_problems(lesson, prompts, &run.out, run.code);
         if delivers(lesson) {
-            problems.extend(delivery_problems(lesson, &run.out));
+            problems.extend(delivery_problems(lesson, &run.out, false));
         }
         if echoed(lesson, &run.out) != prompts {
             problems.push(format!(
@@ -666,12 +675,20 @@ fn a_line_that_does_not_work_is_told() {
 #[test]
 fn a_result_that_does_not_come_is_told() {
     let begun = "  └ 0.0 s · build: started in the background. Go on.\n";
-    let told = |out: &str| delivery_problems("s09_notifications", out).concat();
+    let told = |out: &str| delivery_problems("s09_notifications", out, false).concat();
     assert_eq!(told(&format!("{begun}◆ build: finished\n1. build: started in the background.\n")), "");
     assert!(told("● bash: ls\n  └ 0.0 s · a\n").contains("nothing runs in the background"));
     assert!(told(begun).contains("delivered 0 times, not once: build"));
     assert!(told(&format!("{begun}◆ builder: finished\n")).contains("delivered 0 times"));
     assert!(told(&format!("{begun}◆ build: finished\n◆ build: finished\n")).contains("delivered 2 times"));
+    for why in [" by the user", ", as it had not ended within its time limit"] {
+        let moved = format!("  └ 1.0 s · moved to the background as bash-1{why}; you will get its result\n");
+        assert_eq!(told(&format!("{moved}◆ bash-1: finished\n")), "");
+        assert!(told(&moved).contains("delivered 0 times, not once: bash-1"));
+    }
+    let waited = |out: &str| delivery_problems("s11_foreground_background", out, true).concat();
+    assert_eq!(waited("● bash: ls\n  └ 0.0 s · a\n"), "");
+    assert!(waited(begun).contains("delivered 0 times, not once: build"));
 }
 
 // ---- 7. README ----

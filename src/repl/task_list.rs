@@ -41,8 +41,11 @@ pub fn one(executor: &mut BackgroundExecutor, id: &str) -> String {
         None => "",
     };
     let output = match &status {
-        Status::Ended { outcome, .. } => outcome.output(),
-        Status::Running { .. } => "",
+        // A transcript ends with what was said last, and that is the output.
+        Status::Ended { outcome, .. } if !text.trim_end().ends_with(outcome.output().trim_end()) => {
+            outcome.output()
+        }
+        Status::Ended { .. } | Status::Running { .. } => "",
     };
     let mut lines: Vec<&str> = text.trim_end().lines().chain(output.trim_end().lines()).collect();
     let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));

@@ -40,9 +40,9 @@ impl Watch for Handle {
     fn look(&self) -> String {
         let now = Handle::look(self);
         let count = match now.left_running {
+            None | Some(0) => String::new(),
             Some(1) => "shell exited, 1 process still running; ".to_string(),
             Some(left) => format!("shell exited, {left} processes still running; "),
-            None => String::new(),
         };
         let last = match now.last_line.as_str() {
             "" => String::new(),
