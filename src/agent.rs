@@ -154,7 +154,7 @@ impl Agent {
             return Err("interrupted by the user before it ran".into());
         }
         let tool = self.toolbox.get(call.name)?;
-        let allowed = self.gate.check(tool, call.input);
+        let allowed = self.gate.check(tool, call.input, &self.context.interrupt);
         if self.context.interrupt.is_triggered() {
             return Err("interrupted by the user before it ran".into()); // at the question
         }

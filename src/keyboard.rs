@@ -99,17 +99,18 @@ impl Source {
         let shared = shared.clone();
         let read = move || loop {
             let typed = self.next(&shared.screen);
-            let leaves = typed.as_deref().is_none_or(is_leaving);
+            let mut waits = typed.as_deref().is_none_or(is_leaving);
             if let (true, Some(line)) = (edited, typed.as_deref().map(str::trim)) {
                 // An answer to an open question may be anything else.
                 let is_free = line.starts_with('/') || !shared.asking.load(SeqCst);
                 if is_free && shared.carry_out(line) {
                     continue;
                 }
-                shared.note_queued(line);
+                // What is queued, a wish to leave included, does not stop the keyboard.
+                waits &= !shared.note_queued(line);
             }
             resumed.try_iter().for_each(drop); // it does not wait, so these are not meant for it
-            if send.send(typed).is_err() || (leaves && resumed.recv().is_err()) {
+            if send.send(typed).is_err() || (waits && resumed.recv().is_err()) {
                 return;
             }
         };
@@ -269,7 +270,8 @@ pub(crate) fn wait_for_line(prompt: &str, screen: &Screen, interrupt: &Interrupt
 /// aside for the prompt.
 pub(crate) fn ask(
     question: &str,
-    Shared { screen, interrupt, .. }: &Shared,
+    screen: &Screen,
+    interrupt: &Interrupt,
     set_aside: &Mutex<VecDeque<String>>,
     lines: Option<&Lines>,
 ) -> Answer {

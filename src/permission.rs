@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::attendance::Attendance;
+use crate::interrupt::Interrupt;
 use crate::tool::{Access, Tool, ToolError};
 
 /// What the person said.
@@ -19,7 +20,7 @@ pub enum Answer {
     Always,
 }
 
-type Ask = Box<dyn Fn(&str) -> Answer + Send + Sync>;
+type Ask = Box<dyn Fn(&str, &Interrupt) -> Answer + Send + Sync>;
 
 enum Rule {
     Open,
@@ -52,8 +53,9 @@ impl Gate {
         Gate(Arc::new(Rule::Closed(why.into())))
     }
 
-    /// Puts a question to a person. Called on the thread that runs the tools.
-    pub fn ask(ask: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+    /// Puts a question to a person, on the thread that runs the tools. The interrupt is that of
+    /// whoever wants to call: triggered, it makes the question void.
+    pub fn ask(ask: impl Fn(&str, &Interrupt) -> Answer + Send + Sync + 'static) -> Self {
         Gate(Arc::new(Rule::Ask { ask: Box::new(ask), always: Arc::default() }))
     }
 
@@ -80,7 +82,7 @@ impl Gate {
     ///
     /// # Errors
     /// When the call may not run: the reason, for the model.
-    pub fn check(&self, tool: &Tool, input: &Value) -> Result<(), ToolError> {
+    pub fn check(&self, tool: &Tool, input: &Value, interrupt: &Interrupt) -> Result<(), ToolError> {
         if tool.access == Access::Free {
             return Ok(());
         }
@@ -88,7 +90,8 @@ impl Gate {
         match &*self.0 {
             Rule::Open => Ok(()),
             Rule::Attended(attendance, first, second) => {
-                attendance.ask(|| first.check(tool, input)).unwrap_or_else(|| second.check(tool, input))
+                let attended = attendance.ask(|| first.check(tool, input, interrupt));
+                attended.unwrap_or_else(|| second.check(tool, input, interrupt))
             }
             Rule::Closed(why) => Err(ToolError(format!("{name} was denied: {why}"))),
             Rule::Unattended(always)
@@ -106,7 +109,7 @@ impl Gate {
                 if always().contains(name) {
                     return Ok(());
                 }
-                match ask(&format!("{name} {}", describe(input))) {
+                match ask(&format!("{name} {}", describe(input)), interrupt) {
                     Answer::Yes => Ok(()),
                     Answer::No => Err(ToolError(format!(
                         "the user said no to this {name} call. Do not try it another way; ask what they want instead."
@@ -128,8 +131,9 @@ pub fn describe(input: &Value) -> String {
     let Some(fields) = input.as_object() else { return input.to_string() };
     let mut fields: Vec<_> = fields.iter().collect();
     fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
-    let show = |(_, value): (&String, &Value)| match value {
+    let show = |(key, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) if !FIRST.contains(&key.as_str()) => format!("{key} {value}"),
         other => other.to_string(),
     };
     fields.into_iter().map(show).collect::<Vec<_>>().join("  ")

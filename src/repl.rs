@@ -142,9 +142,9 @@ impl Repl {
             );
         }
         let (shared, set_aside, lines) = (self.shared.clone(), self.set_aside.clone(), self.lines.clone());
-        Gate::ask(move |question| {
+        Gate::ask(move |question, interrupt| {
             shared.asking.store(true, SeqCst);
-            let answer = keyboard::ask(question, &shared, &set_aside, lines.get());
+            let answer = keyboard::ask(question, &shared.screen, interrupt, &set_aside, lines.get());
             shared.asking.store(false, SeqCst);
             answer
         })
@@ -187,17 +187,26 @@ impl Repl {
 
     fn wait_for_work(&mut self) -> Option<String> {
         loop {
-            if self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_)) {
+            if self.script_was_interrupted() {
                 return None;
             }
             self.context.interrupt.reset();
+            if let Source::Thread(Lines { edited: false, .. }) = self.source
+                && person_is_there()
+            {
+                self.screen.prompt(&format!("{} >> ", self.options.name));
+            }
             if self.wait_for_news() {
                 return Some(String::new());
+            }
+            if self.script_was_interrupted() {
+                return None;
             }
             let line = self.next_line();
             self.context.interrupt.reset(); // a Ctrl+C before this line was not for its turn
             let line = match line.as_deref().map(str::trim) {
                 Some(line) if !is_leaving(line) => line,
+                None if self.has_last_news() => return Some(String::new()),
                 _ if self.may_leave() => return None,
                 _ => continue,
             };
@@ -241,6 +250,24 @@ impl Repl {
             }
             let _ = arrivals.try_recv();
         }
+    }
+
+    /// `--demo` and `-p` end then.
+    fn script_was_interrupted(&self) -> bool {
+        let interrupted = self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_));
+        interrupted && self.may_leave()
+    }
+
+    /// At the end of a pipe: what has ended meanwhile still gets its turn.
+    fn has_last_news(&self) -> bool {
+        let (Source::Thread(lines), Some(executor)) = (&self.source, self.shared.executor.get()) else {
+            return false;
+        };
+        let news = !lines.edited && lock(executor).bus().has_news();
+        if news {
+            let _ = lines.go_on.send(()); // the end comes a second time
+        }
+        news
     }
 
     fn may_leave(&self) -> bool {

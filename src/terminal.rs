@@ -43,7 +43,8 @@ pub fn restore() {
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
     if editing {
-        let _ = write(stdout(), b"\x1b[?2004l"); // bracketed paste, which the prompt turns on
+        // Bracketed paste, which the prompt turns on; and the prompt itself is left behind.
+        let _ = write(stdout(), b"\x1b[?2004l\r\n");
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use meanwhile::tool::{Access, Context, Tool, ToolError, Toolbox};
 use meanwhile::tools::background::{self, Results};
 use meanwhile::tools::{bash, files};
 use support::program::{Lesson, program};
-use support::server::body_faults;
+use support::server::{Answer as Reaction, Server, body_faults, reply_blocks, reply_text};
 use support::terminal::eventually;
 
 const AUTOMATIC: &str =
@@ -755,7 +756,7 @@ fn a_background_agent_does_not_ask_and_does_not_wait() {
     let (asks, being_asked) = unbounded();
     let (answer, answers): (Sender<Answer>, Receiver<Answer>) = unbounded();
     let count = asked.clone();
-    let gate = Gate::ask(move |_| {
+    let gate = Gate::ask(move |_, _| {
         count.fetch_add(1, SeqCst);
         asks.send(()).expect("the test is there");
         answers.recv().expect("an answer")
@@ -797,7 +798,7 @@ fn a_yes_for_once_is_none_for_a_background_agent() {
     let file = folder.path().join("file");
     fs::write(&file, "precious").expect("a file");
     let name = file.display().to_string();
-    let (executor, agent) = s10(4, [bash::tool()], Gate::ask(|_| Answer::Yes), deletes(&name));
+    let (executor, agent) = s10(4, [bash::tool()], Gate::ask(|_, _| Answer::Yes), deletes(&name));
     call(&agent, "bash", json!({ "command": "true" }));
     starts(&agent, "cleaner", "delete it");
     until_ended(&executor, "cleaner");
@@ -963,6 +964,29 @@ fn at_the_end_of_input_it_says_what_it_ends() {
         let pid = shown.file("pid").expect("it ran").trim().parse().expect("a process id");
         eventually("the command is gone", || kill(Pid::from_raw(pid), None).is_err());
     }
+}
+
+#[test]
+fn what_ends_before_the_input_does_still_gets_its_turn() {
+    let (open, gate) = channel();
+    let call = json!({ "type": "tool_use", "id": "t1", "name": "bg_bash", "input": { "id": "quick", "command": "echo done" } });
+    let Reaction::Stream(text) = reply_text("it runs") else { panic!("another kind of answer") };
+    let answers = [reply_blocks(&[call], "tool_use"), Reaction::Held(gate, text), reply_text("thanks")];
+    let server = Server::start(answers);
+    let lesson = Lesson::new("s09_notifications").variable("ANTHROPIC_BASE_URL", &server.url());
+    let trace = lesson.folder.path().join("trace.json");
+    let lesson = lesson.argument("--yes").argument("--trace").argument("trace.json").line("start it");
+    // The model has not answered yet, the input is at its end, and the task has ended.
+    let opener = std::thread::spawn(move || {
+        eventually("it has ended", || {
+            fs::read_to_string(&trace).unwrap_or_default().contains("finished with exit code 0")
+        });
+        open.send(()).expect("the server waits");
+    });
+    let shown = lesson.run();
+    opener.join().expect("the opener");
+    shown.has_in_order(&["it runs", "◆ quick: finished with exit code 0", "thanks"]);
+    assert_eq!((shown.code, shown.out.matches('◆').count()), (Some(0), 1));
 }
 
 #[test]

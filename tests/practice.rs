@@ -369,6 +369,20 @@ fn only_the_current_prompt_counts() {
 }
 
 #[test]
+fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
+    let mut messages = vec![Message::user("run \"a\", then run \"b\"")];
+    let reply = ask(ALL, &messages);
+    let id = reply.tool_calls()[0].id.to_string();
+    messages.push(Message { role: Role::Assistant, content: reply.content });
+    let content = "ERROR: interrupted by the user\n(no output)".to_string();
+    let result = ContentBlock::ToolResult { tool_use_id: id, content, is_error: true };
+    messages.push(Message { role: Role::User, content: vec![result] });
+    push_user(&mut messages, "<task-notification task=\"x\">\nx: finished\n</task-notification>\nAutomatic.");
+    let turn = walk(ALL, &mut messages, |_, _| panic!("it went on"));
+    assert_eq!(turn.text, "x: finished");
+}
+
+#[test]
 fn ids_stay_unique_when_the_conversation_gets_shorter() {
     // What compaction may leave: a call with the number that the next one would have.
     let id = || "toolu_practice_3_0".to_string();

@@ -81,6 +81,9 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         Err(problem) => return say(format!("{problem} {}", help(request))),
     };
     let results = results(turn);
+    // A result has woken an agent whose user had stopped it: that prompt is not taken up again.
+    let stopped = results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user"));
+    let steps = if stopped { Vec::new() } else { steps };
     let mut ended = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         let result = results.get(&index);

@@ -100,21 +100,23 @@ impl Shared {
 
     fn help(&self) {
         for (name, what) in self.commands() {
-            self.screen.say(&format!("  {name:<10} {what}"));
+            self.screen.say(&format!("  {name:<11} {what}"));
         }
         if self.key.get().is_some() {
-            self.screen.say("  ! COMMAND  run a command yourself\n  Ctrl+B     what runs in the foreground goes on in the background");
+            self.screen.say("  ! COMMAND   run a command yourself\n  Ctrl+B      what runs in the foreground goes on in the background");
         }
-        self.screen.say("  Ctrl+C     drop the line; while the agent works: interrupt it\nAnything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
+        self.screen.say("  Ctrl+C      drop the line; while the agent works: interrupt it\nAnything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
         self.scenario.iter().for_each(|line| self.screen.say(&format!("  {line}")));
     }
 
-    /// A line was typed that must wait for the end of the turn.
-    pub fn note_queued(&self, line: &str) {
-        if self.key.get().is_some() && self.busy.load(SeqCst) && !self.asking.load(SeqCst) {
+    /// A line was typed. True if it must wait for the end of the turn, and that was shown.
+    pub fn note_queued(&self, line: &str) -> bool {
+        let waits = self.key.get().is_some() && self.busy.load(SeqCst) && !self.asking.load(SeqCst);
+        if waits {
             let count = self.queued.fetch_add(1, SeqCst) + 1;
             self.screen.lines(&format!("(queued, {count}: {line})"), Style::Dim);
         }
+        waits
     }
 
     /// The next line is about to be carried out. True if it was shown as queued.

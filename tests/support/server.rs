@@ -26,6 +26,8 @@ pub enum Answer {
     Drop(String),
     /// The beginning of an event stream; then nothing, until the client goes away.
     Stall(String),
+    /// A complete event stream, once the test says so, or has gone away.
+    Held(Receiver<()>, String),
     /// No response: the connection breaks.
     HangUp,
     /// These bytes, HTTP or not; then the connection ends.
@@ -240,8 +242,11 @@ impl Connection {
         let mut reader = BufReader::new(self.stream.try_clone().unwrap());
         while let Some((start, headers, body)) = read_request(&mut reader) {
             let answer = self.take_in(&start, headers, &body);
+            if let Answer::Held(gate, _) = &answer {
+                let _ = gate.recv();
+            }
             let open = match answer {
-                Answer::Stream(text) => {
+                Answer::Stream(text) | Answer::Held(_, text) => {
                     self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
                 }
                 Answer::Http { status, headers, body } => self.respond(status, &headers, &body),
