@@ -78,7 +78,13 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         Err(_) if prompt.to_lowercase().starts_with("summarise this conversation") => {
             return say(summary(request.messages));
         }
-        Err(problem) => return say(format!("{problem} {}", help(request))),
+        Err(problem) => {
+            let last = request.messages.last().map_or(&[][..], std::slice::from_ref);
+            let asked = last.iter().flat_map(|message| &message.content).any(ContentBlock::is_prompt);
+            let news: Vec<&str> = news(last).into_iter().map(|(_, text)| text).collect();
+            let woken = !asked && !news.is_empty();
+            return say(if woken { news.join("\n") } else { format!("{problem} {}", help(request)) });
+        }
     };
     let results = results(turn);
     let mut ended = Vec::new();
