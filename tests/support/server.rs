@@ -26,6 +26,8 @@ pub enum Answer {
     Drop(String),
     /// The beginning of an event stream; then nothing, until the client goes away.
     Stall(String),
+    /// Nothing, until the test sends something or lets go; then a complete event stream.
+    Held(Receiver<()>, String),
     /// No response: the connection breaks.
     HangUp,
     /// These bytes, HTTP or not; then the connection ends.
@@ -45,6 +47,15 @@ pub fn reply_tool(id: &str, name: &str, input: Value) -> Answer {
 /// A reply of these content blocks, streamed as the real API does it.
 pub fn reply_blocks(blocks: &[Value], stop_reason: &str) -> Answer {
     Answer::Stream(sse(&events(blocks, stop_reason)))
+}
+
+/// That reply, as soon as the test sends something or lets go of the sender.
+pub fn held(answer: Answer) -> (Sender<()>, Answer) {
+    let (open, gate) = channel();
+    match answer {
+        Answer::Stream(text) => (open, Answer::Held(gate, text)),
+        _ => panic!("only complete streams can be held back"),
+    }
 }
 
 /// A response with the API's own kind of error body.
@@ -252,6 +263,10 @@ impl Connection {
                     let _ = leaves.send(());
                     Err(io::ErrorKind::BrokenPipe.into())
                 }),
+                Answer::Held(gate, text) => {
+                    let _ = gate.recv();
+                    self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
+                }
                 Answer::HangUp => Err(io::ErrorKind::BrokenPipe.into()),
                 Answer::Raw(bytes) => {
                     (&self.stream).write_all(&bytes).and(Err(io::ErrorKind::BrokenPipe.into()))
