@@ -23,6 +23,8 @@ pub struct Attendance {
 
 #[derive(Default)]
 struct State {
+    /// Its thread has come to it: who left before that is found out there.
+    begun: bool,
     asking: bool,
     over: bool,
 }
@@ -60,8 +62,12 @@ impl Attendance {
 
     /// Does the work, on the thread of the task.
     pub fn during(&self, work: impl FnOnce() -> Outcome) -> Outcome {
-        if self.in_background.load(SeqCst) {
-            self.emit_start();
+        {
+            let mut state = self.state();
+            state.begun = true;
+            if self.in_background.load(SeqCst) {
+                self.emit_start();
+            }
         }
         let mut end = End { attendance: self, result: "ERROR: the job broke down".to_string() };
         let outcome = work();
@@ -80,7 +86,9 @@ impl Attendance {
             (_, true) => Err(Stays::Asking),
             _ => {
                 self.in_background.store(true, SeqCst);
-                self.emit_start(); // locked: its end must come after its start
+                if state.begun {
+                    self.emit_start(); // locked: its end must come after its start
+                }
                 Ok(())
             }
         }

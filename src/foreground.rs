@@ -239,7 +239,8 @@ impl Foreground {
     }
 
     fn show(&self, id: &str, what: &str, context: &Context) {
-        if let Ok(Status::Running { elapsed, progress }) = lock(&self.executor).check(id) {
+        let status = lock(&self.executor).check(id); // not locked while the readers of events are told
+        if let Ok(Status::Running { elapsed, progress }) = status {
             context.events.emit(Event::Waiting { what: what.to_string(), elapsed, progress });
         }
     }

@@ -3,78 +3,24 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
+use support::prompt::{
+    CTRL_C, CTRL_D, CTRL_G, CTRL_R, LEFT, TRACE, at_prompt, gate, is_gone, last_message,
+    leaves_everything_as_it_was, open, pid, served, until_traced,
+};
 use support::server::{Answer, Server, reply_blocks, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
 
 const S09: &str = "s09_notifications";
-const TRACE: &str = "trace.json";
-
-const CTRL_C: &str = "\x03";
-const CTRL_D: &str = "\x04";
-const CTRL_G: &str = "\x07";
-const CTRL_R: &str = "\x12";
-const LEFT: &str = "\x1b[D";
-
+const PROMPT: &str = "\ns09 >>";
 const STARTED: &str =
     "started in the background. Go on with other work; the result will come by\nitself.\ns09 >>";
 
 fn s09() -> Terminal {
-    at_prompt(Seat::new(S09))
-}
-
-fn at_prompt(seat: Seat) -> Terminal {
-    let terminal = seat.argument("--trace").argument(TRACE).start();
-    terminal.until_ends("\ns09 >>");
-    terminal
-}
-
-/// A place where a command waits (`cat NAME`) until [`open`].
-fn gate(terminal: &Terminal, name: &str) {
-    mkfifo(&terminal.folder.path().join(name), Mode::S_IRWXU).expect("a gate");
-}
-
-/// Waits until the command waits, and lets it go on.
-fn open(terminal: &Terminal, name: &str) {
-    fs::write(terminal.folder.path().join(name), format!("through {name}\n")).expect("an open gate");
-}
-
-/// Waits until a line of the trace holds all of these: that has happened.
-#[track_caller]
-fn until_traced(terminal: &Terminal, words: &[&str]) {
-    eventually(&format!("{words:?} happens"), || {
-        let trace = fs::read_to_string(terminal.folder.path().join(TRACE)).unwrap_or_default();
-        trace.lines().any(|line| words.iter().all(|word| line.contains(word)))
-    });
-}
-
-/// The process id that a command wrote.
-fn pid(folder: &Path, name: &str) -> Pid {
-    let mut text = String::new();
-    eventually("the command runs", || {
-        text = fs::read_to_string(folder.join(name)).unwrap_or_default();
-        text.ends_with('\n')
-    });
-    Pid::from_raw(text.trim().parse().expect("a process id"))
-}
-
-/// One that has died and only waits for its parent to notice is gone, too.
-fn is_gone(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    kill(pid, None) == Err(Errno::ESRCH) || stat.contains(") Z ")
-}
-
-#[track_caller]
-fn leaves_everything_as_it_was(terminal: &mut Terminal, code: u32) {
-    assert_eq!(terminal.wait(), code, "{}", terminal.text());
-    assert!(terminal.is_as_before(), "the terminal's settings were not put back");
-    assert!(!terminal.marks_pastes(), "bracketed paste was left on");
+    at_prompt(Seat::new(S09), PROMPT)
 }
 
 /// Starts a command in the background that says that it runs and waits at a gate.
@@ -146,7 +92,7 @@ fn lines_typed_while_the_agent_works_come_next_in_order() {
 
 #[test]
 fn a_line_typed_while_it_thinks_is_not_lost() {
-    let mut terminal = at_prompt(Seat::new(S09).variable("MEANWHILE_THINKING_MS", "600000"));
+    let mut terminal = at_prompt(Seat::new(S09).variable("MEANWHILE_THINKING_MS", "600000"), PROMPT);
     terminal.line("run \"echo first\"");
     until_traced(&terminal, &[r#""ph":"B""#, "thinking"]);
     terminal.line("run \"echo second\"");
@@ -286,8 +232,7 @@ fn floods_of_output_leave_the_keyboard_free() {
 /// A lesson driven by a model that gives these answers, with a person there to be asked.
 fn asked(answers: impl IntoIterator<Item = Answer>) -> (Server, Terminal) {
     let server = Server::start(answers);
-    let seat = Seat::new(S09).variable("ANTHROPIC_BASE_URL", &server.url());
-    let terminal = at_prompt(seat.variable("ANTHROPIC_API_KEY", "sk-ant-test"));
+    let terminal = at_prompt(served(S09, &server), PROMPT);
     (server, terminal)
 }
 
@@ -301,22 +246,6 @@ fn bg_bash(id: &str) -> Value {
 }
 
 const QUESTION: &str = "\nAllow it? [y]es, [n]o, [a]lways this tool in this session:\ns09 >>";
-
-/// The blocks of the last message of a request, as short words.
-fn last_message(server: &Server, request: usize) -> Vec<String> {
-    let requests = server.requests();
-    let message = requests[request].messages().last().expect("a message").clone();
-    let blocks = message["content"].as_array().cloned().unwrap_or_default();
-    let text = |block: &Value, field: &str| block[field].as_str().unwrap_or_default().to_string();
-    let word = |block: &Value| match (text(block, "type").as_str(), text(block, "text")) {
-        ("tool_result", _) => format!("result: {}", text(block, "content")),
-        (_, text) => match text.strip_prefix("<task-notification task=\"") {
-            Some(rest) => format!("delivered: {}", rest.split('"').next().unwrap_or_default()),
-            None => text,
-        },
-    };
-    blocks.iter().map(word).collect()
-}
 
 #[test]
 fn results_that_are_there_together_make_one_turn() {

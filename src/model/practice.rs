@@ -72,18 +72,24 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         return say(why.to_string());
     }
     let (turn, prompt) = current_turn(request.messages);
+    let last = request.messages.last().map_or(&[][..], std::slice::from_ref);
     let steps = match phrases::parse(prompt) {
         Ok(steps) => steps,
         // Compaction has more to say about it.
         Err(_) if prompt.to_lowercase().starts_with("summarise this conversation") => {
             return say(summary(request.messages));
         }
-        Err(problem) => return say(format!("{problem} {}", help(request))),
+        Err(problem) => {
+            let asked = last.iter().flat_map(|message| &message.content).any(ContentBlock::is_prompt);
+            let news = news_text(last);
+            let woken = !asked && !news.is_empty();
+            return say(if woken { news } else { format!("{problem} {}", help(request)) });
+        }
     };
     let results = results(turn);
-    // A result has woken an agent whose user had stopped it: that prompt is not taken up again.
-    let stopped = results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user"));
-    let steps = if stopped { Vec::new() } else { steps };
+    if results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user")) {
+        return say(news_text(last)); // a result has woken me, and the prompt before was stopped
+    }
     let mut ended = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         let result = results.get(&index);
@@ -111,12 +117,9 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         }
     }
     let waits = steps.iter().any(|step| matches!(step.action, Action::Wait(_)));
-    let last = request.messages.last().map_or(&[][..], std::slice::from_ref);
-    match (news(last), turn.last()) {
-        (news, Some(_)) if !news.is_empty() && !waits && self::results(last).is_empty() => {
-            let lines = news.into_iter().map(|(_, text)| text);
-            say(lines.collect::<Vec<_>>().join("\n"))
-        }
+    let woken = !turn.is_empty() && !waits && self::results(last).is_empty();
+    match news_text(last) {
+        news if woken && !news.is_empty() => say(news),
         _ => say(report(&steps, &ended)),
     }
 }
@@ -164,6 +167,10 @@ fn news(messages: &[Message]) -> Vec<(&str, &str)> {
         Some((id, rest.split_once("\n</task-notification>")?.0))
     });
     news.collect()
+}
+
+fn news_text(messages: &[Message]) -> String {
+    news(messages).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n")
 }
 
 /// True if a summary has taken the place of the results of this turn: to begin again would be to

@@ -2,5 +2,6 @@
 #![allow(dead_code)] // each of them uses a part
 
 pub mod program;
+pub mod prompt;
 pub mod server;
 pub mod terminal;

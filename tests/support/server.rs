@@ -49,6 +49,15 @@ pub fn reply_blocks(blocks: &[Value], stop_reason: &str) -> Answer {
     Answer::Stream(sse(&events(blocks, stop_reason)))
 }
 
+/// That reply, as soon as the test sends something or lets go of the sender.
+pub fn held(answer: Answer) -> (Sender<()>, Answer) {
+    let (open, gate) = channel();
+    match answer {
+        Answer::Stream(text) => (open, Answer::Held(gate, text)),
+        _ => panic!("only complete streams can be held back"),
+    }
+}
+
 /// A response with the API's own kind of error body.
 pub fn reply_error(status: u16, kind: &str, message: &str) -> Answer {
     let body = json!({ "type": "error", "error": { "type": kind, "message": message } }).to_string();
@@ -242,11 +251,8 @@ impl Connection {
         let mut reader = BufReader::new(self.stream.try_clone().unwrap());
         while let Some((start, headers, body)) = read_request(&mut reader) {
             let answer = self.take_in(&start, headers, &body);
-            if let Answer::Held(gate, _) = &answer {
-                let _ = gate.recv();
-            }
             let open = match answer {
-                Answer::Stream(text) | Answer::Held(_, text) => {
+                Answer::Stream(text) => {
                     self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
                 }
                 Answer::Http { status, headers, body } => self.respond(status, &headers, &body),
@@ -257,6 +263,10 @@ impl Connection {
                     let _ = leaves.send(());
                     Err(io::ErrorKind::BrokenPipe.into())
                 }),
+                Answer::Held(gate, text) => {
+                    let _ = gate.recv();
+                    self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
+                }
                 Answer::HangUp => Err(io::ErrorKind::BrokenPipe.into()),
                 Answer::Raw(bytes) => {
                     (&self.stream).write_all(&bytes).and(Err(io::ErrorKind::BrokenPipe.into()))
