@@ -349,7 +349,7 @@ fn tasks_are_listed_and_stopped_at_once() {
     terminal.until_shows("\nbash-2  command  in the foreground  ");
     terminal.until_shows(" s  7 bytes of output; last line: so far\n  so far\n");
     terminal.line("/tasks bash-1");
-    terminal.until_shows("; 4 bytes of output; last line: one\n  one\n");
+    terminal.until_shows("  4 bytes of output; last line: one\n  one\n");
     terminal.line("/timeline");
     terminal.until_shows("  ░ thinking   █ waiting for a tool   ═ running in the background\n");
     terminal.line("/tasks nope");
