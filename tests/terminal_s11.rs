@@ -562,7 +562,7 @@ const QUESTION: &str = "\nAllow it? [y]es, [n]o, [a]lways this tool in this sess
 fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     let answers = [
         delegates("look at it"),
-        bash("t1", "cat gate"),
+        bash("t1", "echo > begun; cat gate"),
         reply_text("I go on"),
         bash("t2", "touch it"),
         reply_text("I could not"),
@@ -572,7 +572,7 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     let mut terminal = at_prompt(served(S11, &server), PROMPT);
     gate(&terminal, "gate");
     terminal.line("go on");
-    terminal.until_ends(&format!("\nThe agent wants to call bash cat gate{QUESTION}{PROMPT}"));
+    terminal.until_ends(&format!("\nThe agent wants to call bash echo > begun; cat gate{QUESTION}{PROMPT}"));
     // A list is no answer.
     terminal.line("/tasks");
     terminal.until_shows("\nlook  agent  in the foreground  ");
@@ -582,7 +582,8 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     assert_eq!(count(&terminal, "moved to the background"), 0);
     assert_eq!(server.requests().len(), 2);
     terminal.line("y");
-    until_traced(&terminal, &[r#""ph":"B""#, "bash", "cat gate"]);
+    let begun = terminal.folder.path().join("begun");
+    eventually("the answer has arrived", || begun.exists());
     terminal.send(CTRL_B);
     terminal.until_ends(&format!("\nI go on{ONE_RUNS}"));
     open(&terminal, "gate");
