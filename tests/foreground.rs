@@ -4,12 +4,11 @@
 mod support;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, never, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde_json::{Value, json};
 
 use meanwhile::agent::{Agent, TurnError};
@@ -142,7 +141,6 @@ struct World {
     key: MoveKey,
     context: OnceLock<Context>,
     with_commands: bool,
-    over: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -224,13 +222,13 @@ impl World {
     }
 
     /// Goes on as long as the session: rough in some of them, mild in others.
-    fn weather(&self) {
-        let mild = if self.with_commands { [200, 2_000, 20_000] } else { [5, 50, 500] };
+    fn weather(&self, over: &Receiver<()>) {
+        let mild = if self.with_commands { [100, 1_000, 10_000] } else { [1, 50, 500] };
         let mild = mild[self.known().chance.below(3)];
-        while !self.over.load(SeqCst) {
+        let mut pause = Duration::ZERO;
+        while over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             self.something();
-            let pause = self.known().chance.below(mild);
-            (0..pause).for_each(|_| thread::yield_now());
+            pause = Duration::from_micros(self.known().chance.below(mild) as u64);
         }
     }
 
@@ -330,7 +328,8 @@ impl World {
                 }
             }
             Event::TaskFinished { id, .. } => {
-                if known.told.insert(id.clone(), true) != Some(false) {
+                let before = known.told.insert(id.clone(), true);
+                if before != Some(false) {
                     known.wrong.push(format!("{id} ends without a start, or twice"));
                 }
             }
@@ -378,7 +377,6 @@ fn session(seed: u64, with_commands: bool) -> Ways {
         key: MoveKey::default(),
         context: OnceLock::new(),
         with_commands,
-        over: AtomicBool::new(false),
         known: Mutex::new(known),
     });
     let executor = world.executor.clone();
@@ -390,18 +388,11 @@ fn session(seed: u64, with_commands: bool) -> Ways {
     let gate = Gate::ask(move |_, _| person.ask());
     let agent = agent(model, gate, &executor, &world.key, &context);
 
-    /// Ends the weather, also if something panics.
-    struct Over(Arc<World>);
-    impl Drop for Over {
-        fn drop(&mut self) {
-            self.0.over.store(true, SeqCst);
-        }
-    }
-
     let mut messages = Vec::new();
     thread::scope(|scope| {
-        let _over = Over(world.clone());
-        thread::Builder::new().spawn_scoped(scope, || world.weather()).expect("a thread");
+        let (_session, over) = unbounded(); // dropped at the end, also if something panics
+        let around = &world;
+        thread::Builder::new().spawn_scoped(scope, move || around.weather(&over)).expect("a thread");
         let mut lines = 0;
         loop {
             // The prompt: news wakes it.
