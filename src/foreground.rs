@@ -192,7 +192,7 @@ impl Foreground {
         &self,
         id: &str,
         attendance: &Attendance,
-        mut deadline: Receiver<Instant>,
+        deadline: Receiver<Instant>,
         mut shell_exits: Receiver<(Outcome, usize)>,
         context: &Context,
     ) -> Waited {
@@ -208,10 +208,7 @@ impl Foreground {
             let next = select! {
                 recv(arrivals) -> _ => continue,
                 recv(key) -> _ => Waited::Moved(moved(id, " by the user")),
-                recv(deadline) -> _ => {
-                    deadline = never();
-                    Waited::Moved(moved(id, ", as it had not ended within its time limit"))
-                }
+                recv(deadline) -> _ => Waited::Moved(moved(id, ", as it had not ended within its time limit")),
                 recv(shell_exits) -> exit => {
                     shell_exits = never();
                     let Ok((so_far, left)) = exit else { continue };

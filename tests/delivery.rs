@@ -135,6 +135,26 @@ fn turn(
     }
 }
 
+/// What is tested here is what the lessons run.
+#[test]
+fn this_loop_is_that_of_the_lessons() {
+    let body = |source: &str| {
+        let begin = source.find("delivery::deliver(").expect("the loop");
+        let rest = source.split_at(begin).1;
+        let end = rest.find("todo::remind(").expect("its end");
+        let words: Vec<&str> = rest.split_at(end).0.split_whitespace().collect();
+        words.join(" ").replace("&executor", "executor").replace("&agent,", "agent,")
+    };
+    let ours = body(include_str!("delivery.rs").split_once("fn turn(").expect("the loop").1);
+    for lesson in [
+        include_str!("../lessons/s09_notifications/main.rs"),
+        include_str!("../lessons/s10_background_agents/main.rs"),
+        include_str!("../lessons/s11_foreground_background/main.rs"),
+    ] {
+        assert_eq!(body(lesson), ours);
+    }
+}
+
 // Sessions at random.
 
 /// xorshift: enough to be different each time.
@@ -907,11 +927,9 @@ fn it_is_stopped_alone_and_counted_alone() {
     }
     let check = call(&agent, "check_bg", json!({ "id": "one" }));
     assert!(check.starts_with("one: still running ("), "{check}");
-    let counters = "; 2 requests, 15 tokens, 1 tool calls; last: read_file no-such-file)";
+    let counters = "; 2 requests, 15 tokens, 1 tool call; last: read_file no-such-file)";
     assert!(check.ends_with(counters), "{check}");
-    assert!(
-        todos(&agent)[0].ends_with("(2 requests, 15 tokens, 1 tool calls; last: read_file no-such-file)")
-    );
+    assert!(todos(&agent)[0].ends_with("(2 requests, 15 tokens, 1 tool call; last: read_file no-such-file)"));
     // Ctrl+C is for the main agent.
     agent.context.interrupt.trigger();
     agent.context.interrupt.reset();

@@ -50,8 +50,9 @@ impl Tally {
     }
 
     fn look(&self) -> String {
-        let Tally { requests, tokens, calls, last, .. } = self;
-        format!("{requests} requests, {tokens} tokens, {calls} tool calls{last}")
+        let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let [requests, tokens] = [count(self.requests, "request"), count(self.tokens, "token")];
+        format!("{requests}, {tokens}, {}{}", count(self.calls, "tool call"), self.last)
     }
 }
 
