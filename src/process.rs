@@ -183,8 +183,9 @@ impl Process {
             }
             let state = self.handle.state();
             let (left, stopped) = (state.exited.map(|(_, left)| left), state.stopped.is_some());
+            let failed = state.error.is_some();
             drop(state);
-            if left == Some(0) || count == 0 {
+            if left == Some(0) || failed || count == 0 {
                 return self.finish(left);
             }
             if left.is_some()

@@ -24,6 +24,7 @@ use meanwhile::message::{Message, push_user};
 use meanwhile::notification::NotificationBus;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
+use meanwhile::subagent::Definitions;
 use meanwhile::tool::Toolbox;
 use meanwhile::tools::{background, bash};
 use nix::sys::signal::{Signal, kill};
@@ -78,6 +79,8 @@ enum Way {
 enum While {
     Idle,
     Running,
+    /// The command is a task that the main thread waits for.
+    Waited,
 }
 
 const WAYS: [(&str, Way); 10] = [
@@ -118,27 +121,26 @@ fn main() -> ExitCode {
 fn print_table() -> ExitCode {
     println!("\nA command starts seven runs: {}.", RUNS.join(", "));
     println!("How many of them are alive after the program's end?\n");
-    row("", "background task,", "foreground call,");
-    row("the program ends by", "prompt is idle", "it is running");
+    row("", ["background task,", "foreground call", "foreground call"]);
+    row("the program ends by", ["prompt is idle", "that blocks (s08)", "that is a task (s11)"]);
     let mut failed = false;
     for (name, way) in WAYS {
-        let cells = [While::Idle, While::Running].map(|state| {
+        let cells = [While::Idle, While::Running, While::Waited].map(|state| {
             let attempt =
                 || catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()));
             possible(way, state).then(attempt)
         });
         failed |= cells.iter().flatten().any(|result| result.is_err());
-        let [idle, running] =
-            cells.map(|cell| cell.map_or("-".to_string(), |result| result.unwrap_or_else(|bad| bad)));
-        row(name, &idle, &running);
+        let cells = cells.map(|cell| cell.map_or("-".to_string(), |result| result.unwrap_or_else(|bad| bad)));
+        row(name, cells.each_ref().map(String::as_str));
     }
     println!("\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end.");
     println!("() does not end the program, only the small process between it and the command.\n");
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, idle: &str, running: &str) {
-    println!("{name:<28} {idle:<24} {running}");
+fn row(name: &str, [idle, blocks, waited]: [&str; 3]) {
+    println!("{name:<28} {idle:<20} {blocks:<20} {waited}");
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -149,10 +151,10 @@ fn possible(way: Way, state: While) -> bool {
 fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
-        (While::Running, Way::Panic) => r#"panic during: run "bash tree.sh""#,
-        (While::Running, _) => r#"run "bash tree.sh""#,
+        (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
+        _ => r#"run "bash tree.sh""#,
     };
-    let mut program = Program::start(way);
+    let mut program = Program::start(way, state);
     program.line(line);
     let mut tree = Tree::grown(program.folder());
     let mut supervisors = Vec::new();
@@ -191,12 +193,13 @@ enum Program {
 }
 
 impl Program {
-    fn start(way: Way) -> Self {
+    fn start(way: Way, state: While) -> Self {
+        let lesson =
+            if state == While::Waited { "s11_foreground_background" } else { "s08_background_tasks" };
         let seat = match way {
-            Way::Panic => {
-                Seat::at(std::env::current_exe().expect("this program")).variable("LESSON_THAT_PANICS", "1")
-            }
-            _ => Seat::new("s08_background_tasks"),
+            Way::Panic => Seat::at(std::env::current_exe().expect("this program"))
+                .variable("LESSON_THAT_PANICS", lesson),
+            _ => Seat::new(lesson),
         };
         fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
         mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
@@ -256,6 +259,7 @@ impl Program {
         match state {
             While::Idle => terminal.until_ends(" >>"),
             While::Running => terminal.until_busy(),
+            While::Waited => {} // the command has grown, so it is waited for
         }
         match way {
             Way::Exit => terminal.line("exit"),
@@ -264,7 +268,7 @@ impl Program {
                 terminal.send("\x03");
                 match state {
                     While::Idle => terminal.until_shows("To leave"),
-                    While::Running => eventually("the command was asked to end", || asked.exists()),
+                    _ => eventually("the command was asked to end", || asked.exists()),
                 }
                 terminal.send("\x03");
             }
@@ -278,7 +282,7 @@ impl Program {
         }
         let code = terminal.wait();
         let expected: &[u32] = match (way, state) {
-            (Way::CtrlCTwice, While::Running) => &[130],
+            (Way::CtrlCTwice, While::Running | While::Waited) => &[130],
             (Way::Signal(Signal::SIGKILL), _) => &[1], // no code at all
             (Way::Signal(signal), _) => &[128 + signal as u32],
             (Way::TerminalClosed, _) => &[129, 0], // the signal or the end of input, whichever comes first
@@ -383,10 +387,14 @@ fn lesson_that_panics() -> ExitCode {
     let model = meanwhile::model::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
-    agent.toolbox.add(background::tools(
-        &BackgroundExecutor::shared(NotificationBus::default(), 4),
-        background::Results::Polled,
-    ));
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
+    agent.toolbox.add(background::tools(&executor, background::Results::Polled));
+    if std::env::var_os("LESSON_THAT_PANICS")
+        .is_some_and(|lesson| lesson.to_string_lossy().starts_with("s11"))
+    {
+        let foreground = repl.foreground(&executor);
+        agent.toolbox.add(foreground.tools(&agent, &Definitions::default()));
+    }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();
         push_user(&mut messages, prompt);

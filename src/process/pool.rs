@@ -145,8 +145,7 @@ enum Task {
     Bury(Child, Option<ChildStdin>),
 }
 
-/// Waits for a supervisor that is about to end, on another thread. Its control pipe stays open
-/// until it has ended.
+/// Dismisses a supervisor that is not needed any more and waits for its end, on another thread.
 pub(super) fn bury(child: Child, control: Option<ChildStdin>) {
     tell_keeper(Task::Bury(child, control));
 }
@@ -191,7 +190,12 @@ fn keep(tasks: &Receiver<Task>) {
                 wanted = true;
                 continue;
             }
-            Ok(Task::Bury(child, control)) => wait_for(child, control),
+            Ok(Task::Bury(child, control)) => {
+                if wanted {
+                    make_spare(); // before this one goes: see the supervisor's part in cleaning up
+                }
+                wait_for(child, control);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -210,9 +214,11 @@ fn make_spare() {
 }
 
 fn wait_for(mut supervisor: Child, control: Option<ChildStdin>) {
+    if let Some(mut control) = control {
+        let _ = control.write_all(supervisor::DISMISS);
+    }
     let _ = supervisor.wait();
     lock(&OURS).remove(&Pid::from_raw(supervisor.id() as i32));
-    drop(control);
 }
 
 /// Kills what a supervisor left behind when it was killed itself. Its orphans have become our

@@ -8,9 +8,10 @@
 //!
 //! The program starts itself again with a private argument. That process makes a session of its
 //! own (no terminal, so nothing below it can read the person's keys), becomes the parent of every
-//! orphan below it, runs one command, and says on the status pipe what becomes of it. It leaves
-//! when nothing is left below it. When the control pipe closes, for whatever reason the program
-//! went, it kills all there is below it.
+//! orphan below it, runs one command, and says on the status pipe what becomes of it. When nothing
+//! is left below it, it waits to be dismissed. When the control pipe closes without that, for
+//! whatever reason the program went, it kills all there is below it, and removes the files with
+//! long outputs. So there is always one who does: none is dismissed before another one waits.
 //!
 //! Who kills the supervisor itself with SIGKILL hands its orphans to the program, which takes the
 //! same care of them: see [`process`](super). What is not promised: processes that somebody else
@@ -47,6 +48,9 @@ pub(super) const TAKEN: &str = "taken";
 
 /// On the control pipe, after the command: end everything, politely first.
 pub(super) const TERMINATE: &[u8] = b"t";
+
+/// On the control pipe, when nothing of the command is left: not needed any more.
+pub(super) const DISMISS: &[u8] = b"d";
 
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -106,23 +110,23 @@ fn supervise(program: Pid, scratch: &Path) {
             }
         }
     }
+    let mut order = [0];
+    while io::stdin().read(&mut order).is_ok_and(|count| count > 0) {
+        if order == *DISMISS {
+            return;
+        }
+    }
     clean_up_after(program, scratch);
 }
 
-/// Removes the scratch folder of a program that has gone, or is going: its end of the control pipe
-/// closes a moment before.
+/// Removes the scratch folder of a program that is going: its end of the control pipe closes a
+/// moment before.
 fn clean_up_after(program: Pid, scratch: &Path) {
-    let (input, mut hung_up) = (io::stdin(), false);
-    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut fds, PollTimeout::ZERO).is_ok() {
-        hung_up = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-    }
     let mut a_moment = 0..1000;
-    let gone = hung_up
-        && a_moment.any(|_| {
-            thread::sleep(Duration::from_millis(1));
-            getppid() != program
-        });
+    let gone = a_moment.any(|_| {
+        thread::sleep(Duration::from_millis(1));
+        getppid() != program
+    });
     // Whatever we were told to remove: nothing but a folder of that kind.
     let ours = scratch.file_name().is_some_and(|name| name.to_string_lossy().starts_with(output::SCRATCH));
     if gone && ours {
@@ -199,11 +203,14 @@ fn reap(shell: Pid) {
 }
 
 /// Follows the control pipe until everything is to be killed: at once when the pipe closes, after
-/// the grace period when an end was asked for.
+/// the grace period when an end was asked for. Once dismissed, it ends this process.
 fn obey(mut control: BufReader<io::Stdin>, shell: Pid) {
     let mut order = [0];
     if control.read(&mut order).unwrap_or(0) == 0 {
         return;
+    }
+    if order == *DISMISS {
+        exit(0);
     }
     signal_all(shell, Signal::SIGTERM);
     signal_all(shell, Signal::SIGCONT); // one that is stopped would not hear it
@@ -211,9 +218,12 @@ fn obey(mut control: BufReader<io::Stdin>, shell: Pid) {
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         let mut fds = [PollFd::new(control.get_ref().as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) && control.read(&mut order).unwrap_or(0) == 0
-        {
-            return;
+        if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
+            match control.read(&mut order) {
+                Ok(1..) if order == *DISMISS => exit(0),
+                Ok(1..) => {}
+                _ => return,
+            }
         }
     }
 }

@@ -118,6 +118,19 @@ fn long_output_goes_with_the_program_however_that_goes() {
     until("the folder has gone although the spare was killed", gone);
 }
 
+/// The program ends in the moment in which its command has ended and no spare waits yet.
+#[test]
+fn long_output_goes_with_a_program_that_leaves_at_once() {
+    let place = Place::new();
+    for _ in 0..40 {
+        let mut command = std::process::Command::new(program("s01_agent_loop"));
+        clean_environment(&mut command, place.0.path());
+        command.env("TMPDIR", place.0.path()).args(["-p", "run 'yes | head -c 1M'"]);
+        assert!(command.output().expect("it runs").status.success());
+    }
+    until("the folders have gone", || count(place.0.path()) == 0);
+}
+
 /// Who asks for a folder to be removed that is no such folder asks in vain.
 #[test]
 fn a_supervisor_removes_nothing_else() {

@@ -217,7 +217,9 @@ impl Terminal {
     /// Waits until the prompt has given the keyboard back: a turn runs, and Ctrl+C is a signal.
     #[track_caller]
     pub fn until_busy(&self) {
-        eventually("the terminal has its own settings", || self.is_as_before());
+        eventually("the terminal takes whole lines again", || {
+            self.master.as_deref().is_some_and(|master| settings(master).contains("ICANON"))
+        });
     }
 
     /// True if the terminal's settings are those from before the program.
