@@ -26,6 +26,9 @@ pub struct Label {
     pub rank: u8,
 }
 
+/// The kind of a task that is a shell command.
+pub const COMMAND: &str = "command";
+
 struct Task {
     label: Label,
     started: Instant,
@@ -92,7 +95,7 @@ impl BackgroundExecutor {
         task_id: &str,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        self.submit_as(Label { kind: "command", rank: 1 }, task_id, job)
+        self.submit_as(Label { kind: COMMAND, rank: 1 }, task_id, job)
     }
 
     /// Like [`submit`](Self::submit), for what is no command.
@@ -221,6 +224,17 @@ impl BackgroundExecutor {
         }
         news.sort_by_key(|(rank, _)| *rank);
         news.into_iter().map(|(_, news)| news).collect()
+    }
+
+    /// How a task has ended, in one line. Only commands have an exit code.
+    pub fn tell(&self, task_id: &str, elapsed: Duration, outcome: &Outcome) -> String {
+        let label = self.find(task_id).ok().and_then(|id| self.label(&id));
+        let is_command = label.is_none_or(|label| label.kind == COMMAND);
+        let how = match outcome {
+            Outcome::Finished { exit_code: 0, .. } if !is_command => "finished".to_string(),
+            outcome => outcome.to_string(),
+        };
+        format!("{how} after {:.1} s", elapsed.as_secs_f64())
     }
 
     /// What a task is.

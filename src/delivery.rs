@@ -14,7 +14,7 @@ use crate::message::{Message, push_user};
 pub fn deliver(executor: &Mutex<BackgroundExecutor>, events: &Events, messages: &mut Vec<Message>) {
     let news = lock(executor).deliver(); // the lock is not held while the readers of events are told
     for (id, elapsed, outcome) in news {
-        let line = format!("{id}: {outcome} after {:.1} s", elapsed.as_secs_f64());
+        let line = format!("{id}: {}", lock(executor).tell(&id.to_string(), elapsed, &outcome));
         let output = match outcome.output().trim_end() {
             "" => "(no output)",
             output => output,

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::agent::Agent;
 use crate::attendance::{Attendance, Stays};
-use crate::background::{BackgroundExecutor, Label, Status, lock};
+use crate::background::{BackgroundExecutor, COMMAND, Label, Status, lock};
 use crate::background_agent::{self, Input};
 use crate::event::Event;
 use crate::message::{Message, push_user};
@@ -139,7 +139,7 @@ impl Foreground {
     }
 
     fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
-        let label = Label { kind: "command", rank: 1 };
+        let label = Label { kind: COMMAND, rank: 1 };
         let (tell, exits) = unbounded();
         let (id, attendance) = {
             let mut executor = lock(&self.executor);

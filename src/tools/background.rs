@@ -150,7 +150,7 @@ fn run_in_background(
 
 fn check_one(executor: &mut BackgroundExecutor, id: &str, results: Results) -> ToolOutcome {
     let status = executor.check(id)?;
-    let line = format!("{}: {}", id.trim(), describe(&status));
+    let line = format!("{}: {}", id.trim(), describe(executor, id, &status));
     match status {
         Status::Ended { .. } if results == Results::Delivered => {
             Ok(format!("{line}. Its output is delivered by itself."))
@@ -168,18 +168,21 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
     if ids.is_empty() {
         return Ok("No background tasks.".to_string());
     }
-    let line = |id: String| Ok(format!("{id}: {}", describe(&executor.check(&id)?)));
+    let line = |id: String| {
+        let status = executor.check(&id)?;
+        Ok(format!("{id}: {}", describe(executor, &id, &status)))
+    };
     let lines: Result<Vec<String>, ToolError> = ids.iter().map(ToString::to_string).map(line).collect();
     Ok(lines?.join("\n"))
 }
 
-fn describe(status: &Status) -> String {
+fn describe(executor: &BackgroundExecutor, id: &str, status: &Status) -> String {
     match status {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
             None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
         },
-        Status::Ended { elapsed, outcome } => format!("{outcome} after {:.1} s", elapsed.as_secs_f64()),
+        Status::Ended { elapsed, outcome } => executor.tell(id, *elapsed, outcome),
     }
 }
