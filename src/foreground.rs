@@ -164,7 +164,7 @@ impl Foreground {
                 let details = lock(&self.executor).details(&id)?;
                 let so_far = details.split_once('\n').map_or("", |(_, output)| output.trim_end());
                 let so_far =
-                    if so_far.is_empty() { String::new() } else { format!(" Output so far:\n{so_far}") };
+                    if so_far.is_empty() { String::new() } else { format!("\nOutput so far:\n{so_far}") };
                 Ok(why + &so_far)
             }
         }
@@ -200,7 +200,7 @@ impl Foreground {
         let arrivals = lock(&self.executor).bus().arrivals();
         let key = self.key.listen();
         let mut interrupted = context.interrupt.receiver();
-        let look = tick(LOOK);
+        let (look, mut what) = (tick(LOOK), attendance.what().to_string());
         loop {
             if let Some(outcome) = lock(&self.executor).claim(&task_id) {
                 return Waited::Ended(outcome);
@@ -216,11 +216,12 @@ impl Foreground {
                 }
                 recv(interrupted) -> _ => {
                     interrupted = never();
+                    what.insert_str(0, "stopping ");
                     let _ = lock(&self.executor).stop(id);
                     continue;
                 }
                 recv(look) -> _ => {
-                    self.show(id, attendance.what(), context);
+                    self.show(id, &what, context);
                     continue;
                 }
             };

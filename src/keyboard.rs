@@ -20,6 +20,7 @@ use rustyline::{
 };
 
 use crate::interrupt::Interrupt;
+use crate::outcome::catch;
 use crate::permission::Answer;
 use crate::repl::{Helper, Shared};
 use crate::screen::{Screen, Style};
@@ -97,8 +98,16 @@ impl Source {
         }
         let ((send, typed), (go_on, resumed)) = (unbounded(), unbounded());
         let shared = shared.clone();
+        let mut ends = 0; // in a row
         let read = move || loop {
-            let typed = self.next(&shared.screen);
+            let Ok(mut typed) = catch(|| self.next(&shared.screen)) else {
+                shared.screen.say("The line editor broke down, and the line is lost; type it again.");
+                continue;
+            };
+            ends = if typed.is_none() { ends + 1 } else { 0 };
+            if edited && ends == 1 && shared.is_queueing() {
+                typed = Some("exit".to_string()); // Ctrl+D comes in its turn, too
+            }
             let mut waits = typed.as_deref().is_none_or(is_leaving);
             if let (true, Some(line)) = (edited, typed.as_deref().map(str::trim)) {
                 // An answer to an open question may be anything else.
@@ -166,7 +175,11 @@ impl Editor {
                     return Some(line);
                 }
                 Err(ReadlineError::Interrupted) if !self.pressed.on_empty_line.load(SeqCst) => warned = false,
-                Err(ReadlineError::Interrupted) if warned || self.pressed.just_now() => return None,
+                Err(ReadlineError::Interrupted)
+                    if warned || self.pressed.just_now() || self.shared.has_warned() =>
+                {
+                    return None;
+                }
                 Err(ReadlineError::Interrupted) => {
                     screen.say(HOW_TO_LEAVE);
                     warned = true;
@@ -221,7 +234,7 @@ impl ConditionalEventHandler for OnInterrupt {
         } else if self.shared.key.get().is_none() || self.shared.may_leave(true) {
             terminal::quit(130); // the second one, before the turn has ended
         }
-        Some(Cmd::Noop)
+        Some(Cmd::Repaint) // not `Noop`: that would end a history search and leave it on the screen
     }
 }
 
@@ -230,7 +243,7 @@ struct OnMove(Arc<Shared>);
 
 impl ConditionalEventHandler for OnMove {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        self.0.move_to_background(context.line().is_empty()).then_some(Cmd::Noop)
+        self.0.move_to_background(context.line().is_empty()).then_some(Cmd::Repaint)
     }
 }
 

@@ -274,6 +274,9 @@ impl Repl {
         let person = matches!(&self.source, Source::Thread(lines) if lines.edited);
         let leaves = self.shared.may_leave(person);
         if let (false, Source::Thread(lines)) = (leaves, &self.source) {
+            let mut set_aside = self.set_aside.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who wished to leave before the warning has not heard it.
+            set_aside.extend(lines.typed.try_iter().flatten().filter(|line| !is_leaving(line)));
             let _ = lines.go_on.send(());
         }
         leaves

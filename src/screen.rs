@@ -249,12 +249,13 @@ impl Screen {
 
 /// The first line and what follows, if it is complete or too long.
 fn split_line(text: &str) -> Option<(String, String)> {
-    let (line, rest) = match text.split_once('\n') {
-        Some(parts) => parts,
-        None if text.chars().count() > WRAP => text.rsplit_once(' ')?,
-        None => return None,
-    };
-    Some((line.to_string(), rest.to_string()))
+    if let Some((line, rest)) = text.split_once('\n') {
+        return Some((line.to_string(), rest.to_string()));
+    }
+    let (end, _) = text.char_indices().nth(WRAP)?;
+    let (start, rest) = text.split_at(end);
+    let (line, word) = start.rsplit_once(' ').unwrap_or((start, ""));
+    Some((line.to_string(), format!("{word}{rest}")))
 }
 
 fn shorten(output: &str) -> Vec<String> {

@@ -87,7 +87,8 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         }
     };
     let results = results(turn);
-    if results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user")) {
+    let stopped = results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user"));
+    if stopped && !news_text(last).is_empty() {
         return say(news_text(last)); // a result has woken me, and the prompt before was stopped
     }
     let mut ended = Vec::new();

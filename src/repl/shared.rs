@@ -109,9 +109,14 @@ impl Shared {
         self.scenario.iter().for_each(|line| self.screen.say(&format!("  {line}")));
     }
 
+    /// True if a line that is typed now must wait for the end of the turn, and that is shown.
+    pub fn is_queueing(&self) -> bool {
+        self.key.get().is_some() && self.busy.load(SeqCst) && !self.asking.load(SeqCst)
+    }
+
     /// A line was typed. True if it must wait for the end of the turn, and that was shown.
     pub fn note_queued(&self, line: &str) -> bool {
-        let waits = self.key.get().is_some() && self.busy.load(SeqCst) && !self.asking.load(SeqCst);
+        let waits = self.is_queueing();
         if waits {
             let count = self.queued.fetch_add(1, SeqCst) + 1;
             self.screen.lines(&format!("(queued, {count}: {line})"), Style::Dim);
@@ -156,6 +161,11 @@ impl Shared {
                 true
             }
         }
+    }
+
+    /// True if the next wish to leave is the second one.
+    pub fn has_warned(&self) -> bool {
+        self.warned.load(SeqCst)
     }
 
     /// Something else came in between.

@@ -54,7 +54,10 @@ impl Status {
             }
             Event::Delivered(_) => counts.news = counts.news.saturating_sub(1),
             Event::Waiting { what, elapsed, .. } if agent.is_none() && elapsed.as_secs() > 0 => {
-                let what = fit(what.lines().next().unwrap_or_default(), 30).0;
+                let (mut what, whole) = (fit(what.lines().next().unwrap_or_default(), 30).0, what);
+                if what.len() < whole.len() {
+                    what.push('…');
+                }
                 counts.waiting = format!("{what}, {} s (Ctrl+B: to the background)", elapsed.as_secs());
             }
             Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => counts.waiting.clear(),

@@ -126,7 +126,11 @@ pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
         object(json!({ "id": { "type": "string", "description": "The task's name." } }), &["id"]),
         Access::Free,
         move |Stop { id }: Stop, _| {
-            lock(&executor).stop(&id)?;
+            let mut executor = lock(&executor);
+            if let Status::Ended { .. } = executor.check(&id)? {
+                return Ok(format!("{} has ended already.", id.trim()));
+            }
+            executor.stop(&id)?;
             Ok(format!("{}: told to stop.", id.trim()))
         },
     )

@@ -193,7 +193,12 @@ pub fn children(parent: Pid) -> Vec<Pid> {
 pub fn until_only_a_spare_is_there(parent: Pid) {
     until("nobody but a spare is its child", || {
         let children = children(parent);
-        children.len() == 1 && runs(children[0])
+        // One that has run its command has let go of its output.
+        let waits = |pid: Pid| {
+            let output = fs::read_link(format!("/proc/{pid}/fd/1")).unwrap_or_default();
+            runs(pid) && output.to_string_lossy().starts_with("pipe:")
+        };
+        children.len() == 1 && waits(children[0])
     });
 }
 
