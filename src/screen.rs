@@ -123,7 +123,8 @@ impl Screen {
     /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
     fn waiting(&self, lead: &str, what: &str, elapsed: Duration, progress: &str) {
         let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_none() {
+        // Where there is a prompt all the time, the line above it says so.
+        if open.is_none() && matches!(*self.out(), Out::Straight) {
             let what: String = what.lines().next().unwrap_or_default().chars().take(30).collect();
             let seconds = elapsed.as_secs_f64();
             status_line::draw(&format!("{lead}  … {seconds:.1} s · {what} · {progress}"));
