@@ -98,12 +98,26 @@ impl Source {
         }
         let ((send, typed), (go_on, resumed)) = (unbounded(), unbounded());
         let shared = shared.clone();
-        let mut ends = 0; // in a row
-        let read = move || loop {
-            let Ok(mut typed) = catch(|| self.next(&shared.screen)) else {
-                shared.screen.say("The line editor broke down, and the line is lost; type it again.");
-                continue;
+        let read = move || self.read_on(edited, &shared, &send, &resumed);
+        // Without a thread nothing can be typed: the program then ends as if at end of file.
+        let _ = thread::Builder::new().name("keyboard".into()).spawn(read);
+        Source::Thread(Lines { typed, go_on, edited })
+    }
+
+    /// Reads as long as anybody takes what is read. After a wish to leave it waits, as the program
+    /// may be about to end, unless that wish is queued.
+    fn read_on(mut self, edited: bool, shared: &Shared, send: &Sender<Typed>, resumed: &Receiver<()>) {
+        let (mut ends, mut panics) = (0, 0); // in a row
+        loop {
+            let mut typed = match catch(|| self.next(&shared.screen)) {
+                Err(_) if panics == 0 => {
+                    shared.screen.say("The line editor broke down, and the line is lost; type it again.");
+                    panics += 1;
+                    continue;
+                }
+                typed => typed.unwrap_or(None),
             };
+            panics = 0;
             ends = if typed.is_none() { ends + 1 } else { 0 };
             if edited && ends == 1 && shared.is_queueing() {
                 typed = Some("exit".to_string()); // Ctrl+D comes in its turn, too
@@ -115,17 +129,13 @@ impl Source {
                 if is_free && shared.carry_out(line) {
                     continue;
                 }
-                // What is queued, a wish to leave included, does not stop the keyboard.
                 waits &= !shared.note_queued(line);
             }
             resumed.try_iter().for_each(drop); // it does not wait, so these are not meant for it
             if send.send(typed).is_err() || (waits && resumed.recv().is_err()) {
                 return;
             }
-        };
-        // Without a thread nothing can be typed: the program then ends as if at end of file.
-        let _ = thread::Builder::new().name("keyboard".into()).spawn(read);
-        Source::Thread(Lines { typed, go_on, edited })
+        }
     }
 }
 

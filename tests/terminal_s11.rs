@@ -35,6 +35,7 @@ fn with_answers(answers: impl IntoIterator<Item = Answer>) -> (Server, Terminal)
 fn until_waits_for(terminal: &Terminal, what: &str) {
     terminal.until(&format!("it waits for {what}"), |screen| {
         let status = screen.rsplit('\n').nth(1).unwrap_or_default();
+        let status = status.replace('…', ""); // of a command that is too long
         status.ends_with(" s (Ctrl+B: to the background)")
             && (status.starts_with(&format!("{what}, ")) || status.contains(&format!(" · {what}, ")))
     });
@@ -84,7 +85,7 @@ fn move_one(terminal: &mut Terminal) -> Pid {
     until_waits_for(terminal, "echo $$ > pid; cat gate; echo "); // as much as there is room for
     let command = pid(terminal.folder.path(), "pid");
     terminal.send(CTRL_B);
-    terminal.until_ends(&format!("\nunchanged.{ONE_RUNS}"));
+    terminal.until_ends(&format!(" unchanged.{ONE_RUNS}"));
     command
 }
 
