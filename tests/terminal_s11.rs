@@ -172,6 +172,25 @@ fn a_half_typed_line_stays_as_it_is() {
 }
 
 #[test]
+fn a_press_during_a_history_search_moves_and_breaks_nothing() {
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    terminal.line("run \"cat gate\"");
+    until_waits_for(&terminal, "cat gate");
+    terminal.send("\x12cat"); // Ctrl+R
+    terminal.until_ends("(reverse-i-search)`cat': run \"cat gate\"");
+    terminal.send(CTRL_B);
+    terminal.until_shows("moved to the background as bash-1 by the user; ");
+    // To the end, to the left, and all of it away.
+    terminal.send("\x05\x1b[D\x05\x15");
+    terminal.line("run \"echo the keyboard lives\"");
+    terminal.until_ends(&format!("\nthe keyboard lives{ONE_RUNS}"));
+    open(&terminal, "gate");
+    terminal.until_ends(&format!("s\nthrough gate{PROMPT}"));
+    assert_eq!(count(&terminal, "broke down"), 0);
+}
+
+#[test]
 fn with_nothing_to_move_it_says_so() {
     let mut terminal = at_prompt(Seat::new(S11).variable("MEANWHILE_THINKING_MS", "600000"), PROMPT);
     terminal.send(CTRL_B);
