@@ -85,7 +85,8 @@ fn move_one(terminal: &mut Terminal) -> Pid {
     until_waits_for(terminal, "echo $$ > pid; cat gate; echo "); // as much as there is room for
     let command = pid(terminal.folder.path(), "pid");
     terminal.send(CTRL_B);
-    terminal.until_ends(&format!(" unchanged.{ONE_RUNS}"));
+    // The second line of the report: the turn is over.
+    terminal.until_ends(&format!("\nit is done; the working directory is unchanged.{ONE_RUNS}"));
     command
 }
 
