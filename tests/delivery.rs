@@ -562,7 +562,7 @@ fn what_is_stopped_delivers_its_output_so_far_once() {
     let pid = Pid::from_raw(pid.trim().parse().expect("a process id"));
     eventually("the command is gone", || kill(pid, None).is_err());
     // Again, and one that never was.
-    assert_eq!(call(&agent, "stop_bg", json!({ "id": "server" })), "server: told to stop.");
+    assert_eq!(call(&agent, "stop_bg", json!({ "id": "server" })), "server has ended already.");
     assert_eq!(deliver(&executor), [""; 0]);
     let unknown = call(&agent, "stop_bg", json!({ "id": "other" }));
     assert_eq!(unknown, "ERROR: there is no task \"other\". Known ids: server.");
