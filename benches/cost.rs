@@ -164,6 +164,7 @@ fn ten_thousand_tasks(table: &mut Table) {
         started.elapsed()
     };
     run(0, 200);
+    std::thread::sleep(Duration::from_millis(100)); // as below: what is compared has come to rest
     let before = [status("VmRSS"), descriptors(), threads()];
     let took = run(200, 10_200);
     std::thread::sleep(Duration::from_millis(100)); // the last supervisors are buried

@@ -191,15 +191,18 @@ fn keep(tasks: &Receiver<Task>) {
                 continue;
             }
             Ok(Task::Bury(child, control)) => {
-                if wanted {
-                    make_spare(); // before this one goes: see the supervisor's part in cleaning up
+                // One must be there at any time, to clean up when the program goes.
+                let is_last = lock(&OURS).len() == 1;
+                if wanted && is_last {
+                    make_spare();
                 }
                 wait_for(child, control);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if wanted {
+        // Not while others wait for their end: they hold processes and descriptors.
+        if wanted && tasks.is_empty() {
             make_spare();
             wanted = false;
         }
