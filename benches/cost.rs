@@ -28,7 +28,10 @@ fn main() -> ExitCode {
     let load = load.split(' ').next().unwrap_or_default();
     println!("The limits are for a machine that does nothing else. Its load just now: {load}");
     println!("{:<58} {:>12} {:>10}", "", "measured", "limit");
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
     if is_chosen("commands") {
         short_commands(&mut table);
@@ -42,7 +45,11 @@ fn main() -> ExitCode {
     if is_chosen("output") {
         throughput(&mut table);
     }
-    if table.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if table.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 struct Table {
@@ -110,9 +117,20 @@ fn short_commands(table: &mut Table) {
             ours.push(contained);
             theirs.push(plain);
         }
-        table.note(&format!("`true`, contained, {how}: median"), format!("{:.2} ms", median(ours)));
-        table.note(&format!("`true`, Command::output, {how}: median"), format!("{:.2} ms", median(theirs)));
-        table.at_most(&format!("`true`, {how}: median ratio of 500 pairs"), median(ratios), 1.3, "");
+        table.note(
+            &format!("`true`, contained, {how}: median"),
+            format!("{:.2} ms", median(ours)),
+        );
+        table.note(
+            &format!("`true`, Command::output, {how}: median"),
+            format!("{:.2} ms", median(theirs)),
+        );
+        table.at_most(
+            &format!("`true`, {how}: median ratio of 500 pairs"),
+            median(ratios),
+            1.3,
+            "",
+        );
     }
 }
 
@@ -124,14 +142,19 @@ fn job(command: &'static str) -> impl FnOnce(&Control) -> Outcome + Send + 'stat
 fn exit_to_outcome(table: &mut Table) {
     const LAST_WORDS: &str = "printf %s $EPOCHREALTIME";
     let since = |said: &str| {
-        let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs_f64();
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock")
+            .as_secs_f64();
         (now - said.replace(',', ".").parse::<f64>().expect("a time")) * 1000.0
     };
     let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in 0..500 {
         let id = number.to_string();
-        executor.submit(&id, job(LAST_WORDS)).expect("the one before has ended");
+        executor
+            .submit(&id, job(LAST_WORDS))
+            .expect("the one before has ended");
         let outcome = loop {
             match executor.check(&id).expect("a known task") {
                 Status::Ended { outcome, .. } => break outcome,
@@ -142,8 +165,16 @@ fn exit_to_outcome(table: &mut Table) {
         let output = plain(LAST_WORDS).output().expect("bash").stdout;
         theirs.push(since(&String::from_utf8_lossy(&output)));
     }
-    table.note("a shell's last words to Command::output: median", format!("{:.2} ms", median(theirs)));
-    table.at_most("a shell's last words to its outcome on the bus: median", median(ours), 0.4, " ms");
+    table.note(
+        "a shell's last words to Command::output: median",
+        format!("{:.2} ms", median(theirs)),
+    );
+    table.at_most(
+        "a shell's last words to its outcome on the bus: median",
+        median(ours),
+        0.4,
+        " ms",
+    );
 }
 
 fn ten_thousand_tasks(table: &mut Table) {
@@ -156,7 +187,9 @@ fn ten_thousand_tasks(table: &mut Table) {
                 std::thread::yield_now();
             }
             let id = number.to_string();
-            submitted.push(milliseconds(|| executor.submit(&id, job("true")).expect("there is room")));
+            submitted.push(milliseconds(|| {
+                executor.submit(&id, job("true")).expect("there is room")
+            }));
         }
         while !executor.running().is_empty() {
             std::thread::yield_now();
@@ -169,13 +202,33 @@ fn ten_thousand_tasks(table: &mut Table) {
     let took = run(200, 10_200);
     std::thread::sleep(Duration::from_millis(100)); // the last supervisors are buried
     let after = [status("VmRSS"), descriptors(), threads()];
-    table.note("10,000 short tasks, four at a time", format!("{:.1} s", took.as_secs_f64()));
-    for (what, index) in [("resident memory, KiB", 0), ("descriptors", 1), ("threads", 2)] {
-        table.note(&format!("  {what}"), format!("{} → {}", before[index], after[index]));
+    table.note(
+        "10,000 short tasks, four at a time",
+        format!("{:.1} s", took.as_secs_f64()),
+    );
+    for (what, index) in [
+        ("resident memory, KiB", 0),
+        ("descriptors", 1),
+        ("threads", 2),
+    ] {
+        table.note(
+            &format!("  {what}"),
+            format!("{} → {}", before[index], after[index]),
+        );
     }
     let grown = after[0] as f64 - before[0] as f64;
-    table.at_most("  what remembering an ended task takes", grown * 1024.0 / 10_000.0, 1024.0, " B");
-    table.at_most("  descriptors that are left over", after[1] as f64 - before[1] as f64, 0.0, "");
+    table.at_most(
+        "  what remembering an ended task takes",
+        grown * 1024.0 / 10_000.0,
+        1024.0,
+        " B",
+    );
+    table.at_most(
+        "  descriptors that are left over",
+        after[1] as f64 - before[1] as f64,
+        0.0,
+        "",
+    );
     table.at_most("submit: median", median(submitted) * 1000.0, 100.0, " µs");
 }
 
@@ -190,21 +243,38 @@ fn throughput(table: &mut Table) {
         ours.push(2048.0 / contained);
         theirs.push(2048.0 / plain);
     }
-    table.note("2 GiB of output, contained: median", format!("{:.2} GiB/s", median(ours) * 1000.0 / 1024.0));
+    table.note(
+        "2 GiB of output, contained: median",
+        format!("{:.2} GiB/s", median(ours) * 1000.0 / 1024.0),
+    );
     table.note(
         "2 GiB through `| cat > /dev/null`: median",
         format!("{:.2} GiB/s", median(theirs) * 1000.0 / 1024.0),
     );
-    table.at_least("2 GiB: median ratio of throughputs", median(ratios), 0.5, "");
+    table.at_least(
+        "2 GiB: median ratio of throughputs",
+        median(ratios),
+        0.5,
+        "",
+    );
     let grown = status("VmHWM") as f64 - before as f64;
-    table.at_most("2 GiB, three times: growth of the most memory", grown / 1024.0, 4.0, " MiB");
+    table.at_most(
+        "2 GiB, three times: growth of the most memory",
+        grown / 1024.0,
+        4.0,
+        " MiB",
+    );
 }
 
 /// A line of /proc/self/status, in KiB; 0 where there is no /proc.
 fn status(line: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
-    value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    let value = status
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    value
+        .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
 }
 
 fn descriptors() -> u64 {

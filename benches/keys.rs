@@ -31,7 +31,8 @@ impl Shown {
             }
             let left = end.saturating_duration_since(Instant::now());
             let piece = self.pieces.recv_timeout(left);
-            let piece = piece.unwrap_or_else(|_| panic!("never shown: {what:?}, after {:?}", self.text));
+            let piece =
+                piece.unwrap_or_else(|_| panic!("never shown: {what:?}, after {:?}", self.text));
             self.text += &String::from_utf8_lossy(&piece);
         }
     }
@@ -39,18 +40,36 @@ impl Shown {
 
 fn main() -> ExitCode {
     let folder = tempfile::tempdir().expect("a folder");
-    let size = PtySize { rows: 50, cols: 100, pixel_width: 0, pixel_height: 0 };
-    let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
+    let size = PtySize {
+        rows: 50,
+        cols: 100,
+        pixel_width: 0,
+        pixel_height: 0,
+    };
+    let pair = native_pty_system()
+        .openpty(size)
+        .expect("a pseudo-terminal");
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_s11_foreground_background"));
     command.cwd(folder.path());
-    for (name, value) in [("TERM", "xterm"), ("NO_COLOR", "1"), ("MEANWHILE_THINKING_MS", "0")] {
+    for (name, value) in [
+        ("TERM", "xterm"),
+        ("NO_COLOR", "1"),
+        ("MEANWHILE_THINKING_MS", "0"),
+    ] {
         command.env(name, value);
     }
     command.env("HOME", folder.path());
-    for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"] {
+    for name in [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+    ] {
         command.env_remove(name);
     }
-    let mut program = pair.slave.spawn_command(command).expect("the program starts");
+    let mut program = pair
+        .slave
+        .spawn_command(command)
+        .expect("the program starts");
     drop(pair.slave);
     let mut reader = pair.master.try_clone_reader().expect("a reader");
     let mut keys = pair.master.take_writer().expect("a keyboard");
@@ -61,7 +80,10 @@ fn main() -> ExitCode {
             let _ = sender.send(buffer[..count].to_vec());
         }
     });
-    let mut shown = Shown { pieces, text: String::new() };
+    let mut shown = Shown {
+        pieces,
+        text: String::new(),
+    };
     let mut send = |text: &str| keys.write_all(text.as_bytes()).expect("the program reads");
 
     shown.until("s11 >> ");
@@ -91,8 +113,21 @@ fn main() -> ExitCode {
     let ms = |percent: usize| {
         reactions[(reactions.len() * percent / 100).min(reactions.len() - 1)].as_secs_f64() * 1000.0
     };
-    println!("from Ctrl+B to its effect on the screen, {ROUNDS} times, while four tasks run `yes`:");
-    println!("  median {:.1} ms, 10 % {:.1}, 90 % {:.1}, longest {:.1}", ms(50), ms(10), ms(90), ms(100));
-    println!("  limit for the longest: {:.0} ms", LIMIT.as_secs_f64() * 1000.0);
-    ExitCode::from(u8::from(reactions.last().is_some_and(|longest| *longest > LIMIT)))
+    println!(
+        "from Ctrl+B to its effect on the screen, {ROUNDS} times, while four tasks run `yes`:"
+    );
+    println!(
+        "  median {:.1} ms, 10 % {:.1}, 90 % {:.1}, longest {:.1}",
+        ms(50),
+        ms(10),
+        ms(90),
+        ms(100)
+    );
+    println!(
+        "  limit for the longest: {:.0} ms",
+        LIMIT.as_secs_f64() * 1000.0
+    );
+    ExitCode::from(u8::from(
+        reactions.last().is_some_and(|longest| *longest > LIMIT),
+    ))
 }

@@ -49,7 +49,11 @@ fn main() -> ExitCode {
     start(&mut table);
     memory(&mut table);
     recording(&mut table);
-    if table.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if table.good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 struct Table {
@@ -97,7 +101,12 @@ fn makespan(table: &mut Table) {
         })
     }) / 1e6
         / longest;
-    table.limit("4 jobs in the background, against the longest of them", ratio, 1.05, " ×");
+    table.limit(
+        "4 jobs in the background, against the longest of them",
+        ratio,
+        1.05,
+        " ×",
+    );
 }
 
 /// Calls a tool once a turn, at once.
@@ -109,12 +118,28 @@ struct Instantly {
 impl Model for Instantly {
     fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
         let (block, stop_reason) = if self.called.fetch_xor(true, Ordering::Relaxed) {
-            (ContentBlock::Text { text: "done".to_string() }, StopReason::EndTurn)
+            (
+                ContentBlock::Text {
+                    text: "done".to_string(),
+                },
+                StopReason::EndTurn,
+            )
         } else {
             let (id, name) = ("toolu_1".to_string(), "nothing".to_string());
-            (ContentBlock::ToolUse { id, name, input: json!({}) }, StopReason::ToolUse)
+            (
+                ContentBlock::ToolUse {
+                    id,
+                    name,
+                    input: json!({}),
+                },
+                StopReason::ToolUse,
+            )
         };
-        Ok(Reply { content: vec![block], stop_reason, usage: Usage::default() })
+        Ok(Reply {
+            content: vec![block],
+            stop_reason,
+            usage: Usage::default(),
+        })
     }
 
     fn describe(&self) -> String {
@@ -124,29 +149,57 @@ impl Model for Instantly {
 
 fn agent(model: impl Model + 'static, context: Context) -> Agent {
     let schema = json!({ "type": "object", "properties": {}, "additionalProperties": false });
-    let tool =
-        Tool::new("nothing", "Does nothing.", schema, Access::Free, |_: Value, _| Ok("done".to_string()));
-    Agent::new(Arc::new(model), "You are being measured.", Toolbox::new([tool]), context)
+    let tool = Tool::new(
+        "nothing",
+        "Does nothing.",
+        schema,
+        Access::Free,
+        |_: Value, _| Ok("done".to_string()),
+    );
+    Agent::new(
+        Arc::new(model),
+        "You are being measured.",
+        Toolbox::new([tool]),
+        context,
+    )
 }
 
 /// A conversation of `count` messages: tool calls, their results, and at last a prompt.
 fn conversation(count: usize) -> Vec<Message> {
-    let text = "a line of some eighty characters, as they come in tool results and in replies. ".repeat(6);
+    let text =
+        "a line of some eighty characters, as they come in tool results and in replies. ".repeat(6);
     let message = |index: usize| {
         let id = |index: usize| format!("toolu_01A09q90qw90lq91{index:08}");
         let (role, block) = match (count - index) % 2 {
             1 if index == 0 || index + 1 == count => return Message::user(text.clone()),
             1 => {
                 let (tool_use_id, content) = (id(index - 1), text.clone());
-                (Role::User, ContentBlock::ToolResult { tool_use_id, content, is_error: false })
+                (
+                    Role::User,
+                    ContentBlock::ToolResult {
+                        tool_use_id,
+                        content,
+                        is_error: false,
+                    },
+                )
             }
             _ if index + 2 == count => (Role::Assistant, ContentBlock::Text { text: text.clone() }),
             _ => {
                 let (id, name) = (id(index), "nothing".to_string());
-                (Role::Assistant, ContentBlock::ToolUse { id, name, input: json!({}) })
+                (
+                    Role::Assistant,
+                    ContentBlock::ToolUse {
+                        id,
+                        name,
+                        input: json!({}),
+                    },
+                )
             }
         };
-        Message { role, content: vec![block] }
+        Message {
+            role,
+            content: vec![block],
+        }
     };
     (0..count).map(message).collect()
 }
@@ -179,7 +232,12 @@ fn history(table: &mut Table) {
         table.figure(&what, format!("{time:.1} µs"));
         if count == 2000 {
             let share = time / (time + 2e6) * 100.0;
-            table.limit("the same, as a share of a turn whose requests take 1 s", share, 0.1, " %");
+            table.limit(
+                "the same, as a share of a turn whose requests take 1 s",
+                share,
+                0.1,
+                " %",
+            );
         }
     }
 }
@@ -215,7 +273,10 @@ fn read_request(reader: &mut impl BufRead) -> Option<usize> {
     let (mut line, mut length) = (String::new(), 0);
     while line != "\r\n" {
         line.clear();
-        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|count| *count > 0)?;
         if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().ok()?;
         }
@@ -226,7 +287,10 @@ fn read_request(reader: &mut impl BufRead) -> Option<usize> {
 
 fn history_over_loopback(table: &mut Table) {
     let (address, arrivals) = server();
-    let agent = agent(Anthropic::new(&format!("http://{address}"), None, "m"), Context::default());
+    let agent = agent(
+        Anthropic::new(&format!("http://{address}"), None, "m"),
+        Context::default(),
+    );
     // The same bytes, made and sent by hand: what no harness can do without.
     let mut bare = TcpStream::connect(&address).expect("the server");
     bare.set_nodelay(true).expect("a socket");
@@ -234,7 +298,8 @@ fn history_over_loopback(table: &mut Table) {
         timed(|| {
             let body = serde_json::to_vec(messages).expect("JSON");
             let head = format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len());
-            bare.write_all(&[head.as_bytes(), &body].concat()).expect("sent");
+            bare.write_all(&[head.as_bytes(), &body].concat())
+                .expect("sent");
             let mut answer = Vec::new();
             while !answer.ends_with(b"message_stop\"}\n\n") {
                 let mut piece = [0; 4096];
@@ -253,7 +318,11 @@ fn history_over_loopback(table: &mut Table) {
         }
         whole.sort_by(f64::total_cmp);
         bytes.sort_by(f64::total_cmp);
-        let (whole, bytes, size) = (whole[150], bytes[150], arrivals.try_iter().max().unwrap_or(0));
+        let (whole, bytes, size) = (
+            whole[150],
+            bytes[150],
+            arrivals.try_iter().max().unwrap_or(0),
+        );
         added.push(whole - bytes);
         if count != 20 {
             table.figure(
@@ -266,17 +335,28 @@ fn history_over_loopback(table: &mut Table) {
         }
     }
     let ratio = added[3] / added[0];
-    table.limit("a request without its bytes, at 2,000 messages against 20", ratio, 3.0, " ×");
+    table.limit(
+        "a request without its bytes, at 2,000 messages against 20",
+        ratio,
+        3.0,
+        " ×",
+    );
 }
 
 fn lesson(folder: &Path) -> Command {
     let mut command = Command::new(S08);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTHROPIC_"))
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTHROPIC_"))
     {
         command.env_remove(name);
     }
-    command.env("MEANWHILE_THINKING_MS", "0").current_dir(folder);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .env("MEANWHILE_THINKING_MS", "0")
+        .current_dir(folder);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command
 }
 
@@ -297,7 +377,15 @@ fn start(table: &mut Table) {
     let (address, arrivals) = server();
     let nothing = || {
         let (piped, mut command) = (Stdio::piped, Command::new("/bin/true"));
-        timed(|| drop(command.stdin(piped()).stdout(piped()).spawn().and_then(Child::wait_with_output)))
+        timed(|| {
+            drop(
+                command
+                    .stdin(piped())
+                    .stdout(piped())
+                    .spawn()
+                    .and_then(Child::wait_with_output),
+            )
+        })
     };
     let end = |mut child: Child| {
         let _ = child.kill();
@@ -313,10 +401,14 @@ fn start(table: &mut Table) {
     };
     let request = || {
         let mut command = lesson(folder.path());
-        command.env("ANTHROPIC_BASE_URL", format!("http://{address}")).args(["-p", "go on"]);
+        command
+            .env("ANTHROPIC_BASE_URL", format!("http://{address}"))
+            .args(["-p", "go on"]);
         let started = Instant::now();
         let child = command.spawn().expect("it starts");
-        arrivals.recv_timeout(Duration::from_secs(30)).expect("a request");
+        arrivals
+            .recv_timeout(Duration::from_secs(30))
+            .expect("a request");
         let time = started.elapsed();
         end(child);
         time
@@ -328,28 +420,56 @@ fn start(table: &mut Table) {
         fastest = [0, 1, 2].map(|index| fastest[index].min(times[index]));
     }
     let [nothing, prompt, request] = fastest;
-    table.figure("`/bin/true`, from start to end", format!("{:.2} ms", nothing / 1e3));
-    table.limit("s08 from start to prompt, against that", prompt / nothing, 4.0, " ×");
-    table.limit("s08 from start to its first request, against that", request / nothing, 5.0, " ×");
+    table.figure(
+        "`/bin/true`, from start to end",
+        format!("{:.2} ms", nothing / 1e3),
+    );
+    table.limit(
+        "s08 from start to prompt, against that",
+        prompt / nothing,
+        4.0,
+        " ×",
+    );
+    table.limit(
+        "s08 from start to its first request, against that",
+        request / nothing,
+        5.0,
+        " ×",
+    );
 }
 
 /// Resident memory of a process and all below it, in MB. The pages of the program file count each time.
 fn resident(id: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let kilobytes =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
+    let children =
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     // Children are listed by the thread that started them.
-    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let mut ids: Vec<u32> = lists.chain([children]).flat_map(|list| numbers(&list)).collect();
+    let threads = std::fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let mut ids: Vec<u32> = lists
+        .chain([children])
+        .flat_map(|list| numbers(&list))
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     kilobytes.unwrap_or(0.0) / 1e3 + ids.into_iter().map(resident).sum::<f64>()
 }
 
 fn numbers(list: &str) -> Vec<u32> {
-    list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    list.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 fn memory(table: &mut Table) {
@@ -359,10 +479,21 @@ fn memory(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child = lesson(folder.path()).spawn().expect("it starts");
     read_until(&mut child, "s08 >> ");
-    table.limit("resident memory of s08 at its prompt", resident(child.id()), 8.0, " MB");
-    let tasks = ["a", "b", "c", "d"].map(|name| format!("run \"sleep 1000\" in the background as {name}"));
+    table.limit(
+        "resident memory of s08 at its prompt",
+        resident(child.id()),
+        8.0,
+        " MB",
+    );
+    let tasks =
+        ["a", "b", "c", "d"].map(|name| format!("run \"sleep 1000\" in the background as {name}"));
     let line = format!("{}, then run \"echo all started\"\n", tasks.join(", then "));
-    child.stdin.as_mut().expect("a pipe").write_all(line.as_bytes()).expect("it reads");
+    child
+        .stdin
+        .as_mut()
+        .expect("a pipe")
+        .write_all(line.as_bytes())
+        .expect("it reads");
     read_until(&mut child, "5. run");
     table.limit(
         "the same with 4 tasks: with 5 supervisors, 4 shells and 4 × `sleep`",
@@ -379,29 +510,47 @@ fn memory(table: &mut Table) {
 fn recording(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
     let (address, _arrivals) = server();
-    let agent = agent(Anthropic::new(&format!("http://{address}"), None, "m"), Context::default());
+    let agent = agent(
+        Anthropic::new(&format!("http://{address}"), None, "m"),
+        Context::default(),
+    );
     let mut messages = conversation(20);
     let turn = median(301, || turn(&agent, &mut messages));
     let timeline = Timeline::default();
-    timeline.trace_to(&folder.path().join("trace.json"), "speed").expect("a file");
+    timeline
+        .trace_to(&folder.path().join("trace.json"), "speed")
+        .expect("a file");
     let recorder = timeline.clone();
     let recorded = Events::new(vec![Box::new(move |event| recorder.note(event))]);
     let [on, off] = [recorded, Events::new(Vec::new())].map(|events| {
         median(2001, || {
             timed(|| {
-                events.emit(Event::TurnStarted { prompt: "go on".to_string() });
+                events.emit(Event::TurnStarted {
+                    prompt: "go on".to_string(),
+                });
                 events.emit(Event::RequestStarted);
                 let usage = Usage::default();
-                events.emit(Event::RequestFinished { stop_reason: StopReason::EndTurn, usage });
+                events.emit(Event::RequestFinished {
+                    stop_reason: StopReason::EndTurn,
+                    usage,
+                });
                 events.emit(Event::TurnFinished);
             })
         })
     });
     let added = on - off;
-    table.figure("recording a turn of 1 request, with a trace file", format!("{added:.1} µs"));
+    table.figure(
+        "recording a turn of 1 request, with a trace file",
+        format!("{added:.1} µs"),
+    );
     table.figure(
         "the same, as a share of that turn if the server is on this machine and answers at once",
         format!("{:.1} %", added / turn * 100.0),
     );
-    table.limit("the same, if the model takes 0.1 s", added / (turn + 1e5) * 100.0, 1.0, " %");
+    table.limit(
+        "the same, if the model takes 0.1 s",
+        added / (turn + 1e5) * 100.0,
+        1.0,
+        " %",
+    );
 }

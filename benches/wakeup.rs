@@ -50,9 +50,16 @@ fn main() -> ExitCode {
     let mut wakeups = Vec::new();
     for round in 0..WARM + ROUNDS {
         write!(keys, "/clear\nround {round}\n").expect("the program reads");
-        let _ = shown.by_ref().map_while(Result::ok).find(|line| line == "it runs");
+        let _ = shown
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line == "it runs");
         fs::write(folder.path().join("gate"), "\n").expect("an open gate");
-        wakeups.push(times.recv_timeout(PATIENCE).expect("a request with the result"));
+        wakeups.push(
+            times
+                .recv_timeout(PATIENCE)
+                .expect("a request with the result"),
+        );
     }
     drop(keys);
     shown.for_each(drop);
@@ -72,7 +79,11 @@ fn main() -> ExitCode {
         ms(at(90)),
         ms(at(100))
     );
-    println!("  limit for the median: {:.2} ms; used: {:.0} %", ms(LIMIT), ratio * 100.0);
+    println!(
+        "  limit for the median: {:.2} ms; used: {:.0} %",
+        ms(LIMIT),
+        ratio * 100.0
+    );
     ExitCode::from(u8::from(median > LIMIT))
 }
 
@@ -101,13 +112,28 @@ fn serve(stream: TcpStream, measured: &Sender<Duration>) {
         }
         let now = SystemTime::now();
         let body: Value = serde_json::from_slice(&body).expect("JSON");
-        let last = body["messages"].as_array().and_then(|messages| messages.last()).expect("a message");
-        let block = last["content"].as_array().and_then(|blocks| blocks.last()).expect("a block");
+        let last = body["messages"]
+            .as_array()
+            .and_then(|messages| messages.last())
+            .expect("a message");
+        let block = last["content"]
+            .as_array()
+            .and_then(|blocks| blocks.last())
+            .expect("a block");
         let text = block["text"].as_str().unwrap_or_default();
         let answer = if let Some((_, rest)) = text.split_once("\nended at ") {
-            let seconds: f64 =
-                rest.lines().next().unwrap_or_default().replace(',', ".").parse().expect("a time");
-            let since = now.duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs_f64() - seconds;
+            let seconds: f64 = rest
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .replace(',', ".")
+                .parse()
+                .expect("a time");
+            let since = now
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .expect("a clock")
+                .as_secs_f64()
+                - seconds;
             let _ = measured.send(Duration::from_secs_f64(since.max(0.0)));
             json!({ "type": "text", "text": "there it is" })
         } else if let Some(round) = text.strip_prefix("round ") {
@@ -126,10 +152,16 @@ fn serve(stream: TcpStream, measured: &Sender<Duration>) {
 /// A reply of one block, as a stream of events.
 fn response(mut block: Value) -> String {
     let (delta, reason) = if block["type"] == "text" {
-        (json!({ "type": "text_delta", "text": block["text"].take() }), "end_turn")
+        (
+            json!({ "type": "text_delta", "text": block["text"].take() }),
+            "end_turn",
+        )
     } else {
         let input = block["input"].take().to_string();
-        (json!({ "type": "input_json_delta", "partial_json": input }), "tool_use")
+        (
+            json!({ "type": "input_json_delta", "partial_json": input }),
+            "tool_use",
+        )
     };
     match delta["type"].as_str() {
         Some("text_delta") => block["text"] = json!(""),
@@ -145,9 +177,15 @@ fn response(mut block: Value) -> String {
         json!({ "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": null }, "usage": { "output_tokens": 1 } }),
         json!({ "type": "message_stop" }),
     ];
-    let event =
-        |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
+    let event = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or_default()
+        )
+    };
     let body: String = events.iter().map(event).collect();
     let length = body.len();
-    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }

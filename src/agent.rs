@@ -53,8 +53,19 @@ impl std::error::Error for TurnError {}
 
 impl Agent {
     /// An agent whose gate is open.
-    pub fn new(model: Arc<dyn Model>, system: impl Into<String>, toolbox: Toolbox, context: Context) -> Self {
-        Agent { model, system: system.into(), toolbox, gate: Gate::open(), context }
+    pub fn new(
+        model: Arc<dyn Model>,
+        system: impl Into<String>,
+        toolbox: Toolbox,
+        context: Context,
+    ) -> Self {
+        Agent {
+            model,
+            system: system.into(),
+            toolbox,
+            gate: Gate::open(),
+            context,
+        }
     }
 
     /// Sends the conversation, appends the reply and returns it. A reply that says nothing is not
@@ -73,20 +84,28 @@ impl Agent {
             match messages.last_mut() {
                 _ if reply.content.is_empty() => {}
                 // The turn was paused, and this is its continuation.
-                Some(last) if last.role == Role::Assistant => last.content.extend(reply.content.clone()),
-                _ => messages.push(Message { role: Role::Assistant, content: reply.content.clone() }),
+                Some(last) if last.role == Role::Assistant => {
+                    last.content.extend(reply.content.clone())
+                }
+                _ => messages.push(Message {
+                    role: Role::Assistant,
+                    content: reply.content.clone(),
+                }),
             }
             match &reply.stop_reason {
                 StopReason::PauseTurn if reply.tool_calls().is_empty() => continue,
-                StopReason::MaxTokens => {
-                    self.context.events.notice("The reply was cut off at the token limit.")
-                }
+                StopReason::MaxTokens => self
+                    .context
+                    .events
+                    .notice("The reply was cut off at the token limit."),
                 StopReason::Unknown(word) => {
-                    self.context
-                        .events
-                        .notice(format!("The model stopped for a reason unknown here: {word}."));
+                    self.context.events.notice(format!(
+                        "The model stopped for a reason unknown here: {word}."
+                    ));
                 }
-                _ if reply.content.is_empty() => self.context.events.notice("The model had nothing to say."),
+                _ if reply.content.is_empty() => {
+                    self.context.events.notice("The model had nothing to say.")
+                }
                 _ => {}
             }
             return Ok(reply);
@@ -101,15 +120,21 @@ impl Agent {
             return Err(ModelError::Interrupted);
         }
         events.emit(Event::RequestStarted);
-        let request = Request { system: &self.system, messages, tools: &self.toolbox.specs(), interrupt };
+        let request = Request {
+            system: &self.system,
+            messages,
+            tools: &self.toolbox.specs(),
+            interrupt,
+        };
         let reply = self.model.reply(&request, &mut |progress| match progress {
             Progress::Text(text) => events.emit(Event::Text(text.to_string())),
             Progress::Notice(text) => events.notice(text),
         });
         events.emit(match &reply {
-            Ok(reply) => {
-                Event::RequestFinished { stop_reason: reply.stop_reason.clone(), usage: reply.usage }
-            }
+            Ok(reply) => Event::RequestFinished {
+                stop_reason: reply.stop_reason.clone(),
+                usage: reply.usage,
+            },
             Err(_) => Event::RequestFailed,
         });
         reply
@@ -124,16 +149,25 @@ impl Agent {
         );
         let calls = reply.tool_calls();
         let last = calls.len().saturating_sub(1);
-        let results =
-            calls.into_iter().enumerate().map(|(index, call)| self.answer(call, cut && index == last));
-        messages.push(Message { role: Role::User, content: results.collect() });
+        let results = calls
+            .into_iter()
+            .enumerate()
+            .map(|(index, call)| self.answer(call, cut && index == last));
+        messages.push(Message {
+            role: Role::User,
+            content: results.collect(),
+        });
     }
 
     /// One call, one result.
     fn answer(&self, call: ToolCall<'_>, cut: bool) -> ContentBlock {
         let (id, name) = (call.id.to_string(), call.name.to_string());
         let events = &self.context.events;
-        events.emit(Event::ToolStarted { id: id.clone(), name: name.clone(), input: call.input.clone() });
+        events.emit(Event::ToolStarted {
+            id: id.clone(),
+            name: name.clone(),
+            input: call.input.clone(),
+        });
         let started = Instant::now();
         let outcome = if cut {
             Err("your reply was cut off at the token limit inside this call, so it was not run. Call again with a shorter input, in several steps if need be.".into())
@@ -145,8 +179,18 @@ impl Agent {
             Err(error) => (error.to_string(), true),
         };
         let elapsed = started.elapsed();
-        events.emit(Event::ToolFinished { id: id.clone(), name, output: output.clone(), is_error, elapsed });
-        ContentBlock::ToolResult { tool_use_id: id, content: output, is_error }
+        events.emit(Event::ToolFinished {
+            id: id.clone(),
+            name,
+            output: output.clone(),
+            is_error,
+            elapsed,
+        });
+        ContentBlock::ToolResult {
+            tool_use_id: id,
+            content: output,
+            is_error,
+        }
     }
 
     fn run_tool(&self, call: ToolCall<'_>) -> ToolOutcome {

@@ -43,7 +43,13 @@ impl Attendance {
     pub fn new(id: &str, what: &str, events: &Events, attended: bool) -> Self {
         let (state, in_background) = (Arc::default(), Arc::new(AtomicBool::new(!attended)));
         let (id, what) = (id.to_string(), what.to_string());
-        Attendance { state, in_background, events: events.clone(), id, what }
+        Attendance {
+            state,
+            in_background,
+            events: events.clone(),
+            id,
+            what,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -69,7 +75,10 @@ impl Attendance {
                 self.emit_start();
             }
         }
-        let mut end = End { attendance: self, result: "ERROR: the job broke down".to_string() };
+        let mut end = End {
+            attendance: self,
+            result: "ERROR: the job broke down".to_string(),
+        };
         let outcome = work();
         end.result = outcome.to_string();
         outcome
@@ -109,7 +118,10 @@ impl Attendance {
     }
 
     fn emit_start(&self) {
-        self.events.emit(Event::TaskStarted { id: self.id.clone(), what: self.what.clone() });
+        self.events.emit(Event::TaskStarted {
+            id: self.id.clone(),
+            what: self.what.clone(),
+        });
     }
 }
 
@@ -125,7 +137,9 @@ impl Drop for End<'_> {
         state.over = true;
         if self.attendance.in_background.load(SeqCst) {
             let (id, result) = (self.attendance.id.clone(), std::mem::take(&mut self.result));
-            self.attendance.events.emit(Event::TaskFinished { id, result });
+            self.attendance
+                .events
+                .emit(Event::TaskFinished { id, result });
         }
     }
 }

@@ -95,7 +95,14 @@ impl BackgroundExecutor {
         task_id: &str,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        self.submit_as(Label { kind: COMMAND, rank: 1 }, task_id, job)
+        self.submit_as(
+            Label {
+                kind: COMMAND,
+                rank: 1,
+            },
+            task_id,
+            job,
+        )
     }
 
     /// Like [`submit`](Self::submit), for what is no command.
@@ -135,37 +142,62 @@ impl BackgroundExecutor {
     ) -> Result<(), Refusal> {
         let id = TaskId::new(task_id).ok_or(Refusal::EmptyId)?;
         if self.tasks.contains_key(&id) {
-            return Err(Refusal::IdInUse { id, known: self.ids() });
+            return Err(Refusal::IdInUse {
+                id,
+                known: self.ids(),
+            });
         }
         let mut running = self.running();
         running.retain(|id| !self.in_foreground(id));
         if !in_foreground && running.len() >= self.max_concurrent {
-            return Err(Refusal::TooMany { running, max: self.max_concurrent });
+            return Err(Refusal::TooMany {
+                running,
+                max: self.max_concurrent,
+            });
         }
         let (control, started) = (Control::default(), Instant::now());
         let (notifier, its_id, its_control) = (self.bus.notifier(), id.clone(), control.clone());
         // The report is made on the thread: where there is no thread, there is nothing to report.
         let work = move || {
-            let report =
-                Report { notifier, id: its_id, control: its_control.clone(), outcome: Outcome::Lost };
+            let report = Report {
+                notifier,
+                id: its_id,
+                control: its_control.clone(),
+                outcome: Outcome::Lost,
+            };
             report.of(|| job(&its_control));
         };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
-        thread.spawn(work).map_err(|error| Refusal::NoThread(error.to_string()))?;
+        thread
+            .spawn(work)
+            .map_err(|error| Refusal::NoThread(error.to_string()))?;
         self.ids.push(id.clone());
         self.running.push(id.clone());
-        self.tasks.insert(id, Task { label, started, control, in_foreground });
+        self.tasks.insert(
+            id,
+            Task {
+                label,
+                started,
+                control,
+                in_foreground,
+            },
+        );
         Ok(())
     }
 
     /// Nobody waits for it any longer.
     pub fn to_background(&mut self, task_id: &TaskId) {
-        self.tasks.get_mut(task_id).into_iter().for_each(|task| task.in_foreground = false);
+        self.tasks
+            .get_mut(task_id)
+            .into_iter()
+            .for_each(|task| task.in_foreground = false);
     }
 
     /// True if somebody waits for it, or waited until it had ended.
     pub fn in_foreground(&self, task_id: &TaskId) -> bool {
-        self.tasks.get(task_id).is_some_and(|task| task.in_foreground)
+        self.tasks
+            .get(task_id)
+            .is_some_and(|task| task.in_foreground)
     }
 
     /// The outcome of a task, if it has ended, for whoever waited for it: it is not delivered.
@@ -186,10 +218,14 @@ impl BackgroundExecutor {
         let id = self.find(task_id)?;
         let task = &self.tasks[&id];
         Ok(match self.bus.check(&id) {
-            Some(Ended { outcome, at }) => {
-                Status::Ended { elapsed: *at - task.started, outcome: outcome.clone() }
-            }
-            None => Status::Running { elapsed: task.started.elapsed(), progress: task.control.look() },
+            Some(Ended { outcome, at }) => Status::Ended {
+                elapsed: *at - task.started,
+                outcome: outcome.clone(),
+            },
+            None => Status::Running {
+                elapsed: task.started.elapsed(),
+                progress: task.control.look(),
+            },
         })
     }
 
@@ -261,7 +297,10 @@ impl BackgroundExecutor {
 
     fn find(&self, task_id: &str) -> Result<TaskId, Refusal> {
         let known = TaskId::new(task_id).filter(|id| self.tasks.contains_key(id));
-        known.ok_or_else(|| Refusal::UnknownId { id: task_id.to_string(), known: self.ids() })
+        known.ok_or_else(|| Refusal::UnknownId {
+            id: task_id.to_string(),
+            known: self.ids(),
+        })
     }
 }
 
@@ -275,7 +314,9 @@ struct Report {
 
 impl Report {
     fn of(mut self, job: impl FnOnce() -> Outcome) {
-        let broken = |panic| Outcome::Failed { message: format!("the job broke down: {panic}") };
+        let broken = |panic| Outcome::Failed {
+            message: format!("the job broke down: {panic}"),
+        };
         self.outcome = catch(job).unwrap_or_else(broken);
     }
 }

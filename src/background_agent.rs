@@ -56,17 +56,36 @@ pub fn tools(
     let delegation = Delegation::new(agent, definitions);
     let schema = object(properties(), &["description", "prompt"]);
     let (starts, executor, todos) = (executor.clone(), executor.clone(), todos.clone());
-    let task =
-        Tool::new("task", description(&delegation), schema, Access::Free, move |input: Input, context| {
+    let task = Tool::new(
+        "task",
+        description(&delegation),
+        schema,
+        Access::Free,
+        move |input: Input, context| {
             let worker = delegation.worker(input.agent.as_deref())?;
             start(&starts, worker, input, &context.events)
-        });
+        },
+    );
     let about = "All todos: first those that are resolved, then by priority.";
-    let read = Tool::new("todo_read", about, object(json!({}), &[]), Access::Free, move |Nothing {}, _| {
-        let agents = agent_todos(&mut lock(&executor));
-        let text = agents + &todos.lock().unwrap_or_else(PoisonError::into_inner).by_priority();
-        Ok(if text.is_empty() { "No todos.".to_string() } else { text.trim_end().to_string() })
-    });
+    let read = Tool::new(
+        "todo_read",
+        about,
+        object(json!({}), &[]),
+        Access::Free,
+        move |Nothing {}, _| {
+            let agents = agent_todos(&mut lock(&executor));
+            let text = agents
+                + &todos
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .by_priority();
+            Ok(if text.is_empty() {
+                "No todos.".to_string()
+            } else {
+                text.trim_end().to_string()
+            })
+        },
+    );
     [task, read]
 }
 
@@ -92,19 +111,29 @@ pub(crate) fn properties() -> Value {
 pub(crate) fn start(
     executor: &Mutex<BackgroundExecutor>,
     worker: Agent,
-    Input { description: id, prompt, priority, .. }: Input,
+    Input {
+        description: id,
+        prompt,
+        priority,
+        ..
+    }: Input,
     events: &Events,
 ) -> ToolOutcome {
     let id = id.trim();
     let attendance = Attendance::new(id, &prompt, events, false);
     let job = job(worker, id, prompt, events, attendance);
     lock(executor).submit_as(label(priority), id, job)?;
-    Ok(format!("{id}: started in the background. Its todo is in_progress; the result will come by itself."))
+    Ok(format!(
+        "{id}: started in the background. Its todo is in_progress; the result will come by itself."
+    ))
 }
 
 /// What the executor is told of an agent.
 pub(crate) fn label(priority: Priority) -> Label {
-    Label { kind: KIND, rank: priority as u8 }
+    Label {
+        kind: KIND,
+        rank: priority as u8,
+    }
 }
 
 /// A sub-agent as a job. As long as nobody waits for it, it asks nothing and shows nothing.
@@ -118,13 +147,19 @@ pub(crate) fn job(
     let at_work = AtWork::default();
     worker.gate = worker.gate.attended(&attendance);
     worker.context.interrupt = at_work.interrupt.clone();
-    worker.context.events = events.of_task(id, attendance.in_background().clone(), at_work.reader());
+    worker.context.events =
+        events.of_task(id, attendance.in_background().clone(), at_work.reader());
     move |control| {
         control.attach(at_work.clone());
         let used_up = || at_work.tokens() > MAX_TOKENS;
         attendance.during(|| match run(&worker, prompt, used_up) {
-            Ok(output) => Outcome::Finished { exit_code: 0, output },
-            Err(ToolError(output)) if at_work.interrupt.is_triggered() => Outcome::Killed { output },
+            Ok(output) => Outcome::Finished {
+                exit_code: 0,
+                output,
+            },
+            Err(ToolError(output)) if at_work.interrupt.is_triggered() => {
+                Outcome::Killed { output }
+            }
             Err(ToolError(message)) => Outcome::Failed { message },
         })
     }
@@ -146,7 +181,9 @@ enum AgentTodo {
 fn agent_todos(executor: &mut BackgroundExecutor) -> String {
     let mut lines = Vec::new();
     for id in executor.ids() {
-        let Some(Label { kind: KIND, rank }) = executor.label(&id) else { continue };
+        let Some(Label { kind: KIND, rank }) = executor.label(&id) else {
+            continue;
+        };
         let todo = match executor.check(&id.to_string()) {
             Ok(Status::Running { progress, .. }) => AgentTodo::InProgress { progress },
             Ok(Status::Ended { .. }) if executor.bus().is_delivered(&id) => AgentTodo::Completed,

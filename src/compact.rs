@@ -24,7 +24,8 @@ const HEAD: usize = 200;
 const ASK: &str = "Summarise this conversation, so that the work can go on from the summary alone: what the user \
     wants, in their own words where it matters; what was done and found, with names of files, commands and \
     tasks; what was decided and why; what is open. Reply with the summary only, in at most 400 words.";
-const GO_ON: &str = "<system-reminder>The summary says what is done already. Go on.</system-reminder>";
+const GO_ON: &str =
+    "<system-reminder>The summary says what is done already. Go on.</system-reminder>";
 
 /// Keeps conversations below a limit.
 #[derive(Debug)]
@@ -45,7 +46,11 @@ impl Compactor {
 
     /// The same, with transcripts in another folder.
     pub fn with_dir(limit_tokens: usize, dir: impl Into<PathBuf>) -> Self {
-        Compactor { limit: limit_tokens, dir: dir.into(), stuck: AtomicUsize::new(0) }
+        Compactor {
+            limit: limit_tokens,
+            dir: dir.into(),
+            stuck: AtomicUsize::new(0),
+        }
     }
 
     /// To be called before each request. Above half of the limit, old tool results are shortened;
@@ -65,8 +70,9 @@ impl Compactor {
             let size = estimate(messages);
             if size > self.limit {
                 self.stuck.store(size, Ordering::Relaxed);
-                let still =
-                    format!("Still about {size} tokens; should the server refuse, begin anew with /clear.");
+                let still = format!(
+                    "Still about {size} tokens; should the server refuse, begin anew with /clear."
+                );
                 agent.context.events.notice(still);
             }
         }
@@ -95,7 +101,12 @@ impl Compactor {
             "Nothing to compact yet.".to_string()
         } else {
             let kept = self.keep(messages).map_or_else(
-                |why| format!("No transcript could be kept in {}: {why}.", self.dir.display()),
+                |why| {
+                    format!(
+                        "No transcript could be kept in {}: {why}.",
+                        self.dir.display()
+                    )
+                },
                 |path| format!("What was said before is in {}.", path.display()),
             );
             let (before, after) = (estimate(messages), estimate(&compacted));
@@ -108,7 +119,10 @@ impl Compactor {
 
     /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, TurnError> {
-        let mut worker = Agent { toolbox: Toolbox::default(), ..agent.clone() };
+        let mut worker = Agent {
+            toolbox: Toolbox::default(),
+            ..agent.clone()
+        };
         worker.context.events = agent.context.events.of_agent("compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
@@ -116,7 +130,10 @@ impl Compactor {
             Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
             Ok(_) | Err(TurnError::Refused) => {
                 let message = "no summary of the conversation came back".to_string();
-                Err(TurnError::Model(ModelError::Api { status: 200, message }))
+                Err(TurnError::Model(ModelError::Api {
+                    status: 200,
+                    message,
+                }))
             }
             other => other,
         }
@@ -124,12 +141,22 @@ impl Compactor {
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
     fn keep(&self, messages: &[Message]) -> io::Result<PathBuf> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        let path = self.dir.join(format!("transcript-{now}-{}.jsonl", process::id()));
-        let lines = messages.iter().map(|message| Ok(serde_json::to_string(message)? + "\n"));
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |since| since.as_secs());
+        let path = self
+            .dir
+            .join(format!("transcript-{now}-{}.jsonl", process::id()));
+        let lines = messages
+            .iter()
+            .map(|message| Ok(serde_json::to_string(message)? + "\n"));
         let lines = lines.collect::<io::Result<String>>()?;
         fs::create_dir_all(&self.dir)?;
-        let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(lines.as_bytes()).map(|()| path)
     }
 }
@@ -140,7 +167,11 @@ pub fn estimate(messages: &[Message]) -> usize {
     let bytes = blocks.map(|block| match block {
         ContentBlock::Text { text } => text.len(),
         ContentBlock::ToolUse { id, name, input } => id.len() + name.len() + size(input),
-        ContentBlock::ToolResult { tool_use_id, content, .. } => tool_use_id.len() + content.len(),
+        ContentBlock::ToolResult {
+            tool_use_id,
+            content,
+            ..
+        } => tool_use_id.len() + content.len(),
         ContentBlock::Other(value) => size(value),
     });
     bytes.sum::<usize>() / 4
@@ -151,7 +182,10 @@ fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value)).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| key.len() + size(value))
+            .sum(),
         _ => 4,
     }
 }
@@ -163,15 +197,29 @@ fn head(text: &str, bytes: usize) -> &str {
 
 /// Shortens long results of tools, but not the last `keep`, and none that the model has not seen.
 fn shorten(messages: &mut [Message], keep: usize) {
-    let Some((unseen, seen)) = messages.split_last_mut() else { return };
-    let keep = keep.saturating_sub(unseen.content.iter().filter(|block| is_result(block)).count());
-    let blocks = seen.iter_mut().rev().flat_map(|message| message.content.iter_mut().rev());
+    let Some((unseen, seen)) = messages.split_last_mut() else {
+        return;
+    };
+    let keep = keep.saturating_sub(
+        unseen
+            .content
+            .iter()
+            .filter(|block| is_result(block))
+            .count(),
+    );
+    let blocks = seen
+        .iter_mut()
+        .rev()
+        .flat_map(|message| message.content.iter_mut().rev());
     for block in blocks.filter(|block| is_result(block)).skip(keep) {
-        let ContentBlock::ToolResult { content, .. } = block else { continue };
+        let ContentBlock::ToolResult { content, .. } = block else {
+            continue;
+        };
         let bytes = content.len();
         if bytes > LONG {
             let start = head(content, HEAD);
-            *content = format!("{start}\n[… shortened, {bytes} bytes; run the tool again if you need it]");
+            *content =
+                format!("{start}\n[… shortened, {bytes} bytes; run the tool again if you need it]");
         }
     }
 }
@@ -182,8 +230,9 @@ fn is_result(block: &ContentBlock) -> bool {
 
 /// Where the current turn begins: at the last message with a prompt; between turns, at the end.
 fn turn_start(messages: &[Message]) -> usize {
-    let prompts =
-        |message: &Message| message.role == Role::User && message.content.iter().any(ContentBlock::is_prompt);
+    let prompts = |message: &Message| {
+        message.role == Role::User && message.content.iter().any(ContentBlock::is_prompt)
+    };
     match messages.last() {
         Some(last) if last.role == Role::User => messages.iter().rposition(prompts).unwrap_or(0),
         _ => messages.len(),
@@ -194,13 +243,19 @@ fn turn_start(messages: &[Message]) -> usize {
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut first = Message::user(format!("<summary>\n{summary}\n</summary>"));
     let begun = turn.len() > 1;
-    let prompt = turn.drain(..1.min(turn.len())).flat_map(|message| message.content);
+    let prompt = turn
+        .drain(..1.min(turn.len()))
+        .flat_map(|message| message.content);
     if fits {
         // Results in front of the prompt belong to calls that are gone.
-        first.content.extend(prompt.filter(|block| !is_result(block)));
+        first
+            .content
+            .extend(prompt.filter(|block| !is_result(block)));
     } else {
         let go_on = begun.then(|| ContentBlock::text(GO_ON));
-        first.content.extend(prompt.filter(ContentBlock::is_prompt).chain(go_on));
+        first
+            .content
+            .extend(prompt.filter(ContentBlock::is_prompt).chain(go_on));
         turn.clear();
     }
     turn.insert(0, first);

@@ -14,7 +14,10 @@ use crate::message::{Message, push_user};
 pub fn deliver(executor: &Mutex<BackgroundExecutor>, events: &Events, messages: &mut Vec<Message>) {
     let news = lock(executor).deliver(); // the lock is not held while the readers of events are told
     for (id, elapsed, outcome) in news {
-        let line = format!("{id}: {}", lock(executor).tell(&id.to_string(), elapsed, &outcome));
+        let line = format!(
+            "{id}: {}",
+            lock(executor).tell(&id.to_string(), elapsed, &outcome)
+        );
         let output = match outcome.output().trim_end() {
             "" => "(no output)",
             output => output,

@@ -89,27 +89,48 @@ pub struct Events {
 impl Events {
     /// A stream with these readers.
     pub fn new(readers: Vec<Reader>) -> Self {
-        Events { readers: readers.into_iter().map(Arc::new).collect(), ..Events::default() }
+        Events {
+            readers: readers.into_iter().map(Arc::new).collect(),
+            ..Events::default()
+        }
     }
 
     /// The same stream, with every event marked as that sub-agent's.
     pub fn of_agent(&self, name: &str) -> Self {
-        Events { agent: Some(name.into()), ..self.clone() }
+        Events {
+            agent: Some(name.into()),
+            ..self.clone()
+        }
     }
 
     /// The same stream, with every event marked as that of a sub-agent that nobody waits for as
     /// soon as that is so, and one more reader for them.
     pub fn of_task(&self, name: &str, in_background: Arc<AtomicBool>, reader: Reader) -> Self {
-        let mut events = Events { in_background, ..self.of_agent(name) };
+        let mut events = Events {
+            in_background,
+            ..self.of_agent(name)
+        };
         events.readers.push(Arc::new(reader));
         events
     }
 
     /// Tells every reader.
     pub fn emit(&self, event: Event) {
-        let Events { readers, agent, in_background } = self;
-        let (at, agent, in_background) = (Instant::now(), agent.as_deref(), in_background.load(SeqCst));
-        readers.iter().for_each(|reader| reader(Stamped { at, agent, in_background, event: &event }));
+        let Events {
+            readers,
+            agent,
+            in_background,
+        } = self;
+        let (at, agent, in_background) =
+            (Instant::now(), agent.as_deref(), in_background.load(SeqCst));
+        readers.iter().for_each(|reader| {
+            reader(Stamped {
+                at,
+                agent,
+                in_background,
+                event: &event,
+            })
+        });
     }
 
     /// Emits a [`Event::Notice`].

@@ -40,7 +40,9 @@ impl MoveKey {
     /// The key was pressed. False if nothing runs in the foreground.
     pub fn press(&self) -> bool {
         let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        listener.as_ref().is_some_and(|listener| listener.send(()).is_ok())
+        listener
+            .as_ref()
+            .is_some_and(|listener| listener.send(()).is_ok())
     }
 
     /// For one wait: it ends with the receiver.
@@ -92,23 +94,42 @@ struct Delegated {
 impl Foreground {
     /// Over the executor of the background tasks. `key` moves what runs in the foreground.
     pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>, key: MoveKey, context: Context) -> Self {
-        Foreground { executor: executor.clone(), key, context, count: Arc::default() }
+        Foreground {
+            executor: executor.clone(),
+            key,
+            context,
+            count: Arc::default(),
+        }
     }
 
     /// `bash`, which can be sent to the background, and `task`, which can be waited for. They take
     /// the place of those that the agent has; its sub-agents keep theirs.
     pub fn tools(&self, agent: &Agent, definitions: &Definitions) -> [Tool; 2] {
         let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
-        let timeout = json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
-        let schema = object(json!({ "command": command, "timeout_seconds": timeout }), &["command"]);
+        let timeout =
+            json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
+        let schema = object(
+            json!({ "command": command, "timeout_seconds": timeout }),
+            &["command"],
+        );
         let description = format!(
             "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
              than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
         );
         let it = self.clone();
-        let bash = Tool::new("bash", description, schema, Access::Ask, move |input: Command, context| {
-            it.run(&input.command, input.timeout_seconds.unwrap_or(TIME_LIMIT), context)
-        });
+        let bash = Tool::new(
+            "bash",
+            description,
+            schema,
+            Access::Ask,
+            move |input: Command, context| {
+                it.run(
+                    &input.command,
+                    input.timeout_seconds.unwrap_or(TIME_LIMIT),
+                    context,
+                )
+            },
+        );
 
         let delegation = Delegation::new(agent, definitions);
         let mut properties = background_agent::properties();
@@ -116,9 +137,13 @@ impl Foreground {
         let schema = object(properties, &["description", "prompt"]);
         let description = background_agent::description(&delegation);
         let it = self.clone();
-        let task = Tool::new("task", description, schema, Access::Free, move |input: Delegated, context| {
-            it.delegate(&delegation, input, context)
-        });
+        let task = Tool::new(
+            "task",
+            description,
+            schema,
+            Access::Free,
+            move |input: Delegated, context| it.delegate(&delegation, input, context),
+        );
         [bash, task]
     }
 
@@ -129,7 +154,9 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let output = self.run(command, TIME_LIMIT, &self.context).unwrap_or_else(|error| error.to_string());
+        let output = self
+            .run(command, TIME_LIMIT, &self.context)
+            .unwrap_or_else(|error| error.to_string());
         let quoted = output.replace("</user-command", "<\\/user-command");
         push_user(
             messages,
@@ -139,7 +166,10 @@ impl Foreground {
     }
 
     fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
-        let label = Label { kind: COMMAND, rank: 1 };
+        let label = Label {
+            kind: COMMAND,
+            rank: 1,
+        };
         let (tell, exits) = unbounded();
         let (id, attendance) = {
             let mut executor = lock(&self.executor);
@@ -151,30 +181,59 @@ impl Foreground {
             let (command, attended) = (command.to_string(), attendance.clone());
             executor.submit_in_foreground(label, &id, move |control| {
                 let exited = |so_far, left| drop(tell.send((so_far, left)));
-                attended.during(|| process::run_telling(&command, |handle| control.attach(handle), exited))
+                attended.during(|| {
+                    process::run_telling(&command, |handle| control.attach(handle), exited)
+                })
             })?;
             (id, attendance)
         };
-        match self.wait(&id, &attendance, after(Duration::from_secs(limit)), exits, context) {
+        match self.wait(
+            &id,
+            &attendance,
+            after(Duration::from_secs(limit)),
+            exits,
+            context,
+        ) {
             Waited::Ended(outcome) => bash::answer(&outcome, 0, ""),
             Waited::LeftRunning(outcome, left) => {
                 bash::answer(&outcome, left, &format!("in the background as {id}"))
             }
             Waited::Moved(why) => {
                 let details = lock(&self.executor).details(&id)?;
-                let so_far = details.split_once('\n').map_or("", |(_, output)| output.trim_end());
-                let so_far =
-                    if so_far.is_empty() { String::new() } else { format!("\nOutput so far:\n{so_far}") };
+                let so_far = details
+                    .split_once('\n')
+                    .map_or("", |(_, output)| output.trim_end());
+                let so_far = if so_far.is_empty() {
+                    String::new()
+                } else {
+                    format!("\nOutput so far:\n{so_far}")
+                };
                 Ok(why + &so_far)
             }
         }
     }
 
-    fn delegate(&self, delegation: &Delegation, input: Delegated, context: &Context) -> ToolOutcome {
-        let Delegated { description, prompt, priority, agent, wait } = input;
+    fn delegate(
+        &self,
+        delegation: &Delegation,
+        input: Delegated,
+        context: &Context,
+    ) -> ToolOutcome {
+        let Delegated {
+            description,
+            prompt,
+            priority,
+            agent,
+            wait,
+        } = input;
         let worker = delegation.worker(agent.as_deref())?;
         if !wait {
-            let input = Input { description, prompt, priority, agent };
+            let input = Input {
+                description,
+                prompt,
+                priority,
+                agent,
+            };
             return background_agent::start(&self.executor, worker, input, &context.events);
         }
         let id = description.trim();
@@ -182,7 +241,9 @@ impl Foreground {
         let job = background_agent::job(worker, id, prompt, &context.events, attendance.clone());
         lock(&self.executor).submit_in_foreground(background_agent::label(priority), id, job)?;
         match self.wait(id, &attendance, never(), never(), context) {
-            Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => bash::answer(&outcome, 0, ""),
+            Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => {
+                bash::answer(&outcome, 0, "")
+            }
             Waited::Moved(why) => Ok(why),
         }
     }
@@ -196,7 +257,9 @@ impl Foreground {
         mut shell_exits: Receiver<(Outcome, usize)>,
         context: &Context,
     ) -> Waited {
-        let Some(task_id) = TaskId::new(id) else { return Waited::Ended(Outcome::Lost) };
+        let Some(task_id) = TaskId::new(id) else {
+            return Waited::Ended(Outcome::Lost);
+        };
         let arrivals = lock(&self.executor).bus().arrivals();
         let key = self.key.listen();
         let mut interrupted = context.interrupt.receiver();
@@ -231,7 +294,9 @@ impl Foreground {
                     return next;
                 }
                 Err(Stays::Over) => {} // its outcome is about to arrive
-                Err(Stays::Asking) => context.events.notice("Answer the question first, then Ctrl+B."),
+                Err(Stays::Asking) => context
+                    .events
+                    .notice("Answer the question first, then Ctrl+B."),
             }
         }
     }
@@ -239,7 +304,11 @@ impl Foreground {
     fn show(&self, id: &str, what: &str, context: &Context) {
         let status = lock(&self.executor).check(id); // not locked while the readers of events are told
         if let Ok(Status::Running { elapsed, progress }) = status {
-            context.events.emit(Event::Waiting { what: what.to_string(), elapsed, progress });
+            context.events.emit(Event::Waiting {
+                what: what.to_string(),
+                elapsed,
+                progress,
+            });
         }
     }
 }

@@ -19,34 +19,60 @@ pub struct Document {
 /// Reads one file. The error is a sentence that begins with the path.
 pub fn read(path: &Path) -> Result<Document, String> {
     let text = match fs::metadata(path) {
-        Ok(file) if !file.is_file() => Err("not a file; put a Markdown file in its place".to_string()),
-        Ok(file) if file.len() > MAX_KIB * 1024 => Err(format!("longer than {MAX_KIB} KiB; shorten it")),
+        Ok(file) if !file.is_file() => {
+            Err("not a file; put a Markdown file in its place".to_string())
+        }
+        Ok(file) if file.len() > MAX_KIB * 1024 => {
+            Err(format!("longer than {MAX_KIB} KiB; shorten it"))
+        }
         _ => fs::read_to_string(path)
             .map_err(|error| format!("{error}; put a Markdown file in its place that can be read")),
     };
-    text.and_then(|text| parse(&text)).map_err(|why| format!("{}: {why}.", path.display()))
+    text.and_then(|text| parse(&text))
+        .map_err(|why| format!("{}: {why}.", path.display()))
 }
 
 /// Reads the text of a file. The error says what to add.
 pub fn parse(text: &str) -> Result<Document, String> {
     let text = text.trim_start_matches('\u{feff}').replace('\r', "") + "\n";
-    let parts = text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n"));
+    let parts = text
+        .strip_prefix("---\n")
+        .and_then(|rest| rest.split_once("\n---\n"));
     let (head, body) = parts.unwrap_or_default();
     // A value may be quoted, and may go on in indented lines, as text or as a list.
     let get = |key: &str| {
-        let mut lines = head.lines().skip_while(|line| line.split(':').next() != Some(key));
+        let mut lines = head
+            .lines()
+            .skip_while(|line| line.split(':').next() != Some(key));
         let (_, first) = lines.next()?.split_once(':')?;
         let more = lines.take_while(|line| line.starts_with([' ', '-']));
-        let bare = |line: &str| line.trim_matches([' ', '"', '\'', '>', '|', '-']).to_string();
-        Some(bare(&iter::once(first).chain(more).map(bare).collect::<Vec<_>>().join(" ")))
+        let bare = |line: &str| {
+            line.trim_matches([' ', '"', '\'', '>', '|', '-'])
+                .to_string()
+        };
+        Some(bare(
+            &iter::once(first)
+                .chain(more)
+                .map(bare)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ))
     };
     let need = |key: &str| {
-        let why =
-            || format!("no `{key}` in front; begin it with the lines ---, name: …, description: …, ---");
+        let why = || {
+            format!(
+                "no `{key}` in front; begin it with the lines ---, name: …, description: …, ---"
+            )
+        };
         get(key).filter(|value| !value.is_empty()).ok_or_else(why)
     };
     let (name, description) = (need("name")?, need("description")?);
-    Ok(Document { name, description, tools: need("tools").ok(), body: body.trim().to_string() })
+    Ok(Document {
+        name,
+        description,
+        tools: need("tools").ok(),
+        body: body.trim().to_string(),
+    })
 }
 
 /// The entries of a folder, sorted. A folder that is not there has none.
@@ -57,7 +83,9 @@ pub fn entries(dir: &Path, problems: &mut Vec<String>) -> Vec<PathBuf> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
             let path = dir.display();
-            problems.push(format!("{path}: {error}; put a folder in its place that can be read."));
+            problems.push(format!(
+                "{path}: {error}; put a folder in its place that can be read."
+            ));
         }
     }
     paths.sort();

@@ -47,6 +47,10 @@ impl Interrupt {
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.
     pub fn receiver(&self) -> Receiver<Never> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .clone()
     }
 }

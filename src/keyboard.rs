@@ -15,8 +15,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{
-    Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler, KeyEvent,
-    RepeatCount,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler,
+    KeyEvent, RepeatCount,
 };
 
 use crate::interrupt::Interrupt;
@@ -101,17 +101,29 @@ impl Source {
         let read = move || self.read_on(edited, &shared, &send, &resumed);
         // Without a thread nothing can be typed: the program then ends as if at end of file.
         let _ = thread::Builder::new().name("keyboard".into()).spawn(read);
-        Source::Thread(Lines { typed, go_on, edited })
+        Source::Thread(Lines {
+            typed,
+            go_on,
+            edited,
+        })
     }
 
     /// Reads as long as anybody takes what is read. After a wish to leave it waits, as the program
     /// may be about to end, unless that wish is queued.
-    fn read_on(mut self, edited: bool, shared: &Shared, send: &Sender<Typed>, resumed: &Receiver<()>) {
+    fn read_on(
+        mut self,
+        edited: bool,
+        shared: &Shared,
+        send: &Sender<Typed>,
+        resumed: &Receiver<()>,
+    ) {
         let (mut ends, mut panics) = (0, 0); // in a row
         loop {
             let mut typed = match catch(|| self.next(&shared.screen)) {
                 Err(_) if panics == 0 => {
-                    shared.screen.say("The line editor broke down, and the line is lost; type it again.");
+                    shared
+                        .screen
+                        .say("The line editor broke down, and the line is lost; type it again.");
                     panics += 1;
                     continue;
                 }
@@ -162,29 +174,51 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(Helper(shared.status.clone())));
         let pressed = Arc::new(Pressed::default());
-        let interrupt = OnInterrupt { shared: shared.clone(), pressed: pressed.clone() };
-        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(interrupt)));
+        let interrupt = OnInterrupt {
+            shared: shared.clone(),
+            pressed: pressed.clone(),
+        };
+        editor.bind_sequence(
+            KeyEvent::ctrl('C'),
+            EventHandler::Conditional(Box::new(interrupt)),
+        );
         let to_background = OnMove(shared.clone());
-        editor.bind_sequence(KeyEvent::ctrl('B'), EventHandler::Conditional(Box::new(to_background)));
+        editor.bind_sequence(
+            KeyEvent::ctrl('B'),
+            EventHandler::Conditional(Box::new(to_background)),
+        );
         if let Some(path) = history_file() {
             let _ = editor.load_history(&path);
         }
-        Ok(Editor { editor, prompt, shared: shared.clone(), pressed })
+        Ok(Editor {
+            editor,
+            prompt,
+            shared: shared.clone(),
+            pressed,
+        })
     }
 
     fn next(&mut self, screen: &Screen) -> Typed {
         let mut warned = false;
         loop {
-            self.shared
-                .status
-                .set_columns(self.editor.dimensions().map_or(80, |(columns, _)| columns.into()));
-            let status = if self.shared.key.get().is_some() { "\n" } else { "" };
+            self.shared.status.set_columns(
+                self.editor
+                    .dimensions()
+                    .map_or(80, |(columns, _)| columns.into()),
+            );
+            let status = if self.shared.key.get().is_some() {
+                "\n"
+            } else {
+                ""
+            };
             match self.editor.readline(&format!("{status}{}", self.prompt)) {
                 Ok(line) => {
                     self.remember(&line);
                     return Some(line);
                 }
-                Err(ReadlineError::Interrupted) if !self.pressed.on_empty_line.load(SeqCst) => warned = false,
+                Err(ReadlineError::Interrupted) if !self.pressed.on_empty_line.load(SeqCst) => {
+                    warned = false
+                }
                 Err(ReadlineError::Interrupted)
                     if warned || self.pressed.just_now() || self.shared.has_warned() =>
                 {
@@ -215,7 +249,9 @@ impl Editor {
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).map(|folder| folder.join("meanwhile/history"))
+    state
+        .or_else(home)
+        .map(|folder| folder.join("meanwhile/history"))
 }
 
 impl Pressed {
@@ -233,14 +269,22 @@ struct OnInterrupt {
 
 impl ConditionalEventHandler for OnInterrupt {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        let Shared { busy, interrupt, .. } = &*self.shared;
-        self.pressed.on_empty_line.store(context.line().is_empty(), SeqCst);
+        let Shared {
+            busy, interrupt, ..
+        } = &*self.shared;
+        self.pressed
+            .on_empty_line
+            .store(context.line().is_empty(), SeqCst);
         if !busy.load(SeqCst) {
             return None; // the editor's own meaning
         }
         if !interrupt.is_triggered() {
             interrupt.trigger();
-            *self.pressed.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self
+                .pressed
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         } else if self.shared.key.get().is_none() || self.shared.may_leave(true) {
             terminal::quit(130); // the second one, before the turn has ended
         }
@@ -253,7 +297,9 @@ struct OnMove(Arc<Shared>);
 
 impl ConditionalEventHandler for OnMove {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        self.0.move_to_background(context.line().is_empty()).then_some(Cmd::Repaint)
+        self.0
+            .move_to_background(context.line().is_empty())
+            .then_some(Cmd::Repaint)
     }
 }
 
@@ -265,7 +311,9 @@ pub(crate) fn piped_line(screen: &Screen) -> Typed {
             Ok(0) | Err(_) => return None,
             Ok(_) => match String::from_utf8(bytes) {
                 Ok(line) => return Some(line.trim_end_matches(['\n', '\r']).to_string()),
-                Err(_) => screen.say("A line was not valid UTF-8 and was left out; the next one follows."),
+                Err(_) => {
+                    screen.say("A line was not valid UTF-8 and was left out; the next one follows.")
+                }
             },
         }
     }
@@ -298,10 +346,17 @@ pub(crate) fn ask(
     set_aside: &Mutex<VecDeque<String>>,
     lines: Option<&Lines>,
 ) -> Answer {
-    let keep = |line| set_aside.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
+    let keep = |line| {
+        set_aside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(line)
+    };
     let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
     while lines.is_none() && is_readable(0) {
-        let Some(line) = piped_line(screen) else { return Answer::No };
+        let Some(line) = piped_line(screen) else {
+            return Answer::No;
+        };
         keep(line);
     }
     screen.lines(&format!("The agent wants to call {question}"), Style::Bold);
@@ -332,7 +387,9 @@ pub(crate) fn ask(
                 piped_line(screen)
             }
         };
-        let Some(line) = answer else { return Answer::No };
+        let Some(line) = answer else {
+            return Answer::No;
+        };
         match line.trim().to_lowercase().as_str() {
             "y" | "yes" => return Answer::Yes,
             "n" | "no" => return Answer::No,

@@ -62,7 +62,10 @@ impl Message {
     /// A user message of one text block.
     pub fn user(text: impl Into<String>) -> Self {
         let content = vec![ContentBlock::text(text)];
-        Message { role: Role::User, content }
+        Message {
+            role: Role::User,
+            content,
+        }
     }
 }
 
@@ -83,7 +86,12 @@ impl ContentBlock {
     /// True for what the person said. Text that the harness puts into a user message is marked:
     /// it begins with one of these tags.
     pub fn is_prompt(&self) -> bool {
-        let tags = ["<system-reminder>", "<summary>", "<task-notification ", "<user-command>"];
+        let tags = [
+            "<system-reminder>",
+            "<summary>",
+            "<task-notification ",
+            "<user-command>",
+        ];
         self.as_text().is_some() && !tags.iter().any(|tag| self.is_marked(tag))
     }
 
@@ -114,12 +122,21 @@ pub fn take_back_prompt(messages: &mut Vec<Message>) {
     let begin = messages.iter().rposition(begins).unwrap_or(0);
     let (mut kept, mut in_first) = (Vec::new(), true);
     for message in messages.split_off(begin) {
-        let stays = |block: &ContentBlock| if in_first { !block.is_prompt() } else { delivered(block) };
+        let stays = |block: &ContentBlock| {
+            if in_first {
+                !block.is_prompt()
+            } else {
+                delivered(block)
+            }
+        };
         kept.extend(message.content.into_iter().filter(stays));
         in_first = false;
     }
     if !kept.is_empty() {
-        messages.push(Message { role: Role::User, content: kept });
+        messages.push(Message {
+            role: Role::User,
+            content: kept,
+        });
     }
 }
 
@@ -203,7 +220,11 @@ impl Reply {
 
     /// All text of the reply, blocks joined by newlines.
     pub fn text(&self) -> String {
-        let texts: Vec<&str> = self.content.iter().filter_map(ContentBlock::as_text).collect();
+        let texts: Vec<&str> = self
+            .content
+            .iter()
+            .filter_map(ContentBlock::as_text)
+            .collect();
         texts.join("\n")
     }
 
@@ -212,13 +233,18 @@ impl Reply {
     /// stands in it under `invalid_input`, which no tool's schema admits). A reply that then holds
     /// neither text nor a call comes out empty: thinking alone is no message.
     pub fn repair(&mut self, messages: &[Message]) {
-        self.content.retain(|block| !matches!(block, ContentBlock::Text { .. }) || block.as_text().is_some());
+        self.content.retain(|block| {
+            !matches!(block, ContentBlock::Text { .. }) || block.as_text().is_some()
+        });
         let blocks = || messages.iter().flat_map(|message| &message.content);
-        let earlier =
-            |new: &str| blocks().any(|block| matches!(block, ContentBlock::ToolUse { id, .. } if id == new));
+        let earlier = |new: &str| {
+            blocks().any(|block| matches!(block, ContentBlock::ToolUse { id, .. } if id == new))
+        };
         let mut ids: Vec<String> = Vec::new();
         for (index, block) in self.content.iter_mut().enumerate() {
-            let ContentBlock::ToolUse { id, name, input } = block else { continue };
+            let ContentBlock::ToolUse { id, name, input } = block else {
+                continue;
+            };
             let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if id.is_empty() || !id.chars().all(legal) || ids.contains(id) || earlier(id) {
                 *id = format!("toolu_{}_{index}", messages.len());
@@ -227,7 +253,11 @@ impl Reply {
                 }
             }
             ids.push(id.clone());
-            *name = name.chars().take(64).map(|c| if legal(c) { c } else { '_' }).collect();
+            *name = name
+                .chars()
+                .take(64)
+                .map(|c| if legal(c) { c } else { '_' })
+                .collect();
             if name.is_empty() {
                 *name = "unnamed".to_string();
             }

@@ -88,16 +88,26 @@ impl fmt::Display for ModelError {
                     "The server's reply cannot be read: {why}. Check that ANTHROPIC_BASE_URL names a server of the Messages API, then say it again."
                 );
             }
-            ModelError::Api { status: 401 | 403, .. } => "Check ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN).",
+            ModelError::Api {
+                status: 401 | 403, ..
+            } => "Check ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN).",
             ModelError::Api { status: 404, .. } => "Check ANTHROPIC_MODEL and ANTHROPIC_BASE_URL.",
-            ModelError::Api { status: 413, .. } => "The conversation is too large: /clear begins a new one.",
+            ModelError::Api { status: 413, .. } => {
+                "The conversation is too large: /clear begins a new one."
+            }
             ModelError::Api { status: 400, .. } => {
                 "If it says the same again, /clear begins a new conversation."
             }
             ModelError::Api { .. } => "Wait a little, then say it again.",
         };
-        let ModelError::Api { status, message } = self else { return Ok(()) };
-        write!(f, "The model's server answered {status}: {}. {advice}", message.trim_end_matches('.'))
+        let ModelError::Api { status, message } = self else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "The model's server answered {status}: {}. {advice}",
+            message.trim_end_matches('.')
+        )
     }
 }
 

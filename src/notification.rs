@@ -51,7 +51,13 @@ pub struct Notifier {
 impl Notifier {
     /// Reports the outcome of a task. Never blocks; without effect when the bus is gone.
     pub fn notify(&self, task_id: TaskId, result: Outcome) {
-        let _ = self.sender.send((task_id, Ended { outcome: result, at: Instant::now() }));
+        let _ = self.sender.send((
+            task_id,
+            Ended {
+                outcome: result,
+                at: Instant::now(),
+            },
+        ));
         let _ = self.bell.try_send(()); // if it is full, it is about to ring anyway
     }
 }
@@ -69,14 +75,23 @@ pub struct NotificationBus {
 impl Default for NotificationBus {
     fn default() -> Self {
         let (sender, receiver) = unbounded();
-        NotificationBus { sender, receiver, bell: bounded(1), ended: HashMap::new(), news: Vec::new() }
+        NotificationBus {
+            sender,
+            receiver,
+            bell: bounded(1),
+            ended: HashMap::new(),
+            news: Vec::new(),
+        }
     }
 }
 
 impl NotificationBus {
     /// A writing end.
     pub fn notifier(&self) -> Notifier {
-        Notifier { sender: self.sender.clone(), bell: self.bell.0.clone() }
+        Notifier {
+            sender: self.sender.clone(),
+            bell: self.bell.0.clone(),
+        }
     }
 
     /// How the task ended, if it has. Does not wait. The answer may be asked for again and again,
@@ -90,7 +105,9 @@ impl NotificationBus {
     pub fn deliver(&mut self) -> Vec<(TaskId, Ended)> {
         self.collect();
         let news = std::mem::take(&mut self.news);
-        news.into_iter().filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended))).collect()
+        news.into_iter()
+            .filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended)))
+            .collect()
     }
 
     /// How the task ended, if it has, for somebody who has waited for just that: it is not

@@ -66,13 +66,31 @@ pub fn start(page: &str) -> Options {
 }
 
 fn of_page(page: &str) -> Options {
-    let title = page.lines().next().unwrap_or_default().trim_start_matches('#').trim().to_string();
-    let name = title.split_whitespace().next().unwrap_or_default().to_string();
+    let title = page
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches('#')
+        .trim()
+        .to_string();
+    let name = title
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_string();
     let prompt = format!("{name} >> ");
     let tries = page.lines().skip_while(|line| *line != "## Try it");
     let tries = tries.take_while(|line| *line == "## Try it" || !line.starts_with("## "));
-    let scenario = tries.filter_map(|line| line.strip_prefix(&prompt)).map(str::to_string).collect();
-    Options { name, title, scenario, ..Options::default() }
+    let scenario = tries
+        .filter_map(|line| line.strip_prefix(&prompt))
+        .map(str::to_string)
+        .collect();
+    Options {
+        name,
+        title,
+        scenario,
+        ..Options::default()
+    }
 }
 
 /// True if help is wanted.

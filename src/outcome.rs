@@ -42,9 +42,9 @@ impl Outcome {
     /// The output, where there is one.
     pub fn output(&self) -> &str {
         match self {
-            Outcome::Finished { output, .. } | Outcome::TimedOut { output } | Outcome::Killed { output } => {
-                output
-            }
+            Outcome::Finished { output, .. }
+            | Outcome::TimedOut { output }
+            | Outcome::Killed { output } => output,
             Outcome::Failed { .. } | Outcome::Lost => "",
         }
     }
@@ -57,9 +57,13 @@ impl fmt::Display for Outcome {
             Outcome::Finished { exit_code: 0, .. } => f.write_str("finished with exit code 0"),
             Outcome::Finished { exit_code, .. } => write!(f, "ERROR: exit code {exit_code}"),
             Outcome::Failed { message } => write!(f, "ERROR: {message}"),
-            Outcome::TimedOut { .. } => f.write_str("ERROR: it passed its time limit and was ended"),
+            Outcome::TimedOut { .. } => {
+                f.write_str("ERROR: it passed its time limit and was ended")
+            }
             Outcome::Killed { .. } => f.write_str("ERROR: it was stopped"),
-            Outcome::Lost => f.write_str("ERROR: it vanished without a word; start it again if you need it"),
+            Outcome::Lost => {
+                f.write_str("ERROR: it vanished without a word; start it again if you need it")
+            }
         }
     }
 }
@@ -76,7 +80,9 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     CATCHING.set(outer);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason").to_string()
+        text.or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it gave no reason")
+            .to_string()
     })
 }
 

@@ -56,7 +56,10 @@ impl Gate {
     /// Puts a question to a person, on the thread that runs the tools. The interrupt is that of
     /// whoever wants to call: triggered, it makes the question void.
     pub fn ask(ask: impl Fn(&str, &Interrupt) -> Answer + Send + Sync + 'static) -> Self {
-        Gate(Arc::new(Rule::Ask { ask: Box::new(ask), always: Arc::default() }))
+        Gate(Arc::new(Rule::Ask {
+            ask: Box::new(ask),
+            always: Arc::default(),
+        }))
     }
 
     /// The gate for an agent that nobody watches: what would have to be asked about is refused at
@@ -71,9 +74,11 @@ impl Gate {
     /// The gate for an agent that somebody may stop waiting for: from then on it is unattended.
     pub fn attended(&self, attendance: &Attendance) -> Gate {
         match &*self.0 {
-            Rule::Ask { .. } => {
-                Gate(Arc::new(Rule::Attended(attendance.clone(), self.clone(), self.unattended())))
-            }
+            Rule::Ask { .. } => Gate(Arc::new(Rule::Attended(
+                attendance.clone(),
+                self.clone(),
+                self.unattended(),
+            ))),
             _ => self.clone(),
         }
     }
@@ -82,7 +87,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the call may not run: the reason, for the model.
-    pub fn check(&self, tool: &Tool, input: &Value, interrupt: &Interrupt) -> Result<(), ToolError> {
+    pub fn check(
+        &self,
+        tool: &Tool,
+        input: &Value,
+        interrupt: &Interrupt,
+    ) -> Result<(), ToolError> {
         if tool.access == Access::Free {
             return Ok(());
         }
@@ -95,7 +105,10 @@ impl Gate {
             }
             Rule::Closed(why) => Err(ToolError(format!("{name} was denied: {why}"))),
             Rule::Unattended(always)
-                if always.lock().unwrap_or_else(PoisonError::into_inner).contains(name) =>
+                if always
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .contains(name) =>
             {
                 Ok(())
             }
@@ -128,12 +141,21 @@ impl Gate {
 /// Nothing is left out, so that nobody agrees to what they did not see.
 pub fn describe(input: &Value) -> String {
     const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
-    let Some(fields) = input.as_object() else { return input.to_string() };
+    let Some(fields) = input.as_object() else {
+        return input.to_string();
+    };
     let mut fields: Vec<_> = fields.iter().collect();
-    fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
+    fields.sort_by_key(|(key, _)| {
+        FIRST
+            .iter()
+            .position(|first| first == key)
+            .unwrap_or(FIRST.len())
+    });
     let show = |(key, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) if !FIRST.contains(&key.as_str()) => format!("{key} {value}"),
+        Value::Bool(_) | Value::Number(_) if !FIRST.contains(&key.as_str()) => {
+            format!("{key} {value}")
+        }
         other => other.to_string(),
     };
     fields.into_iter().map(show).collect::<Vec<_>>().join("  ")

@@ -80,7 +80,12 @@ pub fn run_watched(
         let _ = tell.send(News::Ended(outcome));
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
-        return (Outcome::Failed { message: format!("no thread for the command: {error}") }, 0);
+        return (
+            Outcome::Failed {
+                message: format!("no thread for the command: {error}"),
+            },
+            0,
+        );
     }
     let mut handle: Option<Handle> = None;
     let mut deadline = after(limit);
@@ -131,7 +136,9 @@ pub fn run_telling(
             on_start(process.handle.clone());
             process.attend(on_shell_exit)
         }
-        Err(error) => Outcome::Failed { message: format!("the command could not be started: {error}") },
+        Err(error) => Outcome::Failed {
+            message: format!("the command could not be started: {error}"),
+        },
     }
 }
 
@@ -151,9 +158,20 @@ impl Process {
                 "it holds a NUL character; leave that out",
             ));
         }
-        let Supervisor { child, control, output, status, .. } = Supervisor::with_command(command)?;
+        let Supervisor {
+            child,
+            control,
+            output,
+            status,
+            ..
+        } = Supervisor::with_command(command)?;
         let handle = Handle::new(Pid::from_raw(child.id() as i32), control);
-        Ok(Process { handle, supervisor: child, output, status })
+        Ok(Process {
+            handle,
+            supervisor: child,
+            output,
+            status,
+        })
     }
 
     /// Follows both pipes until nothing of the command is left. `on_shell_exit` is called if
@@ -164,8 +182,10 @@ impl Process {
         let mut lines = Vec::new();
         let mut output_open = true;
         loop {
-            let (output_ready, status_ready) =
-                wait_for(output_open.then(|| self.output.as_fd()), self.status.as_fd());
+            let (output_ready, status_ready) = wait_for(
+                output_open.then(|| self.output.as_fd()),
+                self.status.as_fd(),
+            );
             if output_ready {
                 output_open = self.take_output(&mut buffer) > 0;
             }

@@ -44,14 +44,18 @@ impl Repl {
     pub fn new(options: &Options) -> Self {
         terminal::save();
         let interactive = terminal::is_interactive();
-        let colour = interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let screen = Arc::new(Screen::new(colour));
         let reader = screen.clone();
         let timeline = Timeline::default();
         if let Some(path) = &options.trace
             && let Err(error) = timeline.trace_to(path, &options.title)
         {
-            screen.say(&format!("No trace will be written to {}: {error}.", path.display()));
+            screen.say(&format!(
+                "No trace will be written to {}: {error}.",
+                path.display()
+            ));
         }
         let recorder = timeline.clone();
         let status = Arc::new(Status::new(colour));
@@ -65,18 +69,31 @@ impl Repl {
                 }
             }),
         ]);
-        let context = Context { events, ..Context::default() };
-        let shared = Shared::new(&screen, &timeline, &context.interrupt, &status, &options.scenario);
+        let context = Context {
+            events,
+            ..Context::default()
+        };
+        let shared = Shared::new(
+            &screen,
+            &timeline,
+            &context.interrupt,
+            &status,
+            &options.scenario,
+        );
         let shared = Arc::new(shared);
         let edit = || Editor::new(format!("{} >> ", options.name), &shared);
         let source = match &options.prompt {
             Some(prompt) => Source::Script([prompt.clone()].into()),
             None if options.demo => Source::Script(options.scenario.clone().into()),
-            None if interactive => edit().map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor))),
+            None if interactive => {
+                edit().map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor)))
+            }
             None => Source::Pipe,
         };
         let echo = screen.clone();
-        terminal::watch_signals(&context.interrupt, person_is_there(), move || echo.note_echo());
+        terminal::watch_signals(&context.interrupt, person_is_there(), move || {
+            echo.note_echo()
+        });
         terminal::restore_on_panic();
         Repl {
             options: options.clone(),
@@ -105,7 +122,9 @@ impl Repl {
         let text = format!("{}\n{}", self.options.title, model.describe());
         match self.options.prompt {
             Some(_) => self.screen.say_aside(&text),
-            None => self.screen.say(&format!("{text}\nType /help for help, exit to leave.\n")),
+            None => self
+                .screen
+                .say(&format!("{text}\nType /help for help, exit to leave.\n")),
         }
     }
 
@@ -141,10 +160,15 @@ impl Repl {
                 "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.",
             );
         }
-        let (shared, set_aside, lines) = (self.shared.clone(), self.set_aside.clone(), self.lines.clone());
+        let (shared, set_aside, lines) = (
+            self.shared.clone(),
+            self.set_aside.clone(),
+            self.lines.clone(),
+        );
         Gate::ask(move |question, interrupt| {
             shared.asking.store(true, SeqCst);
-            let answer = keyboard::ask(question, &shared.screen, interrupt, &set_aside, lines.get());
+            let answer =
+                keyboard::ask(question, &shared.screen, interrupt, &set_aside, lines.get());
             shared.asking.store(false, SeqCst);
             answer
         })
@@ -166,7 +190,10 @@ impl Repl {
     pub fn foreground(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) -> Foreground {
         let key = MoveKey::default();
         let _ = self.shared.key.set(key.clone());
-        self.command("/tasks [ID]", "all tasks, or one with the end of its output");
+        self.command(
+            "/tasks [ID]",
+            "all tasks, or one with the end of its output",
+        );
         self.command("/stop ID", "stop a task");
         self.wake_on(executor);
         Foreground::new(executor, key, self.context())
@@ -180,7 +207,9 @@ impl Repl {
         let line = self.wait_for_work();
         self.shared.busy.store(true, SeqCst);
         if let Some(line) = &line {
-            self.context.events.emit(Event::TurnStarted { prompt: line.clone() });
+            self.context.events.emit(Event::TurnStarted {
+                prompt: line.clone(),
+            });
         }
         line
     }
@@ -220,8 +249,15 @@ impl Repl {
     /// Waits until a line is there to be taken (false), or news of a task (true). A line goes
     /// first: the news is delivered with it. A script waits for what it began.
     fn wait_for_news(&self) -> bool {
-        let Some(executor) = self.shared.executor.get() else { return false };
-        if !self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        let Some(executor) = self.shared.executor.get() else {
+            return false;
+        };
+        if !self
+            .set_aside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+        {
             return false;
         }
         let arrivals = lock(executor).bus().arrivals();
@@ -233,7 +269,8 @@ impl Repl {
             _ => select.recv(&interrupted),
         };
         loop {
-            let line_waits = matches!(&self.source, Source::Thread(lines) if !lines.typed.is_empty());
+            let line_waits =
+                matches!(&self.source, Source::Thread(lines) if !lines.typed.is_empty());
             if line_waits {
                 return false;
             }
@@ -254,13 +291,15 @@ impl Repl {
 
     /// `--demo` and `-p` end then.
     fn script_was_interrupted(&self) -> bool {
-        let interrupted = self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_));
+        let interrupted =
+            self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_));
         interrupted && self.may_leave()
     }
 
     /// At the end of a pipe: what has ended meanwhile still gets its turn.
     fn has_last_news(&self) -> bool {
-        let (Source::Thread(lines), Some(executor)) = (&self.source, self.shared.executor.get()) else {
+        let (Source::Thread(lines), Some(executor)) = (&self.source, self.shared.executor.get())
+        else {
             return false;
         };
         let news = !lines.edited && lock(executor).bus().has_news();
@@ -274,9 +313,18 @@ impl Repl {
         let person = matches!(&self.source, Source::Thread(lines) if lines.edited);
         let leaves = self.shared.may_leave(person);
         if let (false, Source::Thread(lines)) = (leaves, &self.source) {
-            let mut set_aside = self.set_aside.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut set_aside = self
+                .set_aside
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             // Who wished to leave before the warning has not heard it.
-            set_aside.extend(lines.typed.try_iter().flatten().filter(|line| !is_leaving(line)));
+            set_aside.extend(
+                lines
+                    .typed
+                    .try_iter()
+                    .flatten()
+                    .filter(|line| !is_leaving(line)),
+            );
             let _ = lines.go_on.send(());
         }
         leaves
@@ -284,7 +332,11 @@ impl Repl {
 
     fn next_line(&mut self) -> Typed {
         let prompt = format!("{} >> ", self.options.name);
-        let set_aside = self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let set_aside = self
+            .set_aside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front();
         if let Some(line) = set_aside {
             self.shared.take_queued();
             self.screen.say(&format!("{prompt}{line}"));
@@ -322,13 +374,21 @@ impl Repl {
 impl Drop for Repl {
     fn drop(&mut self) {
         if let (Err(error), Some(path)) = (self.shared.timeline.finish(), &self.options.trace) {
-            self.screen.say(&format!("The trace in {} is not complete: {error}.", path.display()));
+            self.screen.say(&format!(
+                "The trace in {} is not complete: {error}.",
+                path.display()
+            ));
         }
         if let Some(path) = &self.options.chart
-            && let Err(error) =
-                std::fs::write(path, svg::draw(&self.shared.timeline.chart(), &self.options.title))
+            && let Err(error) = std::fs::write(
+                path,
+                svg::draw(&self.shared.timeline.chart(), &self.options.title),
+            )
         {
-            self.screen.say(&format!("The chart could not be written to {}: {error}.", path.display()));
+            self.screen.say(&format!(
+                "The chart could not be written to {}: {error}.",
+                path.display()
+            ));
         }
         self.screen.flush();
         terminal::restore();

@@ -41,7 +41,10 @@ enum Out {
     Straight,
     /// Above a line that is being typed: whole lines only, through a thread, because the line
     /// editor may keep its printer waiting (during a history search, say).
-    Above { lines: Sender<Printed>, unfinished: String },
+    Above {
+        lines: Sender<Printed>,
+        unfinished: String,
+    },
 }
 
 enum Printed {
@@ -67,7 +70,10 @@ pub(crate) enum Style {
 impl Screen {
     /// With colours or without.
     pub fn new(colour: bool) -> Self {
-        Screen { colour, ..Screen::default() }
+        Screen {
+            colour,
+            ..Screen::default()
+        }
     }
 
     /// Prints whole lines.
@@ -83,7 +89,11 @@ impl Screen {
     /// Prints without a newline, for a question or an echoed prompt.
     pub(crate) fn prompt(&self, text: &str) {
         self.close_line();
-        let line_end = if matches!(*self.out(), Out::Straight) { "" } else { "\n" };
+        let line_end = if matches!(*self.out(), Out::Straight) {
+            ""
+        } else {
+            "\n"
+        };
         self.write(&(readable(text.as_bytes()) + line_end));
     }
 
@@ -92,7 +102,10 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped.agent.map(|agent| format!("  {agent} │ ")).unwrap_or_default();
+        let lead = stamped
+            .agent
+            .map(|agent| format!("  {agent} │ "))
+            .unwrap_or_default();
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished { .. } | Event::RequestFailed => self.close_line(),
@@ -105,34 +118,66 @@ impl Screen {
             Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
             Event::ToolStarted { name, input, .. } => {
                 let input = describe(input);
-                let call: String =
-                    input.lines().next().unwrap_or_default().chars().take(SHOWN_WIDTH).collect();
+                let call: String = input
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(SHOWN_WIDTH)
+                    .collect();
                 let more = if call.len() < input.len() { " …" } else { "" };
                 self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
             }
-            Event::Waiting { what, elapsed, progress } => self.waiting(&lead, what, *elapsed, progress),
-            Event::ToolFinished { output, is_error, elapsed, .. } => {
+            Event::Waiting {
+                what,
+                elapsed,
+                progress,
+            } => self.waiting(&lead, what, *elapsed, progress),
+            Event::ToolFinished {
+                output,
+                is_error,
+                elapsed,
+                ..
+            } => {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
                 let lines = shorten(output);
-                self.lines(&format!("{lead}  └ {time} · {}", lines.join(&format!("\n{lead}    "))), style);
+                self.lines(
+                    &format!(
+                        "{lead}  └ {time} · {}",
+                        lines.join(&format!("\n{lead}    "))
+                    ),
+                    style,
+                );
             }
         }
     }
 
     /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
     fn waiting(&self, lead: &str, what: &str, elapsed: Duration, progress: &str) {
-        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self
+            .open_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Where there is a prompt all the time, the line above it says so.
         if open.is_none() && matches!(*self.out(), Out::Straight) {
-            let what: String = what.lines().next().unwrap_or_default().chars().take(30).collect();
+            let what: String = what
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(30)
+                .collect();
             let seconds = elapsed.as_secs_f64();
             status_line::draw(&format!("{lead}  … {seconds:.1} s · {what} · {progress}"));
         }
     }
 
     fn text(&self, lead: &str, text: &str) {
-        let mut open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .open_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut shown = readable(text.as_bytes());
         if open.as_deref() != Some(lead) {
             let line_end = if open.is_some() { "\n" } else { "" };
@@ -151,7 +196,12 @@ impl Screen {
     }
 
     fn close_line(&self) {
-        let open = self.open_line.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        let open = self
+            .open_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some();
         if self.echoed.swap(false, SeqCst) || open {
             self.write("\n");
         }
@@ -195,8 +245,15 @@ impl Screen {
                 }
             }
         };
-        if thread::Builder::new().name("printer".into()).spawn(print).is_ok() {
-            *self.out() = Out::Above { lines, unfinished: String::new() };
+        if thread::Builder::new()
+            .name("printer".into())
+            .spawn(print)
+            .is_ok()
+        {
+            *self.out() = Out::Above {
+                lines,
+                unfinished: String::new(),
+            };
         }
     }
 
@@ -267,7 +324,10 @@ fn shorten(output: &str) -> Vec<String> {
     };
     let mut lines: Vec<String> = output.lines().take(SHOWN_LINES).map(line).collect();
     if count > SHOWN_LINES {
-        lines.push(format!("… {} more lines (the model has them)", count - SHOWN_LINES));
+        lines.push(format!(
+            "… {} more lines (the model has them)",
+            count - SHOWN_LINES
+        ));
     }
     lines
 }

@@ -48,12 +48,25 @@ impl Skills {
     pub fn load(dir: impl AsRef<Path>) -> Self {
         let mut all = Skills::default();
         let folders = front_matter::entries(dir.as_ref(), &mut all.problems);
-        let files = folders.iter().filter(|path| path.is_dir()).map(|path| path.join("SKILL.md"));
-        for source in BUILT_IN.map(Source::BuiltIn).into_iter().chain(files.map(Source::File)) {
+        let files = folders
+            .iter()
+            .filter(|path| path.is_dir())
+            .map(|path| path.join("SKILL.md"));
+        for source in BUILT_IN
+            .map(Source::BuiltIn)
+            .into_iter()
+            .chain(files.map(Source::File))
+        {
             match source.read() {
-                Ok(Document { name, description, .. }) => {
+                Ok(Document {
+                    name, description, ..
+                }) => {
                     all.list.retain(|old| old.name != name);
-                    all.list.push(Skill { name, description, source });
+                    all.list.push(Skill {
+                        name,
+                        description,
+                        source,
+                    });
                 }
                 Err(why) => all.problems.push(why),
             }
@@ -68,7 +81,10 @@ impl Skills {
         }
         let mut text =
             "\n\nSkills, to be loaded with load_skill before work that they are about:".to_string();
-        for Skill { name, description, .. } in &self.list {
+        for Skill {
+            name, description, ..
+        } in &self.list
+        {
             text += &format!("\n- {name}: {description}");
         }
         text
@@ -85,12 +101,26 @@ struct Input {
 pub fn tool(skills: Skills) -> Tool {
     let description = "Loads the full text of a skill. The system prompt lists the skills.";
     let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-    Tool::new("load_skill", description, schema, Access::Free, move |Input { name }, _| {
-        let Some(skill) = skills.list.iter().find(|skill| skill.name == name) else {
-            let names: Vec<&str> = skills.list.iter().map(|skill| skill.name.as_str()).collect();
-            return Err(format!("there is no skill {name:?}. The skills are: {}.", names.join(", ")).into());
-        };
-        let body = skill.source.read()?.body;
-        Ok(format!("<skill name=\"{name}\">\n{body}\n</skill>"))
-    })
+    Tool::new(
+        "load_skill",
+        description,
+        schema,
+        Access::Free,
+        move |Input { name }, _| {
+            let Some(skill) = skills.list.iter().find(|skill| skill.name == name) else {
+                let names: Vec<&str> = skills
+                    .list
+                    .iter()
+                    .map(|skill| skill.name.as_str())
+                    .collect();
+                return Err(format!(
+                    "there is no skill {name:?}. The skills are: {}.",
+                    names.join(", ")
+                )
+                .into());
+            };
+            let body = skill.source.read()?.body;
+            Ok(format!("<skill name=\"{name}\">\n{body}\n</skill>"))
+        },
+    )
 }

@@ -27,7 +27,9 @@ static LINE: Mutex<Line> = Mutex::new(Line::Erased);
 pub fn draw(text: &str) {
     let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
     let here = is_interactive() && tcgetpgrp(stdin()) == Ok(getpgrp());
-    let (true, Ok(settings), Some((columns, _))) = (here, tcgetattr(stdin()), size()) else { return };
+    let (true, Ok(settings), Some((columns, _))) = (here, tcgetattr(stdin()), size()) else {
+        return;
+    };
     match &*line {
         _ if !settings.local_flags.contains(LocalFlags::ICANON) => return,
         Line::Closed => return,
@@ -40,7 +42,10 @@ pub fn draw(text: &str) {
         }
     }
     // One column less: in the last one, the terminal would begin another line.
-    write(&format!("\r{}\x1b[K", fit(text, columns.saturating_sub(1)).0));
+    write(&format!(
+        "\r{}\x1b[K",
+        fit(text, columns.saturating_sub(1)).0
+    ));
 }
 
 /// Erases the line, if it is there.

@@ -15,14 +15,28 @@ use crate::tools::object;
 /// Requests after which a sub-agent is stopped.
 const MAX_ROUNDS: usize = 30;
 
-const BUILT_IN: [&str; 2] = [include_str!("subagent/explore.md"), include_str!("subagent/plan.md")];
+const BUILT_IN: [&str; 2] = [
+    include_str!("subagent/explore.md"),
+    include_str!("subagent/plan.md"),
+];
 
 /// Claude Code's names for ours, so that files written for it work here.
-const ALIASES: [(&str, &str); 4] =
-    [("Read", "read_file"), ("Write", "write_file"), ("Edit", "edit_file"), ("Bash", "bash")];
+const ALIASES: [(&str, &str); 4] = [
+    ("Read", "read_file"),
+    ("Write", "write_file"),
+    ("Edit", "edit_file"),
+    ("Bash", "bash"),
+];
 /// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent
 /// that delegates.
-const WITHHELD: [&str; 6] = ["task", "todo", "todo_read", "bg_bash", "check_bg", "stop_bg"];
+const WITHHELD: [&str; 6] = [
+    "task",
+    "todo",
+    "todo_read",
+    "bg_bash",
+    "check_bg",
+    "stop_bg",
+];
 
 const CUT: &str = "\n[cut off at the token limit]";
 const GENERAL: &str = "You are a sub-agent: you do one piece of work for another agent.";
@@ -53,7 +67,9 @@ impl Definitions {
     /// name. Never fails: see [`problems`](Self::problems).
     pub fn load(dir: impl AsRef<Path>) -> Self {
         let mut all = Definitions::default();
-        BUILT_IN.into_iter().for_each(|text| all.add(front_matter::parse(text)));
+        BUILT_IN
+            .into_iter()
+            .for_each(|text| all.add(front_matter::parse(text)));
         for path in front_matter::entries(dir.as_ref(), &mut all.problems) {
             if path.extension().is_some_and(|extension| extension == "md") {
                 all.add(front_matter::read(&path));
@@ -63,16 +79,37 @@ impl Definitions {
     }
 
     fn add(&mut self, document: Result<Document, String>) {
-        let Document { name, description, tools, body: system } = match document {
+        let Document {
+            name,
+            description,
+            tools,
+            body: system,
+        } = match document {
             Ok(document) => document,
             Err(why) => return self.problems.push(why),
         };
-        let ours = |name: &str| ALIASES.iter().find(|it| it.0 == name).map_or(name, |it| it.1).to_string();
-        let words =
-            |names: String| names.replace([',', '[', ']'], " ").split_whitespace().map(ours).collect();
+        let ours = |name: &str| {
+            ALIASES
+                .iter()
+                .find(|it| it.0 == name)
+                .map_or(name, |it| it.1)
+                .to_string()
+        };
+        let words = |names: String| {
+            names
+                .replace([',', '[', ']'], " ")
+                .split_whitespace()
+                .map(ours)
+                .collect()
+        };
         let tools: Option<Vec<String>> = tools.map(words);
         self.list.retain(|old| old.name != name);
-        self.list.push(Definition { name, description, tools, system });
+        self.list.push(Definition {
+            name,
+            description,
+            tools,
+            system,
+        });
     }
 
     /// Turns an agent into the named one: its system prompt, and of the tools that are there by
@@ -82,8 +119,15 @@ impl Definitions {
     /// When there is no such agent: a sentence with the known names.
     pub fn become_agent(&self, name: &str, agent: &mut Agent) -> Result<(), String> {
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            let names: Vec<&str> = self.list.iter().map(|definition| definition.name.as_str()).collect();
-            return Err(format!("there is no agent {name:?}. The agents are: {}.", names.join(", ")));
+            let names: Vec<&str> = self
+                .list
+                .iter()
+                .map(|definition| definition.name.as_str())
+                .collect();
+            return Err(format!(
+                "there is no agent {name:?}. The agents are: {}.",
+                names.join(", ")
+            ));
         };
         agent.system.clone_from(&definition.system);
         if let Some(tools) = &definition.tools {
@@ -113,10 +157,23 @@ pub struct Delegation {
 impl Delegation {
     /// Sub-agents of this agent, as it is now.
     pub fn new(agent: &Agent, definitions: &Definitions) -> Self {
-        let names = agent.toolbox.names().into_iter().filter(|name| !WITHHELD.contains(name));
-        let toolbox = agent.toolbox.only(&names.map(String::from).collect::<Vec<_>>());
-        let general = Agent { system: GENERAL.to_string(), toolbox, ..agent.clone() };
-        Delegation { general, definitions: definitions.clone() }
+        let names = agent
+            .toolbox
+            .names()
+            .into_iter()
+            .filter(|name| !WITHHELD.contains(name));
+        let toolbox = agent
+            .toolbox
+            .only(&names.map(String::from).collect::<Vec<_>>());
+        let general = Agent {
+            system: GENERAL.to_string(),
+            toolbox,
+            ..agent.clone()
+        };
+        Delegation {
+            general,
+            definitions: definitions.clone(),
+        }
     }
 
     /// A sub-agent of that name; without a name, a general one.
@@ -135,7 +192,10 @@ impl Delegation {
     /// The agents there are, for the description of a tool.
     pub fn listing(&self) -> String {
         let mut text = "Without `agent` it is a general one. The agents:".to_string();
-        for Definition { name, description, .. } in &self.definitions.list {
+        for Definition {
+            name, description, ..
+        } in &self.definitions.list
+        {
             text += &format!("\n- {name}: {description}");
         }
         text
@@ -157,12 +217,20 @@ pub fn tool(agent: &Agent, definitions: Definitions) -> Tool {
     });
     let schema = object(input, &["description", "prompt"]);
     // Free: whatever the sub-agent calls passes the gate itself.
-    Tool::new("task", description, schema, Access::Free, move |input: Input, context| {
-        let mut worker = delegation.worker(input.agent.as_deref())?;
-        worker.context = context.clone();
-        worker.context.events = context.events.of_agent(input.agent.as_deref().unwrap_or("sub-agent"));
-        run(&worker, input.prompt, || false)
-    })
+    Tool::new(
+        "task",
+        description,
+        schema,
+        Access::Free,
+        move |input: Input, context| {
+            let mut worker = delegation.worker(input.agent.as_deref())?;
+            worker.context = context.clone();
+            worker.context.events = context
+                .events
+                .of_agent(input.agent.as_deref().unwrap_or("sub-agent"));
+            run(&worker, input.prompt, || false)
+        },
+    )
 }
 
 /// A whole turn that nobody watches: from the prompt to the last text. It ends early, with what was
@@ -176,7 +244,9 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
     let unfinished =
         |why: &str, said: &str| format!("the sub-agent did not finish. {why} It said last: {said}");
     for _ in 0..MAX_ROUNDS {
-        let reply = worker.ask(&mut messages).map_err(|why| unfinished(&why.to_string(), &said))?;
+        let reply = worker
+            .ask(&mut messages)
+            .map_err(|why| unfinished(&why.to_string(), &said))?;
         let text = reply.text();
         match (reply.tool_calls().is_empty(), text.is_empty()) {
             (true, true) => return Err(unfinished("Its last reply held no text.", &said).into()),
@@ -186,7 +256,9 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
             (false, false) => said = text,
         }
         if used_up() {
-            return Err(unfinished("It had used up its tokens; delegate smaller pieces.", &said).into());
+            return Err(
+                unfinished("It had used up its tokens; delegate smaller pieces.", &said).into(),
+            );
         }
         worker.run_tools(reply, &mut messages);
     }

@@ -82,8 +82,14 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
     let id = json!({ "type": "integer", "minimum": 1 });
     let ids = json!({ "type": "array", "items": id, "description": "tasks that must be completed first" });
     let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
-    let created = object(json!({ "subject": text, "description": text, "blockedBy": ids }), &["subject"]);
-    let updated = object(json!({ "id": id, "status": status, "addBlockedBy": ids }), &["id"]);
+    let created = object(
+        json!({ "subject": text, "description": text, "blockedBy": ids }),
+        &["subject"],
+    );
+    let updated = object(
+        json!({ "id": id, "status": status, "addBlockedBy": ids }),
+        &["id"],
+    );
     let one = object(json!({ "id": id }), &["id"]);
     let none = object(json!({}), &[]);
     let about = [
@@ -93,10 +99,30 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
         "Shows all of one task, its description included.",
     ];
     [
-        Tool::new("task_create", about[0], created, Access::Free, move |input, _| create.create(input)),
-        Tool::new("task_update", about[1], updated, Access::Free, move |input, _| update.update(input)),
-        Tool::new("task_list", about[2], none, Access::Free, move |List {}, _| list.list()),
-        Tool::new("task_get", about[3], one, Access::Free, move |input, _| get.get(input)),
+        Tool::new(
+            "task_create",
+            about[0],
+            created,
+            Access::Free,
+            move |input, _| create.create(input),
+        ),
+        Tool::new(
+            "task_update",
+            about[1],
+            updated,
+            Access::Free,
+            move |input, _| update.update(input),
+        ),
+        Tool::new(
+            "task_list",
+            about[2],
+            none,
+            Access::Free,
+            move |List {}, _| list.list(),
+        ),
+        Tool::new("task_get", about[3], one, Access::Free, move |input, _| {
+            get.get(input)
+        }),
     ]
 }
 
@@ -106,7 +132,14 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(&self, Create { subject, description, blocked_by }: Create) -> ToolOutcome {
+    fn create(
+        &self,
+        Create {
+            subject,
+            description,
+            blocked_by,
+        }: Create,
+    ) -> ToolOutcome {
         let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
         if subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
@@ -116,9 +149,23 @@ impl TaskBoard {
         for blocker in &blocked_by {
             folder.find(*blocker)?;
         }
-        let id = folder.tasks.keys().chain(folder.broken.keys()).max().map_or(1, |id| id.saturating_add(1));
+        let id = folder
+            .tasks
+            .keys()
+            .chain(folder.broken.keys())
+            .max()
+            .map_or(1, |id| id.saturating_add(1));
         File::create_new(self.path(id)).map_err(|error| self.failed("changed", &error))?;
-        folder.tasks.insert(id, Task { id, subject, description, blocked_by, ..Task::default() });
+        folder.tasks.insert(
+            id,
+            Task {
+                id,
+                subject,
+                description,
+                blocked_by,
+                ..Task::default()
+            },
+        );
         folder.link();
         if let Err(error) = self.save(&folder, id) {
             let _ = fs::remove_file(self.path(id));
@@ -127,7 +174,14 @@ impl TaskBoard {
         Ok(format!("created {}", folder.find(id)?))
     }
 
-    fn update(&self, Update { id, status, add_blocked_by }: Update) -> ToolOutcome {
+    fn update(
+        &self,
+        Update {
+            id,
+            status,
+            add_blocked_by,
+        }: Update,
+    ) -> ToolOutcome {
         if status.is_none() && add_blocked_by.is_empty() {
             return Err("nothing to change: give a status, or ids in addBlockedBy.".into());
         }
@@ -148,16 +202,29 @@ impl TaskBoard {
         }
         self.save(&folder, id)?;
         let free = |task: &&Task| waiting.contains(&task.id) && task.blocked_by.is_empty();
-        let free: Ids = folder.tasks.values().filter(free).map(|task| task.id).collect();
+        let free: Ids = folder
+            .tasks
+            .values()
+            .filter(free)
+            .map(|task| task.id)
+            .collect();
         let line = folder.find(id)?.to_string();
-        Ok(if free.is_empty() { line } else { format!("{line}\nNo longer blocked: {}", join(&free)) })
+        Ok(if free.is_empty() {
+            line
+        } else {
+            format!("{line}\nNo longer blocked: {}", join(&free))
+        })
     }
 
     fn list(&self) -> ToolOutcome {
         let folder = self.load()?;
         let tasks = folder.tasks.values().map(Task::to_string);
         let lines: Vec<String> = tasks.chain(folder.broken.into_values()).collect();
-        Ok(if lines.is_empty() { "No tasks.".to_string() } else { lines.join("\n") })
+        Ok(if lines.is_empty() {
+            "No tasks.".to_string()
+        } else {
+            lines.join("\n")
+        })
     }
 
     fn get(&self, Get { id }: Get) -> ToolOutcome {
@@ -169,7 +236,12 @@ impl TaskBoard {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> ToolError {
-        format!("the task folder {} cannot be {what}: {}.", self.dir.display(), explain(error)).into()
+        format!(
+            "the task folder {} cannot be {what}: {}.",
+            self.dir.display(),
+            explain(error)
+        )
+        .into()
     }
 
     /// Waits for others to finish their change; the lock is gone when the file is dropped.
@@ -187,8 +259,12 @@ impl TaskBoard {
             entries => entries.map_err(|error| self.failed("read", &error))?,
         };
         for entry in entries {
-            let name = entry.map_err(|error| self.failed("read", &error))?.file_name();
-            let Some(id) = name.to_str().and_then(task_id) else { continue };
+            let name = entry
+                .map_err(|error| self.failed("read", &error))?
+                .file_name();
+            let Some(id) = name.to_str().and_then(task_id) else {
+                continue;
+            };
             match self.read(id) {
                 Ok(task) => {
                     folder.saved.insert(id, task);
@@ -207,7 +283,11 @@ impl TaskBoard {
     fn read(&self, id: u64) -> Result<Task, String> {
         let (text, _) = read_text(&self.path(id), EDIT_LIMIT).map_err(|error| error.to_string())?;
         let task: Task = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        if task.id == id { Ok(task) } else { Err(format!("it says that it is task {}", task.id)) }
+        if task.id == id {
+            Ok(task)
+        } else {
+            Err(format!("it says that it is task {}", task.id))
+        }
     }
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
@@ -217,7 +297,11 @@ impl TaskBoard {
         let write = |task: &Task| replace(&self.path(task.id), &text(task));
         write(&folder.tasks[&id]).map_err(|error| self.failed("changed", &error))?;
         let changed = |task: &&Task| task.id != id && folder.saved.get(&task.id) != Some(task);
-        folder.tasks.values().filter(changed).for_each(|task| drop(write(task)));
+        folder
+            .tasks
+            .values()
+            .filter(changed)
+            .for_each(|task| drop(write(task)));
         Ok(())
     }
 }
@@ -242,7 +326,11 @@ impl Folder {
 
     /// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
     fn link(&mut self) {
-        let open = self.tasks.values().filter(|task| task.status != Status::Completed).map(|task| task.id);
+        let open = self
+            .tasks
+            .values()
+            .filter(|task| task.status != Status::Completed)
+            .map(|task| task.id);
         let open: Ids = open.chain(self.broken.keys().copied()).collect();
         let mut blocks: BTreeMap<u64, Ids> = BTreeMap::new();
         for task in self.tasks.values_mut() {
@@ -260,7 +348,9 @@ impl Folder {
     fn refuse_circle(&self, id: u64) -> Result<(), ToolError> {
         let (mut seen, mut next) = (Ids::new(), vec![id]);
         while let Some(waiting) = next.pop() {
-            let Some(task) = self.tasks.get(&waiting) else { continue };
+            let Some(task) = self.tasks.get(&waiting) else {
+                continue;
+            };
             if task.blocked_by.contains(&id) {
                 let known = join(self.tasks.keys());
                 return Err(format!("task {id} would wait for itself, as task {waiting} waits for it; nothing was changed. The tasks are: {known}.").into());
@@ -275,18 +365,30 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.status.mark(), self.id, self.subject)?;
         let blocked = !self.blocked_by.is_empty();
-        if blocked { write!(f, " (blocked by {})", join(&self.blocked_by)) } else { Ok(()) }
+        if blocked {
+            write!(f, " (blocked by {})", join(&self.blocked_by))
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// The N in `task_N.json`.
 fn task_id(name: &str) -> Option<u64> {
-    let id = name.strip_prefix("task_")?.strip_suffix(".json")?.parse().ok()?;
+    let id = name
+        .strip_prefix("task_")?
+        .strip_suffix(".json")?
+        .parse()
+        .ok()?;
     (name == format!("task_{id}.json")).then_some(id) // Not ours: task_007.json
 }
 
 /// `1, 2, 3`
 fn join<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
     let ids: Vec<String> = ids.into_iter().map(u64::to_string).collect();
-    if ids.is_empty() { "none".to_string() } else { ids.join(", ") }
+    if ids.is_empty() {
+        "none".to_string()
+    } else {
+        ids.join(", ")
+    }
 }

@@ -57,7 +57,9 @@ pub fn quit(code: i32) -> ! {
 /// Ctrl+C triggers the interrupt; a second one before that is reset leaves, and so does every other
 /// signal that ends programs. `on_echo` is told when the terminal has shown `^C`.
 pub fn watch_signals(interrupt: &Interrupt, person: bool, on_echo: impl Fn() + Send + 'static) {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
+        return;
+    };
     let interrupt = interrupt.clone();
     let watch = move || {
         for signal in &mut signals {
@@ -94,7 +96,11 @@ pub fn size() -> Option<(usize, usize)> {
 pub fn fit(text: &str, columns: usize) -> (String, usize) {
     let (mut line, mut used) = (String::new(), 0);
     for character in text.chars() {
-        let character = if character.is_control() { ' ' } else { character };
+        let character = if character.is_control() {
+            ' '
+        } else {
+            character
+        };
         let wide = columns_of(character);
         if used + wide > columns {
             break;
@@ -110,7 +116,11 @@ fn columns_of(character: char) -> usize {
     match u32::from(character) {
         0x0300..=0x036f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0, // combined with the one before
         0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
-        0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
+        0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
         _ => 1,
     }
 }

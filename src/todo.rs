@@ -67,9 +67,16 @@ impl TodoList {
     /// Replaces the whole list, or refuses and leaves it as it is.
     fn replace(&mut self, Update { todos: mut items }: Update) -> ToolOutcome {
         for item in &mut items {
-            item.content = item.content.split_whitespace().collect::<Vec<_>>().join(" ");
+            item.content = item
+                .content
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
         }
-        let running = items.iter().filter(|item| item.status == Status::InProgress).count();
+        let running = items
+            .iter()
+            .filter(|item| item.status == Status::InProgress)
+            .count();
         let why = if let Some(index) = items.iter().position(|item| item.content.is_empty()) {
             format!("todo {} has no content", index + 1)
         } else if items.len() > MAX_ITEMS {
@@ -105,7 +112,11 @@ impl Status {
 
 impl fmt::Display for Todo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Todo { content, status, priority } = self;
+        let Todo {
+            content,
+            status,
+            priority,
+        } = self;
         let priority = match priority {
             Priority::High => " (high)",
             Priority::Medium => "",
@@ -120,7 +131,11 @@ impl fmt::Display for TodoList {
         for item in &self.items {
             writeln!(f, "{item}")?;
         }
-        let completed = self.items.iter().filter(|item| item.status == Status::Completed).count();
+        let completed = self
+            .items
+            .iter()
+            .filter(|item| item.status == Status::Completed)
+            .count();
         write!(f, "({completed}/{} completed)", self.items.len())
     }
 }
@@ -132,11 +147,15 @@ pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
     let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
     let priority = json!({ "type": "string", "enum": ["high", "medium", "low"] });
     let todo = json!({ "content": text, "status": status, "priority": priority });
-    let list =
-        json!({ "type": "array", "maxItems": MAX_ITEMS, "items": object(todo, &["content", "status"]) });
+    let list = json!({ "type": "array", "maxItems": MAX_ITEMS, "items": object(todo, &["content", "status"]) });
     let schema = object(json!({ "todos": list }), &["todos"]);
     let about = "Your plan for work of several steps. Send the whole list each time: it replaces the old one. At most one todo is in_progress.";
-    let replace = move |update, _: &_| todos.lock().unwrap_or_else(PoisonError::into_inner).replace(update);
+    let replace = move |update, _: &_| {
+        todos
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(update)
+    };
     Tool::new("todo", about, schema, Access::Free, replace)
 }
 
@@ -145,7 +164,12 @@ pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
 pub fn remind(todos: &Mutex<TodoList>, messages: &mut Vec<Message>) {
     let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
     todos.rounds += 1;
-    if todos.rounds > PATIENCE && todos.items.iter().any(|item| item.status != Status::Completed) {
+    if todos.rounds > PATIENCE
+        && todos
+            .items
+            .iter()
+            .any(|item| item.status != Status::Completed)
+    {
         todos.rounds = 1;
         push_user(
             messages,

@@ -80,14 +80,22 @@ impl Tool {
         access: Access,
         handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
     ) -> Self {
-        let spec = ToolSpec { name, description: description.into(), input_schema };
+        let spec = ToolSpec {
+            name,
+            description: description.into(),
+            input_schema,
+        };
         let handler = move |input: Value, context: &Context| match serde_json::from_value(input) {
             Ok(input) => handler(input, context),
             Err(misfit) => Err(ToolError(format!(
                 "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
             ))),
         };
-        Tool { spec, access, handler: Box::new(handler) }
+        Tool {
+            spec,
+            access,
+            handler: Box::new(handler),
+        }
     }
 
     /// Runs the handler.
@@ -127,8 +135,13 @@ impl Toolbox {
     /// When there is none: the message names those there are.
     pub fn get(&self, name: &str) -> Result<&Tool, ToolError> {
         let found = self.tools.iter().find(|tool| tool.spec.name == name);
-        let unknown =
-            || format!("there is no tool {name:?}. The tools are: {}.", self.names().join(", ")).into();
+        let unknown = || {
+            format!(
+                "there is no tool {name:?}. The tools are: {}.",
+                self.names().join(", ")
+            )
+            .into()
+        };
         found.map(AsRef::as_ref).ok_or_else(unknown)
     }
 
@@ -145,6 +158,8 @@ impl Toolbox {
     /// A toolbox with only those of its tools that are named.
     pub fn only(&self, names: &[String]) -> Toolbox {
         let named = |tool: &&Arc<Tool>| names.iter().any(|name| name == tool.spec.name);
-        Toolbox { tools: self.tools.iter().filter(named).cloned().collect() }
+        Toolbox {
+            tools: self.tools.iter().filter(named).cloned().collect(),
+        }
     }
 }

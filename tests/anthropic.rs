@@ -38,10 +38,16 @@ struct Echo {
 fn echo() -> Tool {
     let schema = json!({ "type": "object", "properties": { "text": { "type": "string" } },
         "required": ["text"], "additionalProperties": false });
-    Tool::new("echo", "Says the text.", schema, Access::Free, |Echo { text }, _| match text.as_str() {
-        "fail" => Err("asked to fail".into()),
-        _ => Ok(text),
-    })
+    Tool::new(
+        "echo",
+        "Says the text.",
+        schema,
+        Access::Free,
+        |Echo { text }, _| match text.as_str() {
+            "fail" => Err("asked to fail".into()),
+            _ => Ok(text),
+        },
+    )
 }
 
 /// A client that wastes no time.
@@ -72,8 +78,18 @@ fn talk_with(
         react(stamped.event, &latch);
     })]);
     let context = Context { events, interrupt };
-    let agent = Agent::new(Arc::new(model), "You are a test.", Toolbox::new([echo()]), context);
-    Talk { server, agent, messages: Vec::new(), log }
+    let agent = Agent::new(
+        Arc::new(model),
+        "You are a test.",
+        Toolbox::new([echo()]),
+        context,
+    );
+    Talk {
+        server,
+        agent,
+        messages: Vec::new(),
+        log,
+    }
 }
 
 impl Talk {
@@ -91,20 +107,38 @@ impl Talk {
 
     fn notices(&self) -> Vec<String> {
         let log = self.log.lock().unwrap();
-        let notice = |event: &Event| if let Event::Notice(text) = event { Some(text.clone()) } else { None };
+        let notice = |event: &Event| {
+            if let Event::Notice(text) = event {
+                Some(text.clone())
+            } else {
+                None
+            }
+        };
         log.iter().filter_map(notice).collect()
     }
 
     fn streamed(&self) -> String {
         let log = self.log.lock().unwrap();
-        log.iter().map(|event| if let Event::Text(text) = event { text.as_str() } else { "" }).collect()
+        log.iter()
+            .map(|event| {
+                if let Event::Text(text) = event {
+                    text.as_str()
+                } else {
+                    ""
+                }
+            })
+            .collect()
     }
 
     /// Results of tools, in order: output and whether it is an error.
     fn results(&self) -> Vec<(&str, bool)> {
         let blocks = self.messages.iter().flat_map(|message| &message.content);
         let result = |block| match block {
-            &ContentBlock::ToolResult { ref content, is_error, .. } => Some((content.as_str(), is_error)),
+            &ContentBlock::ToolResult {
+                ref content,
+                is_error,
+                ..
+            } => Some((content.as_str(), is_error)),
             _ => None,
         };
         blocks.filter_map(result).collect()
@@ -114,7 +148,10 @@ impl Talk {
     fn last_text(&self) -> &str {
         let last = self.messages.last().expect("a message");
         assert_eq!(last.role, Role::Assistant);
-        last.content.last().and_then(ContentBlock::as_text).expect("a text")
+        last.content
+            .last()
+            .and_then(ContentBlock::as_text)
+            .expect("a text")
     }
 }
 
@@ -125,12 +162,23 @@ fn survives(fault: Answer, notice: &str) {
     talk.turn("hi").unwrap();
     assert_eq!(talk.messages, [Message::user("hi"), assistant("all well")]);
     assert_eq!(talk.notices().len(), 1, "{:?}", talk.notices());
-    assert!(talk.notices()[0].contains(notice), "{:?} has no {notice:?}", talk.notices());
-    assert!(talk.notices()[0].contains("; trying again in "), "{:?}", talk.notices());
+    assert!(
+        talk.notices()[0].contains(notice),
+        "{:?} has no {notice:?}",
+        talk.notices()
+    );
+    assert!(
+        talk.notices()[0].contains("; trying again in "),
+        "{:?}",
+        talk.notices()
+    );
 }
 
 fn assistant(text: &str) -> Message {
-    Message { role: Role::Assistant, content: vec![ContentBlock::text(text)] }
+    Message {
+        role: Role::Assistant,
+        content: vec![ContentBlock::text(text)],
+    }
 }
 
 /// The error of a turn that a single answer ends.
@@ -169,11 +217,18 @@ fn the_request_is_what_the_api_expects() {
         json!([{ "type": "text", "text": "You are a test.", "cache_control": marker }])
     );
     assert_eq!(body["tools"][0]["cache_control"], marker);
-    let marked: Vec<_> =
-        requests[2].messages().iter().map(|m| m["content"][0].get("cache_control").is_some()).collect();
+    let marked: Vec<_> = requests[2]
+        .messages()
+        .iter()
+        .map(|m| m["content"][0].get("cache_control").is_some())
+        .collect();
     assert_eq!(marked, [false, false, true, false, true]);
-    let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
-    assert_eq!(requests[2].messages()[1], json!({ "role": "assistant", "content": [call] }));
+    let call =
+        json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
+    assert_eq!(
+        requests[2].messages()[1],
+        json!({ "role": "assistant", "content": [call] })
+    );
 }
 
 #[test]
@@ -182,38 +237,75 @@ fn an_empty_system_prompt_and_an_empty_toolbox_are_left_out() {
     (talk.agent.system, talk.agent.toolbox) = (String::new(), Toolbox::default());
     talk.turn("hi").unwrap();
     let body = &talk.server.requests()[0].body;
-    assert!(body.get("system").is_none() && body.get("tools").is_none(), "{body}");
+    assert!(
+        body.get("system").is_none() && body.get("tools").is_none(),
+        "{body}"
+    );
 }
 
 #[test]
 fn requests_share_a_connection() {
-    let mut talk =
-        talk([reply_text("one"), reply_error(400, "invalid_request_error", "no"), reply_text("two")]);
+    let mut talk = talk([
+        reply_text("one"),
+        reply_error(400, "invalid_request_error", "no"),
+        reply_text("two"),
+    ]);
     talk.turn("a").unwrap();
     talk.turn("b").unwrap_err();
     talk.turn("c").unwrap();
-    assert!(talk.server.requests().iter().all(|request| request.connection == 0));
+    assert!(
+        talk.server
+            .requests()
+            .iter()
+            .all(|request| request.connection == 0)
+    );
 }
 
 #[test]
 fn the_environment_decides() {
     let from = |vars: &[(&str, &str)]| {
-        let vars: Vec<_> = vars.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Anthropic::from_vars(|name| vars.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+        let vars: Vec<_> = vars
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        Anthropic::from_vars(|name| {
+            vars.iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        })
     };
     let describe = |vars: &[(&str, &str)]| from(vars).map(|client| client.describe());
     assert_eq!(describe(&[]), None);
-    assert_eq!(describe(&[("ANTHROPIC_API_KEY", " "), ("ANTHROPIC_BASE_URL", "")]), None);
+    assert_eq!(
+        describe(&[("ANTHROPIC_API_KEY", " "), ("ANTHROPIC_BASE_URL", "")]),
+        None
+    );
     assert_eq!(describe(&[("ANTHROPIC_MODEL", "m")]), None);
     let expected = Some("Model: claude-sonnet-4-5 at https://api.anthropic.com".to_string());
     assert_eq!(describe(&[("ANTHROPIC_API_KEY", "k")]), expected);
     assert_eq!(describe(&[("ANTHROPIC_AUTH_TOKEN", "t")]), expected);
-    for url in ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"] {
-        let vars = [("ANTHROPIC_BASE_URL", url), ("ANTHROPIC_MODEL", ""), ("MODEL_ID", "m")];
+    for url in [
+        "http://h:1",
+        "http://h:1/",
+        "http://h:1/v1",
+        "http://h:1/v1/",
+    ] {
+        let vars = [
+            ("ANTHROPIC_BASE_URL", url),
+            ("ANTHROPIC_MODEL", ""),
+            ("MODEL_ID", "m"),
+        ];
         assert_eq!(describe(&vars), Some("Model: m at http://h:1".to_string()));
     }
-    let vars = [("ANTHROPIC_BASE_URL", "http://h/proxy/v1"), ("MODEL_ID", "m"), ("ANTHROPIC_MODEL", "n")];
-    assert_eq!(describe(&vars), Some("Model: n at http://h/proxy".to_string()));
+    let vars = [
+        ("ANTHROPIC_BASE_URL", "http://h/proxy/v1"),
+        ("MODEL_ID", "m"),
+        ("ANTHROPIC_MODEL", "n"),
+    ];
+    assert_eq!(
+        describe(&vars),
+        Some("Model: n at http://h/proxy".to_string())
+    );
 }
 
 #[test]
@@ -221,8 +313,15 @@ fn a_token_goes_into_the_authorization_header() {
     let mut talk = talk([]);
     let server = Server::start([reply_text("hello")]);
     server.expect_header("authorization", "Bearer my-token");
-    let vars = [("ANTHROPIC_AUTH_TOKEN", "my-token".to_string()), ("ANTHROPIC_BASE_URL", server.url())];
-    let var = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+    let vars = [
+        ("ANTHROPIC_AUTH_TOKEN", "my-token".to_string()),
+        ("ANTHROPIC_BASE_URL", server.url()),
+    ];
+    let var = |name: &str| {
+        vars.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.clone())
+    };
     talk.agent.model = Arc::new(Anthropic::from_vars(var).unwrap());
     talk.turn("hi").unwrap();
     assert_eq!(server.requests()[0].headers.get("x-api-key"), None);
@@ -235,8 +334,7 @@ fn the_server_is_strict() {
     let call = |id: &str| json!({ "type": "tool_use", "id": id, "name": "t", "input": {} });
     let result = |id: &str| json!({ "type": "tool_result", "tool_use_id": id, "content": "" });
     let assistant = |content: Value| json!({ "role": "assistant", "content": content });
-    let body =
-        |messages: Value| json!({ "model": "m", "max_tokens": 1, "stream": true, "messages": messages });
+    let body = |messages: Value| json!({ "model": "m", "max_tokens": 1, "stream": true, "messages": messages });
     let refused = |messages: Value| body_faults(&body(messages), false);
     let start = user(json!([text("hi")]));
 
@@ -255,11 +353,31 @@ fn the_server_is_strict() {
         json!([assistant(json!([text("hi")]))]),
         json!([start, assistant(json!([text("hi")]))]),
         json!([start, assistant(json!([call("a")])), start]),
-        json!([start, assistant(json!([call("a"), call("b")])), user(json!([result("a")]))]),
-        json!([start, assistant(json!([call("a")])), user(json!([result("a"), result("a")]))]),
-        json!([start, assistant(json!([call("a")])), user(json!([text("x"), result("a")]))]),
-        json!([start, assistant(json!([call("a"), call("a")])), user(json!([result("a"), result("a")]))]),
-        json!([start, assistant(json!([call("")])), user(json!([result("")]))]),
+        json!([
+            start,
+            assistant(json!([call("a"), call("b")])),
+            user(json!([result("a")]))
+        ]),
+        json!([
+            start,
+            assistant(json!([call("a")])),
+            user(json!([result("a"), result("a")]))
+        ]),
+        json!([
+            start,
+            assistant(json!([call("a")])),
+            user(json!([text("x"), result("a")]))
+        ]),
+        json!([
+            start,
+            assistant(json!([call("a"), call("a")])),
+            user(json!([result("a"), result("a")]))
+        ]),
+        json!([
+            start,
+            assistant(json!([call("")])),
+            user(json!([result("")]))
+        ]),
         json!([user(json!([result("a")]))]),
         json!([user(json!([text("x"), call("a")]))]),
     ] {
@@ -270,8 +388,14 @@ fn the_server_is_strict() {
         ("max_tokens", json!(0)),
         ("stream", json!(false)),
         ("system", json!([text("")])),
-        ("tools", json!([{ "name": "a b", "description": "", "input_schema": { "type": "object" } }])),
-        ("tools", json!([{ "name": "a", "description": "", "input_schema": { "type": "string" } }])),
+        (
+            "tools",
+            json!([{ "name": "a b", "description": "", "input_schema": { "type": "object" } }]),
+        ),
+        (
+            "tools",
+            json!([{ "name": "a", "description": "", "input_schema": { "type": "string" } }]),
+        ),
         ("tools", json!(vec![json!({ "cache_control": {} }); 5])),
     ] {
         let mut bad = body(json!([start]));
@@ -292,7 +416,10 @@ fn a_429_waits_as_long_as_it_was_told() {
     let long = |client: &mut Anthropic| client.backoff = Duration::from_secs(3600);
     let mut talk = talk_with([answer, reply_text("hello")], long, |_, _| {});
     talk.turn("hi").unwrap();
-    assert_eq!(talk.notices(), ["The model's server answered 429: Slow down; trying again in 0 s."]);
+    assert_eq!(
+        talk.notices(),
+        ["The model's server answered 429: Slow down; trying again in 0 s."]
+    );
 }
 
 #[test]
@@ -308,7 +435,10 @@ fn no_wait_is_longer_than_a_minute_and_ctrl_c_ends_it() {
                 interrupt.trigger();
             }
         });
-        assert_eq!(talk.turn("hi"), Err(TurnError::Model(ModelError::Interrupted)));
+        assert_eq!(
+            talk.turn("hi"),
+            Err(TurnError::Model(ModelError::Interrupted))
+        );
         let expected = if value == "3600" { "60 s" } else { " s" };
         assert!(talk.notices()[0].contains(expected), "{:?}", talk.notices());
     }
@@ -323,7 +453,9 @@ fn overloaded_twice() {
     let notices = talk.notices();
     assert_eq!(notices.len(), 2);
     assert!(
-        notices.iter().all(|notice| notice.contains("529: Overloaded; trying again in 0 s.")),
+        notices
+            .iter()
+            .all(|notice| notice.contains("529: Overloaded; trying again in 0 s.")),
         "{notices:?}"
     );
 }
@@ -331,7 +463,13 @@ fn overloaded_twice() {
 #[test]
 fn overloaded_for_good_ends_the_turn_with_a_sentence() {
     let overloaded = || reply_error(529, "overloaded_error", "Overloaded");
-    let mut talk = talk([overloaded(), overloaded(), overloaded(), overloaded(), overloaded()]);
+    let mut talk = talk([
+        overloaded(),
+        overloaded(),
+        overloaded(),
+        overloaded(),
+        overloaded(),
+    ]);
     let error = talk.turn("hi").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -346,37 +484,74 @@ fn overloaded_for_good_ends_the_turn_with_a_sentence() {
 fn statuses_that_pass() {
     for status in [408, 409, 500, 502, 503, 504] {
         let body = "<html>a proxy's page</html>".to_string();
-        survives(Answer::Http { status, headers: vec![], body }, &status.to_string());
+        survives(
+            Answer::Http {
+                status,
+                headers: vec![],
+                body,
+            },
+            &status.to_string(),
+        );
     }
-    survives(Answer::Http { status: 500, headers: vec![], body: String::new() }, "500: no reason given");
+    survives(
+        Answer::Http {
+            status: 500,
+            headers: vec![],
+            body: String::new(),
+        },
+        "500: no reason given",
+    );
 }
 
 #[test]
 fn connections_and_streams_that_break() {
     survives(Answer::HangUp, "No connection to the model");
     survives(Answer::Drop(String::new()), "No connection to the model");
-    survives(Answer::Drop(half("half a reply")), "No connection to the model");
-    survives(Answer::Stream(half("half a reply")), "it ended before it was complete");
-    survives(Answer::Stream(String::new()), "it ended before it was complete");
-    survives(Answer::Raw(b"this is not HTTP\r\n\r\n".to_vec()), "No connection to the model");
+    survives(
+        Answer::Drop(half("half a reply")),
+        "No connection to the model",
+    );
+    survives(
+        Answer::Stream(half("half a reply")),
+        "it ended before it was complete",
+    );
+    survives(
+        Answer::Stream(String::new()),
+        "it ended before it was complete",
+    );
+    survives(
+        Answer::Raw(b"this is not HTTP\r\n\r\n".to_vec()),
+        "No connection to the model",
+    );
 }
 
 #[test]
 fn a_stream_that_breaks_inside_a_tool_call_runs_nothing() {
-    let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
+    let call =
+        json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
     let mut started = events(&[call], "tool_use");
     started.truncate(started.len() - 2); // everything but the stop reason
     survives(Answer::Drop(sse(&started)), "No connection to the model");
-    survives(Answer::Stream(sse(&started)), "it ended before it was complete");
+    survives(
+        Answer::Stream(sse(&started)),
+        "it ended before it was complete",
+    );
 }
 
 #[test]
 fn nobody_listens() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut talk = talk([]);
     talk.agent.model = Arc::new(client(&format!("http://127.0.0.1:{port}")));
     let error = talk.turn("hi").unwrap_err();
-    assert!(matches!(error, TurnError::Model(ModelError::Connection(_))), "{error:?}");
+    assert!(
+        matches!(error, TurnError::Model(ModelError::Connection(_))),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(talk.notices().len(), 4);
     assert_eq!(talk.messages, [Message::user("hi")]);
@@ -385,38 +560,77 @@ fn nobody_listens() {
 #[test]
 fn a_stalled_stream_is_given_up() {
     let short = |client: &mut Anthropic| client.idle_timeout = Duration::from_secs(1);
-    let mut talk = talk_with([Answer::Stall(half("never to be")), reply_text("hello")], short, |_, _| {});
+    let mut talk = talk_with(
+        [Answer::Stall(half("never to be")), reply_text("hello")],
+        short,
+        |_, _| {},
+    );
     talk.turn("hi").unwrap();
     talk.server.wait_until_abandoned();
     assert_eq!(talk.messages, [Message::user("hi"), assistant("hello")]);
-    assert!(talk.notices()[0].contains("the server has fallen silent; trying again"), "{:?}", talk.notices());
+    assert!(
+        talk.notices()[0].contains("the server has fallen silent; trying again"),
+        "{:?}",
+        talk.notices()
+    );
 }
 
 #[test]
 fn garbage_in_the_stream() {
     let garbage = |text: &str| Answer::Stream(half("half") + text);
-    survives(garbage("data: {\"type\": \"content_block_de\n\n"), "an event is no JSON");
+    survives(
+        garbage("data: {\"type\": \"content_block_de\n\n"),
+        "an event is no JSON",
+    );
     survives(garbage("data: [DONE]\n\n"), "an event is no JSON");
-    survives(garbage(&format!("data: {}\n\n", "[".repeat(100_000))), "an event is no JSON");
-    let stray =
-        json!({ "type": "content_block_delta", "index": 7, "delta": { "type": "text_delta", "text": "x" } });
-    survives(garbage(&format!("data: {stray}\n\n")), "a block that had not begun");
+    survives(
+        garbage(&format!("data: {}\n\n", "[".repeat(100_000))),
+        "an event is no JSON",
+    );
+    let stray = json!({ "type": "content_block_delta", "index": 7, "delta": { "type": "text_delta", "text": "x" } });
+    survives(
+        garbage(&format!("data: {stray}\n\n")),
+        "a block that had not begun",
+    );
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n";
-    survives(Answer::Raw([&head[..], b"data: \xff\xfe\n"].concat()), "No connection");
-    survives(Answer::Stream("<html>\n\nnot the API\n\n".to_string()), "ended before it was complete");
+    survives(
+        Answer::Raw([&head[..], b"data: \xff\xfe\n"].concat()),
+        "No connection",
+    );
+    survives(
+        Answer::Stream("<html>\n\nnot the API\n\n".to_string()),
+        "ended before it was complete",
+    );
 }
 
 #[test]
 fn errors_inside_the_stream() {
-    let error =
-        |error: Value| Answer::Stream(half("half") + &sse(&[json!({ "type": "error", "error": error })]));
-    survives(error(json!({ "type": "overloaded_error", "message": "Overloaded" })), "529: Overloaded");
-    survives(error(json!({ "type": "api_error", "message": "Oops" })), "500: Oops");
-    survives(error(json!({ "type": "rate_limit_error", "message": "Slow" })), "429: Slow");
-    survives(error(json!({ "type": "timeout_error", "message": "Late" })), "504: Late");
-    let last = gives_up(error(json!({ "type": "invalid_request_error", "message": "prompt is too long" })));
+    let error = |error: Value| {
+        Answer::Stream(half("half") + &sse(&[json!({ "type": "error", "error": error })]))
+    };
+    survives(
+        error(json!({ "type": "overloaded_error", "message": "Overloaded" })),
+        "529: Overloaded",
+    );
+    survives(
+        error(json!({ "type": "api_error", "message": "Oops" })),
+        "500: Oops",
+    );
+    survives(
+        error(json!({ "type": "rate_limit_error", "message": "Slow" })),
+        "429: Slow",
+    );
+    survives(
+        error(json!({ "type": "timeout_error", "message": "Late" })),
+        "504: Late",
+    );
+    let last = gives_up(error(
+        json!({ "type": "invalid_request_error", "message": "prompt is too long" }),
+    ));
     assert!(last.contains("prompt is too long"), "{last}");
-    let last = gives_up(error(json!({ "type": "new_error", "message": "who knows" })));
+    let last = gives_up(error(
+        json!({ "type": "new_error", "message": "who knows" }),
+    ));
     assert!(last.contains("who knows"), "{last}");
     gives_up(error(json!(17)));
 }
@@ -430,10 +644,18 @@ fn other_errors_are_said_in_the_servers_own_words() {
         error,
         "The model's server answered 404: model: fake-model. Check ANTHROPIC_MODEL and ANTHROPIC_BASE_URL."
     );
-    let page = |status| Answer::Http { status, headers: vec![], body: "é".repeat(1000) };
+    let page = |status| Answer::Http {
+        status,
+        headers: vec![],
+        body: "é".repeat(1000),
+    };
     assert!(gives_up(page(403)).chars().count() < 700);
     assert!(gives_up(page(301)).contains("answered 301: é"));
-    let plain = |body: &str| Answer::Http { status: 400, headers: vec![], body: body.to_string() };
+    let plain = |body: &str| Answer::Http {
+        status: 400,
+        headers: vec![],
+        body: body.to_string(),
+    };
     assert!(gives_up(plain("{\"error\": \"just a string\"}")).contains("400: just a string"));
     assert!(gives_up(plain("{\"message\": \"bare\"}")).contains("400: bare"));
     assert!(gives_up(plain("")).contains("400: no reason given"));
@@ -441,7 +663,11 @@ fn other_errors_are_said_in_the_servers_own_words() {
 
 #[test]
 fn the_key_is_in_no_error() {
-    let error = gives_up(reply_error(401, "authentication_error", &format!("invalid x-api-key {KEY}!")));
+    let error = gives_up(reply_error(
+        401,
+        "authentication_error",
+        &format!("invalid x-api-key {KEY}!"),
+    ));
     assert!(error.contains("[key]!") && !error.contains(KEY), "{error}");
     let long = "x".repeat(490) + KEY;
     let error = gives_up(reply_error(401, "authentication_error", &long));
@@ -464,17 +690,30 @@ fn the_key_is_in_no_error() {
         model.backoff = Duration::from_millis(1);
         talk.agent.model = Arc::new(model);
         let error = talk.turn("hi").unwrap_err().to_string();
-        assert!(error.starts_with("No connection to the model: ") && !error.contains("sk-ant"), "{error}");
+        assert!(
+            error.starts_with("No connection to the model: ") && !error.contains("sk-ant"),
+            "{error}"
+        );
         assert!(!talk.agent.model.describe().contains("sk-ant"));
     }
-    assert!(talk.notices().iter().all(|notice| !notice.contains("sk-ant")), "{:?}", talk.notices());
+    assert!(
+        talk.notices()
+            .iter()
+            .all(|notice| !notice.contains("sk-ant")),
+        "{:?}",
+        talk.notices()
+    );
 }
 
 // Ctrl+C
 
 #[test]
 fn ctrl_c_ends_a_stalled_stream_and_the_next_request_works() {
-    let answers = [Answer::Stall(String::new()), Answer::Stall(half("half")), reply_text("hello")];
+    let answers = [
+        Answer::Stall(String::new()),
+        Answer::Stall(half("half")),
+        reply_text("hello"),
+    ];
     let mut talk = talk(answers);
     push_user(&mut talk.messages, "hi");
     for _ in 0..2 {
@@ -498,7 +737,10 @@ fn ctrl_c_ends_a_stalled_stream_and_the_next_request_works() {
 
 #[test]
 fn text_arrives_in_pieces_and_counts_are_kept() {
-    let mut script = events(&[json!({ "type": "text", "text": "Grüße, 世界" })], "end_turn");
+    let mut script = events(
+        &[json!({ "type": "text", "text": "Grüße, 世界" })],
+        "end_turn",
+    );
     let counts = json!({ "input_tokens": 3, "output_tokens": 1,
         "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300 });
     script[0]["message"]["usage"] = counts;
@@ -507,7 +749,10 @@ fn text_arrives_in_pieces_and_counts_are_kept() {
         json!({ "input_tokens": null, "output_tokens": 40, "cache_read_input_tokens": null });
     let mut talk = talk([Answer::Stream(sse(&script))]);
     talk.turn("hi").unwrap();
-    assert_eq!((talk.last_text(), talk.streamed().as_str()), ("Grüße, 世界", "Grüße, 世界"));
+    assert_eq!(
+        (talk.last_text(), talk.streamed().as_str()),
+        ("Grüße, 世界", "Grüße, 世界")
+    );
     let expected = Usage {
         input_tokens: 3,
         output_tokens: 40,
@@ -516,28 +761,40 @@ fn text_arrives_in_pieces_and_counts_are_kept() {
     };
     let log = talk.log.lock().unwrap();
     assert!(
-        log.iter().any(|event| matches!(event, Event::RequestFinished { usage, .. } if *usage == expected))
+        log.iter().any(
+            |event| matches!(event, Event::RequestFinished { usage, .. } if *usage == expected)
+        )
     );
-    let pieces = log.iter().filter(|event| matches!(event, Event::Text(text) if !text.is_empty()));
+    let pieces = log
+        .iter()
+        .filter(|event| matches!(event, Event::Text(text) if !text.is_empty()));
     assert_eq!(pieces.count(), 2);
 }
 
 #[test]
 fn thinking_is_kept_and_sent_back() {
-    let thinking = json!({ "type": "thinking", "thinking": "hm, let me see", "signature": "c2lnbmVk" });
+    let thinking =
+        json!({ "type": "thinking", "thinking": "hm, let me see", "signature": "c2lnbmVk" });
     let redacted = json!({ "type": "redacted_thinking", "data": "b3BhcXVl" });
-    let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
+    let call =
+        json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
     let blocks = [thinking, redacted, call];
     let mut talk = talk([reply_blocks(&blocks, "tool_use"), reply_text("done")]);
     talk.turn("hi").unwrap();
-    assert_eq!(talk.server.requests()[1].messages()[1]["content"], json!(blocks));
+    assert_eq!(
+        talk.server.requests()[1].messages()[1]["content"],
+        json!(blocks)
+    );
     assert_eq!(talk.streamed(), "done");
 }
 
 #[test]
 fn unknown_blocks_and_events_are_tolerated() {
     let unknown = json!({ "type": "hologram", "depth": 3 });
-    let mut script = events(&[unknown.clone(), json!({ "type": "text", "text": "hello" })], "end_turn");
+    let mut script = events(
+        &[unknown.clone(), json!({ "type": "text", "text": "hello" })],
+        "end_turn",
+    );
     let odd = [
         json!({ "type": "new_event", "index": 0 }),
         json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "new_delta", "x": 1 } }),
@@ -547,12 +804,17 @@ fn unknown_blocks_and_events_are_tolerated() {
         json!(null),
     ];
     script.splice(3..3, odd);
-    let mut talk =
-        talk([Answer::Stream(sse(&script) + ": a comment\n\nretry: 5\nid\n\n"), reply_text("more")]);
+    let mut talk = talk([
+        Answer::Stream(sse(&script) + ": a comment\n\nretry: 5\nid\n\n"),
+        reply_text("more"),
+    ]);
     talk.turn("hi").unwrap();
     talk.turn("go on").unwrap();
     let requests = talk.server.requests();
-    assert_eq!(requests[1].messages()[1]["content"], json!([unknown, { "type": "text", "text": "hello" }]));
+    assert_eq!(
+        requests[1].messages()[1]["content"],
+        json!([unknown, { "type": "text", "text": "hello" }])
+    );
     assert_eq!(talk.notices(), [""; 0]);
 }
 
@@ -574,23 +836,33 @@ fn wrong_types_everywhere() {
     ];
     let good = events(&blocks, "tool_use");
     let mut all = Vec::new();
-    good.iter().enumerate().for_each(|(index, event)| places(event, &index.to_string(), &mut all));
+    good.iter()
+        .enumerate()
+        .for_each(|(index, event)| places(event, &index.to_string(), &mut all));
     let server = Server::start([]);
     let mut talk = talk([]);
     talk.agent.model = Arc::new(client(&server.url()));
     for place in all {
         let (index, pointer) = place.split_at(place.find('/').unwrap());
-        for wrong in
-            [json!(null), json!(5), json!("x"), json!([1]), json!({ "type": 5 }), json!({ "text": 5 })]
-        {
+        for wrong in [
+            json!(null),
+            json!(5),
+            json!("x"),
+            json!([1]),
+            json!({ "type": 5 }),
+            json!({ "text": 5 }),
+        ] {
             let mut script = good.clone();
-            *script[index.parse::<usize>().unwrap()].pointer_mut(pointer).unwrap() = wrong.clone();
+            *script[index.parse::<usize>().unwrap()]
+                .pointer_mut(pointer)
+                .unwrap() = wrong.clone();
             // Taken as it is, or tried again; never a panic, and the next request is valid.
             server.push(Answer::Stream(sse(&script)));
             (0..4).for_each(|_| server.push(reply_text("well")));
             talk.messages.clear();
             for text in ["hi", "go on"] {
-                talk.turn(text).unwrap_or_else(|error| panic!("{place} = {wrong}: {error}"));
+                talk.turn(text)
+                    .unwrap_or_else(|error| panic!("{place} = {wrong}: {error}"));
             }
             server.forget_answers();
         }
@@ -600,8 +872,7 @@ fn wrong_types_everywhere() {
 #[test]
 fn blocks_may_come_in_any_order_and_grow_side_by_side() {
     let start = |index: Value, block: Value| json!({ "type": "content_block_start", "index": index, "content_block": block });
-    let delta =
-        |index: Value, delta: Value| json!({ "type": "content_block_delta", "index": index, "delta": delta });
+    let delta = |index: Value, delta: Value| json!({ "type": "content_block_delta", "index": index, "delta": delta });
     let text = |text: &str| json!({ "type": "text_delta", "text": text });
     let mut script = events(&[], "end_turn");
     let odd = [
@@ -618,7 +889,13 @@ fn blocks_may_come_in_any_order_and_grow_side_by_side() {
     let mut talk = talk([Answer::Stream(sse(&script))]);
     talk.turn("hi").unwrap();
     let content: Vec<_> = ["cC", "aA", "n"].map(ContentBlock::text).into();
-    assert_eq!(talk.messages[1], Message { role: Role::Assistant, content });
+    assert_eq!(
+        talk.messages[1],
+        Message {
+            role: Role::Assistant,
+            content
+        }
+    );
 }
 
 #[test]
@@ -628,8 +905,18 @@ fn a_server_that_does_not_stream() {
             { "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } }],
         "usage": { "input_tokens": 1, "output_tokens": 2 } });
     let body = serde_json::to_string_pretty(&body).unwrap();
-    let headers = vec![("content-type", "application/json; charset=utf-8".to_string())];
-    let mut talk = talk([Answer::Http { status: 200, headers, body }, reply_text("done")]);
+    let headers = vec![(
+        "content-type",
+        "application/json; charset=utf-8".to_string(),
+    )];
+    let mut talk = talk([
+        Answer::Http {
+            status: 200,
+            headers,
+            body,
+        },
+        reply_text("done"),
+    ]);
     talk.turn("hi").unwrap();
     assert_eq!(talk.results(), [("a", false)]);
     assert_eq!(talk.streamed(), "welldone");
@@ -640,12 +927,22 @@ fn a_stream_that_never_ends_after_its_last_event_is_a_reply() {
     let mut script = events(&[json!({ "type": "text", "text": "hello" })], "end_turn");
     let whole = sse(&script);
     script.pop(); // no message_stop: the stop reason has come, and then the connection breaks
-    let mut talk = talk([Answer::Stall(whole), Answer::Drop(sse(&script)), Answer::Stream(sse(&script))]);
+    let mut talk = talk([
+        Answer::Stall(whole),
+        Answer::Drop(sse(&script)),
+        Answer::Stream(sse(&script)),
+    ]);
     talk.turn("hi").unwrap();
     talk.server.wait_until_abandoned();
     talk.turn("more").unwrap();
     talk.turn("more").unwrap();
-    assert_eq!(talk.messages.iter().filter(|message| **message == assistant("hello")).count(), 3);
+    assert_eq!(
+        talk.messages
+            .iter()
+            .filter(|message| **message == assistant("hello"))
+            .count(),
+        3
+    );
     assert_eq!(talk.notices(), [""; 0]);
 }
 
@@ -657,16 +954,21 @@ fn llama_cpp() {
         "tool_use",
     );
     script.retain(|event| event["type"] != "ping");
-    script[1]["content_block"].as_object_mut().unwrap().remove("input");
-    let unavailable =
-        json!({ "error": { "code": 503, "message": "Loading model", "type": "unavailable_error" } });
-    let too_large =
-        json!({ "error": { "code": 400, "message": "too large", "type": "exceed_context_size_error" } });
+    script[1]["content_block"]
+        .as_object_mut()
+        .unwrap()
+        .remove("input");
+    let unavailable = json!({ "error": { "code": 503, "message": "Loading model", "type": "unavailable_error" } });
+    let too_large = json!({ "error": { "code": 400, "message": "too large", "type": "exceed_context_size_error" } });
     let mut talk = talk([
         Answer::Stream(half("half") + &format!("error: {}\n\n", unavailable["error"])),
         Answer::Stream(half("half") + &format!("error: {unavailable}\n\n")),
         Answer::Stream(half("half") + &format!("data: {unavailable}\n\n")),
-        Answer::Http { status: 503, headers: vec![], body: unavailable.to_string() },
+        Answer::Http {
+            status: 503,
+            headers: vec![],
+            body: unavailable.to_string(),
+        },
         Answer::Stream(sse(&script)),
         reply_text("done"),
         Answer::Stream(format!("data: {too_large}\n\n")),
@@ -675,16 +977,23 @@ fn llama_cpp() {
     assert_eq!(talk.results(), [("a", false)]);
     let notices = talk.notices();
     assert_eq!(notices.len(), 4);
-    assert!(notices.iter().all(|notice| notice.contains("503: Loading model; trying again")), "{notices:?}");
+    assert!(
+        notices
+            .iter()
+            .all(|notice| notice.contains("503: Loading model; trying again")),
+        "{notices:?}"
+    );
     let error = talk.turn("more").unwrap_err().to_string();
     assert!(error.contains("answered 400: too large."), "{error}");
 }
 
 #[test]
 fn nothing_said_is_nothing_kept() {
-    for blocks in
-        [vec![], vec![json!({ "type": "text", "text": " \n" })], vec![json!({ "type": "text", "text": "" })]]
-    {
+    for blocks in [
+        vec![],
+        vec![json!({ "type": "text", "text": " \n" })],
+        vec![json!({ "type": "text", "text": "" })],
+    ] {
         let mut talk = talk([reply_blocks(&blocks, "end_turn"), reply_text("hello")]);
         talk.turn("hi").unwrap();
         assert_eq!(talk.messages, [Message::user("hi")]);
@@ -699,14 +1008,21 @@ fn an_odd_stop_reason_is_said_and_the_talk_goes_on() {
     let blocks = [json!({ "type": "text", "text": "hm" })];
     let mut talk = talk([reply_blocks(&blocks, "bored"), reply_text("hello")]);
     talk.turn("hi").unwrap();
-    assert_eq!(talk.notices(), ["The model stopped for a reason unknown here: bored."]);
+    assert_eq!(
+        talk.notices(),
+        ["The model stopped for a reason unknown here: bored."]
+    );
     talk.turn("well?").unwrap();
 }
 
 #[test]
 fn a_refusal_takes_back_what_was_refused() {
     let blocks = [json!({ "type": "text", "text": "I" })];
-    let mut talk = talk([reply_text("hello"), reply_blocks(&blocks, "refusal"), reply_text("sure")]);
+    let mut talk = talk([
+        reply_text("hello"),
+        reply_blocks(&blocks, "refusal"),
+        reply_text("sure"),
+    ]);
     talk.turn("hi").unwrap();
     assert_eq!(talk.turn("something bad"), Err(TurnError::Refused));
     assert_eq!(talk.messages.len(), 2);
@@ -715,14 +1031,20 @@ fn a_refusal_takes_back_what_was_refused() {
 
 #[test]
 fn a_paused_turn_goes_on() {
-    let search =
-        json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": { "q": "x" } });
+    let search = json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": { "q": "x" } });
     let mut script = events(std::slice::from_ref(&search), "pause_turn");
     // Server tools, too, get their input in pieces.
     script[2]["content_block"]["input"] = json!({});
     let piece = json!({ "type": "input_json_delta", "partial_json": "{\"q\": \"x\"}" });
-    script.insert(3, json!({ "type": "content_block_delta", "index": 0, "delta": piece }));
-    let mut talk = talk([Answer::Stream(sse(&script)), reply_text("found"), reply_text("bye")]);
+    script.insert(
+        3,
+        json!({ "type": "content_block_delta", "index": 0, "delta": piece }),
+    );
+    let mut talk = talk([
+        Answer::Stream(sse(&script)),
+        reply_text("found"),
+        reply_text("bye"),
+    ]);
     talk.turn("hi").unwrap();
     let requests = talk.server.requests();
     assert_eq!(requests[1].messages()[1]["content"], json!([search]));
@@ -735,12 +1057,24 @@ fn a_paused_turn_goes_on() {
 #[test]
 fn calls_that_do_not_fit_are_answered_and_not_run() {
     for (name, input, answer) in [
-        ("nope", json!({}), "there is no tool \"nope\". The tools are: echo."),
-        ("no tool, really!", json!({}), "there is no tool \"no_tool__really_\""),
+        (
+            "nope",
+            json!({}),
+            "there is no tool \"nope\". The tools are: echo.",
+        ),
+        (
+            "no tool, really!",
+            json!({}),
+            "there is no tool \"no_tool__really_\"",
+        ),
         ("", json!({}), "there is no tool \"unnamed\""),
         ("echo", json!({ "text": 5 }), "does not fit the schema"),
         ("echo", json!({}), "missing field `text`"),
-        ("echo", json!({ "text": "a", "more": 1 }), "does not fit the schema"),
+        (
+            "echo",
+            json!({ "text": "a", "more": 1 }),
+            "does not fit the schema",
+        ),
         ("echo", json!([1]), "does not fit the schema"),
         ("echo", json!("a"), "does not fit the schema"),
         ("echo", json!(null), "missing field `text`"),
@@ -748,7 +1082,10 @@ fn calls_that_do_not_fit_are_answered_and_not_run() {
         let mut talk = talk([reply_tool("toolu_1", name, input), reply_text("I see")]);
         talk.turn("hi").unwrap();
         let results = talk.results();
-        assert!(results.len() == 1 && results[0].1 && results[0].0.contains(answer), "{results:?}");
+        assert!(
+            results.len() == 1 && results[0].1 && results[0].0.contains(answer),
+            "{results:?}"
+        );
     }
 }
 
@@ -761,7 +1098,11 @@ fn input_that_is_no_json_is_not_run() {
         script[4]["delta"]["partial_json"] = json!("");
         let mut talk = talk([Answer::Stream(sse(&script)), reply_text("I see")]);
         talk.turn("hi").unwrap();
-        assert!(talk.results()[0].1 && talk.results()[0].0.contains("invalid_input"), "{:?}", talk.results());
+        assert!(
+            talk.results()[0].1 && talk.results()[0].0.contains("invalid_input"),
+            "{:?}",
+            talk.results()
+        );
         let requests = talk.server.requests();
         let sent = &requests[1].messages()[1]["content"][0]["input"];
         assert_eq!(*sent, json!({ "invalid_input": broken }));
@@ -770,7 +1111,8 @@ fn input_that_is_no_json_is_not_run() {
 
 #[test]
 fn input_that_came_whole_is_taken() {
-    let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
+    let call =
+        json!({ "type": "tool_use", "id": "toolu_1", "name": "echo", "input": { "text": "a" } });
     let mut script = events(std::slice::from_ref(&call), "tool_use");
     script[2]["content_block"] = call;
     script.drain(3..5);
@@ -790,17 +1132,25 @@ fn a_call_cut_off_at_the_token_limit_is_never_run() {
         talk.turn("hi").unwrap();
         let results = talk.results();
         assert_eq!(results[0], ("a", false));
-        assert!(results[1].1 && results[1].0.contains("cut off at the token limit"), "{results:?}");
+        assert!(
+            results[1].1 && results[1].0.contains("cut off at the token limit"),
+            "{results:?}"
+        );
     }
 }
 
 #[test]
 fn two_calls_and_the_first_fails() {
     let call = |id: &str, text: &str| json!({ "type": "tool_use", "id": id, "name": "echo", "input": { "text": text } });
-    let mut talk =
-        talk([reply_blocks(&[call("a", "fail"), call("b", "fine")], "tool_use"), reply_text("done")]);
+    let mut talk = talk([
+        reply_blocks(&[call("a", "fail"), call("b", "fine")], "tool_use"),
+        reply_text("done"),
+    ]);
     talk.turn("hi").unwrap();
-    assert_eq!(talk.results(), [("ERROR: asked to fail", true), ("fine", false)]);
+    assert_eq!(
+        talk.results(),
+        [("ERROR: asked to fail", true), ("fine", false)]
+    );
 }
 
 #[test]
@@ -816,7 +1166,11 @@ fn every_call_has_an_id_of_its_own() {
     ];
     let mut talk = talk([reply_blocks(&calls, "tool_use"), reply_text("done")]);
     talk.turn("hi").unwrap();
-    let outputs: Vec<_> = talk.results().into_iter().map(|(output, _)| output).collect();
+    let outputs: Vec<_> = talk
+        .results()
+        .into_iter()
+        .map(|(output, _)| output)
+        .collect();
     assert_eq!(outputs, ["a", "b", "c", "d", "e", "f"]);
 }
 

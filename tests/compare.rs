@@ -25,8 +25,15 @@ fn run(arguments: &[&str], variables: &[(&str, &str)], folder: &Path) -> Output 
     let mut command = Command::new(program("compare"));
     clean_environment(&mut command, folder);
     // Cargo has built the programs already.
-    command.env_remove("CARGO").env_remove("MEANWHILE_THINKING_MS").env("TMPDIR", folder);
-    command.args(arguments).envs(variables.iter().copied()).output().expect("compare runs")
+    command
+        .env_remove("CARGO")
+        .env_remove("MEANWHILE_THINKING_MS")
+        .env("TMPDIR", folder);
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("compare runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -37,8 +44,14 @@ fn text(bytes: &[u8]) -> String {
 fn row(shown: &str, label: &str) -> Vec<f64> {
     let line = shown.lines().find(|line| line.contains(label));
     let line = line.unwrap_or_else(|| panic!("no row {label:?} in:\n{shown}"));
-    let cells = line.split('|').skip(2).map(|cell| cell.trim().trim_end_matches(" s"));
-    cells.filter(|cell| !cell.is_empty()).map(|cell| cell.parse().expect("a figure")).collect()
+    let cells = line
+        .split('|')
+        .skip(2)
+        .map(|cell| cell.trim().trim_end_matches(" s"));
+    cells
+        .filter(|cell| !cell.is_empty())
+        .map(|cell| cell.parse().expect("a figure"))
+        .collect()
 }
 
 #[test]
@@ -46,20 +59,37 @@ fn the_default_scenario_tells_the_story() {
     let scale = 40.0;
     let folder = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    let output = run(&["--scale", "40", "--chart", "pictures"], &[], folder.path());
+    let output = run(
+        &["--scale", "40", "--chart", "pictures"],
+        &[],
+        folder.path(),
+    );
     let stopwatch = started.elapsed().as_secs_f64();
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(!shown.contains('\x1b') && shown.lines().all(|line| line.chars().count() < 80), "{shown}");
+    assert!(
+        !shown.contains('\x1b') && shown.lines().all(|line| line.chars().count() < 80),
+        "{shown}"
+    );
 
     let (sum, longest) = (JOBS.iter().sum::<f64>() / scale, JOBS[2] / scale);
     let (wall, blocked) = (row(&shown, "wall time"), row(&shown, "blocked on tools"));
-    let (requests, in_vain) = (row(&shown, "requests to the model"), row(&shown, "polls that found nothing"));
-    let own: Vec<f64> =
-        requests.iter().zip(&in_vain).map(|(all, vain)| (all - vain) * THINKING / scale).collect();
+    let (requests, in_vain) = (
+        row(&shown, "requests to the model"),
+        row(&shown, "polls that found nothing"),
+    );
+    let own: Vec<f64> = requests
+        .iter()
+        .zip(&in_vain)
+        .map(|(all, vain)| (all - vain) * THINKING / scale)
+        .collect();
     // s07 takes what all jobs take, one after the other; s08 what the longest takes.
     let expected = sum + own[0];
-    assert!((wall[0] - expected).abs() <= 0.1 * expected, "s07 took {} s, not {expected}\n{shown}", wall[0]);
+    assert!(
+        (wall[0] - expected).abs() <= 0.1 * expected,
+        "s07 took {} s, not {expected}\n{shown}",
+        wall[0]
+    );
     assert!(wall[0] >= 0.97 * sum, "{shown}");
     let expected = longest + own[1];
     assert!(
@@ -68,20 +98,36 @@ fn the_default_scenario_tells_the_story() {
         wall[1]
     );
     // In s07 the main thread waits, in s08 it asks.
-    assert!(blocked[0] >= 0.9 * sum && blocked[1] <= 0.1 * wall[1], "{shown}");
+    assert!(
+        blocked[0] >= 0.9 * sum && blocked[1] <= 0.1 * wall[1],
+        "{shown}"
+    );
     assert!(in_vain[0] == 0.0 && in_vain[1] > 0.0, "{shown}");
     let first = row(&shown, "first result");
-    assert!(first[0] >= JOBS[0] / scale && first[1] >= JOBS[0] / scale, "{shown}");
+    assert!(
+        first[0] >= JOBS[0] / scale && first[1] >= JOBS[0] / scale,
+        "{shown}"
+    );
     // The longer of them is nearly all that compare does.
-    assert!(wall[0] <= stopwatch && wall[0] >= 0.8 * stopwatch, "{stopwatch} s on the stopwatch\n{shown}");
+    assert!(
+        wall[0] <= stopwatch && wall[0] >= 0.8 * stopwatch,
+        "{stopwatch} s on the stopwatch\n{shown}"
+    );
 
     for (name, lanes) in [("s07", 1), ("s08", 4), ("s09", 4)] {
         let picture =
-            std::fs::read_to_string(folder.path().join("pictures").join(format!("{name}.svg"))).unwrap();
-        assert_eq!(picture.matches("<text x=\"16\"").count(), lanes, "{picture}");
+            std::fs::read_to_string(folder.path().join("pictures").join(format!("{name}.svg")))
+                .unwrap();
+        assert_eq!(
+            picture.matches("<text x=\"16\"").count(),
+            lanes,
+            "{picture}"
+        );
     }
-    let left: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["pictures"], "files are left");
 }
 
@@ -91,14 +137,21 @@ fn odd_scenarios_are_taken_or_refused_in_a_sentence() {
     let write = |text: &str| std::fs::write(folder.path().join("list.txt"), text).unwrap();
     let go = |arguments: &[&str]| {
         let output = run(arguments, &[], folder.path());
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     };
     write("\n  \n# nothing\n");
     let (code, out, err) = go(&["--scenario", "list.txt"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("The scenario holds no instruction."), "{err}");
     let (code, _, err) = go(&["--scenario", "nowhere.txt"]);
-    assert!(code == Some(2) && err.starts_with("nowhere.txt cannot be read: "), "{err}");
+    assert!(
+        code == Some(2) && err.starts_with("nowhere.txt cannot be read: "),
+        "{err}"
+    );
     for scale in ["0", "-1", "inf", "NaN", "many"] {
         assert_eq!(go(&["--scale", scale]).0, Some(2), "{scale}");
     }
@@ -107,7 +160,12 @@ fn odd_scenarios_are_taken_or_refused_in_a_sentence() {
     let (code, out, err) = go(&["--scenario", "list.txt", "--scale", "40"]);
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(row(&out, "requests to the model"), [3.0, 3.0, 3.0], "{out}");
-    assert!(row(&out, "blocked on tools").iter().all(|time| *time >= 0.2), "{out}");
+    assert!(
+        row(&out, "blocked on tools")
+            .iter()
+            .all(|time| *time >= 0.2),
+        "{out}"
+    );
 }
 
 #[test]
@@ -121,31 +179,60 @@ fn a_real_model_is_named_and_asked_for() {
     );
     let server = Server::start([reply_text("done"), reply_text("done"), reply_text("done")]);
     std::fs::write(folder.path().join("list.txt"), "say done").unwrap();
-    let variables = [("ANTHROPIC_BASE_URL", &*server.url()), ("ANTHROPIC_MODEL", "some-model")];
-    let output = run(&["--real", "--scenario", "list.txt"], &variables, folder.path());
-    assert!(text(&output.stderr).contains("some-model"), "{}", text(&output.stderr));
-    assert_eq!(row(&text(&output.stdout), "requests to the model"), [1.0, 1.0, 1.0]);
+    let variables = [
+        ("ANTHROPIC_BASE_URL", &*server.url()),
+        ("ANTHROPIC_MODEL", "some-model"),
+    ];
+    let output = run(
+        &["--real", "--scenario", "list.txt"],
+        &variables,
+        folder.path(),
+    );
+    assert!(
+        text(&output.stderr).contains("some-model"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(
+        row(&text(&output.stdout), "requests to the model"),
+        [1.0, 1.0, 1.0]
+    );
 }
 
 /// `compare` at a terminal, with a scenario in its folder.
 fn at_a_terminal(folder: TempDir, scenario: &str) -> Terminal {
     std::fs::write(folder.path().join("list.txt"), scenario).unwrap();
     let temporary = folder.path().to_str().unwrap().to_string();
-    let seat = Seat::new("compare").folder(Some(Arc::new(folder))).without("CARGO");
-    let seat = ["--scenario", "list.txt", "--scale", "40"].into_iter().fold(seat, Seat::argument);
+    let seat = Seat::new("compare")
+        .folder(Some(Arc::new(folder)))
+        .without("CARGO");
+    let seat = ["--scenario", "list.txt", "--scale", "40"]
+        .into_iter()
+        .fold(seat, Seat::argument);
     seat.variable("TMPDIR", &temporary).start()
 }
 
 /// All programs wait in a command for somebody to open `FOLDER/PROGRAM`; then it goes on.
 fn gates(folder: &Path) -> String {
-    for name in ["s07_task_system", "s08_background_tasks", "s09_notifications"] {
+    for name in [
+        "s07_task_system",
+        "s08_background_tasks",
+        "s09_notifications",
+    ] {
         mkfifo(&folder.join(name), Mode::S_IRWXU).expect("a FIFO");
     }
-    format!("run \"echo > {}/$(basename $PWD); sleep {{4000}}\"", folder.display())
+    format!(
+        "run \"echo > {}/$(basename $PWD); sleep {{4000}}\"",
+        folder.display()
+    )
 }
 
 fn open(gates: &Path) {
-    for name in ["s07_task_system", "s08_background_tasks", "s09_notifications"] {
+    for name in [
+        "s07_task_system",
+        "s08_background_tasks",
+        "s09_notifications",
+    ] {
         drop(File::open(gates.join(name)).expect("a command opens it, too"));
     }
 }
@@ -156,8 +243,16 @@ fn a_terminal_shows_it_grow_and_survives_a_resize() {
     let gates_of = tempfile::tempdir().unwrap();
     let scenario = gates(gates_of.path()).replace("{4000}", "{1}");
     let mut terminal = at_a_terminal(folder, &scenario);
-    let lane = |screen: &str| screen.lines().filter(|line| line.starts_with("  main ")).count() == 3;
-    terminal.until("all lanes", |screen| lane(screen) && screen.contains(" s …"));
+    let lane = |screen: &str| {
+        screen
+            .lines()
+            .filter(|line| line.starts_with("  main "))
+            .count()
+            == 3
+    };
+    terminal.until("all lanes", |screen| {
+        lane(screen) && screen.contains(" s …")
+    });
     assert!(terminal.is_taken_over());
     for (rows, columns) in [(30, 120), (12, 50), (3, 20), (24, 80)] {
         terminal.resize(rows, columns);
@@ -166,11 +261,15 @@ fn a_terminal_shows_it_grow_and_survives_a_resize() {
             let first = screen.lines().next().unwrap_or_default();
             let axis = screen.lines().nth(1).unwrap_or_default();
             let sane = screen.lines().all(|line| line.chars().count() < columns);
-            first.starts_with("s07 synchronous") && sane && (columns < 40 || axis.len() == columns - 10)
+            first.starts_with("s07 synchronous")
+                && sane
+                && (columns < 40 || axis.len() == columns - 10)
         });
     }
     open(gates_of.path());
-    terminal.until("the table", |screen| screen.contains("| wall time") && screen.contains("requests to"));
+    terminal.until("the table", |screen| {
+        screen.contains("| wall time") && screen.contains("requests to")
+    });
     assert_eq!(terminal.wait(), 0);
     assert!(!terminal.is_taken_over());
 }
@@ -183,9 +282,12 @@ fn until_nobody_has(word: &str) {
         let has = |file: std::path::PathBuf| {
             std::fs::read(file).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(word))
         };
-        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-        let left: Vec<_> =
-            processes.filter(|path| has(path.join("environ")) || has(path.join("cmdline"))).collect();
+        let processes = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| Some(entry.ok()?.path()));
+        let left: Vec<_> = processes
+            .filter(|path| has(path.join("environ")) || has(path.join("cmdline")))
+            .collect();
         if left.is_empty() {
             return;
         }

@@ -15,8 +15,15 @@ use support::program::Lesson;
 use support::server::{Server, reply_error};
 
 /// The sections of a page; others may stand between them.
-const SECTIONS: [&str; 7] =
-    ["Problem", "Idea", "The code", "What changed", "Try it", "Deep dive", "Left out on purpose"];
+const SECTIONS: [&str; 7] = [
+    "Problem",
+    "Idea",
+    "The code",
+    "What changed",
+    "Try it",
+    "Deep dive",
+    "Left out on purpose",
+];
 
 /// What each lesson adds to the tools that are offered. None is ever taken away.
 const NEW_TOOLS: &[(&str, &[&str])] = &[
@@ -26,7 +33,10 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s04_subagent", &["task"]),
     ("s05_skill_loading", &["load_skill"]),
     ("s06_context_compact", &[]),
-    ("s07_task_system", &["task_create", "task_update", "task_list", "task_get"]),
+    (
+        "s07_task_system",
+        &["task_create", "task_update", "task_list", "task_get"],
+    ),
     ("s08_background_tasks", &["bg_bash", "check_bg"]),
     ("s09_notifications", &["stop_bg"]),
     ("s10_background_agents", &["todo_read"]),
@@ -34,8 +44,11 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
 ];
 
 /// What the practice model says when it does nothing.
-const NOT_UNDERSTOOD: [&str; 3] =
-    ["I do not understand ", "I find no instruction in that.", "This quote never ends: "];
+const NOT_UNDERSTOOD: [&str; 3] = [
+    "I do not understand ",
+    "I find no instruction in that.",
+    "This quote never ends: ",
+];
 
 type Problems = Vec<String>;
 
@@ -56,9 +69,12 @@ fn text(path: impl AsRef<Path>) -> String {
 /// The names of the folders in `lessons/`, in order.
 fn lessons() -> Vec<String> {
     let entries = fs::read_dir(root().join("lessons")).expect("lessons/");
-    let folders = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> =
-        folders.map(|entry| entry.file_name().into_string().expect("a name")).collect();
+    let folders = entries
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders
+        .map(|entry| entry.file_name().into_string().expect("a name"))
+        .collect();
     names.sort();
     names
 }
@@ -80,20 +96,30 @@ fn programs(manifest: &str) -> Vec<(String, String)> {
     let field = |table: &str, key: &str| {
         let lines = table.lines().take_while(|line| !line.starts_with('['));
         let mut values = lines.filter_map(|line| line.strip_prefix(key)?.trim().strip_prefix('='));
-        values.next().unwrap_or_default().trim().trim_matches('"').to_string()
+        values
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_matches('"')
+            .to_string()
     };
-    tables.map(|table| (field(table, "name"), field(table, "path"))).collect()
+    tables
+        .map(|table| (field(table, "name"), field(table, "path")))
+        .collect()
 }
 
 fn tree_problems(lessons: &[String], manifest: &str, exists: impl Fn(&str) -> bool) -> Problems {
     let mut problems = Problems::new();
-    let programs: Vec<_> =
-        programs(manifest).into_iter().filter(|(_, path)| path.starts_with("lessons/")).collect();
+    let programs: Vec<_> = programs(manifest)
+        .into_iter()
+        .filter(|(_, path)| path.starts_with("lessons/"))
+        .collect();
     for (index, lesson) in lessons.iter().enumerate() {
         let number = format!("s{:02}_", index + 1);
         if !lesson.starts_with(&number) {
-            problems
-                .push(format!("lessons/{lesson}: expected {number}… here. Number the lessons without gaps."));
+            problems.push(format!(
+                "lessons/{lesson}: expected {number}… here. Number the lessons without gaps."
+            ));
         }
         for file in ["main.rs", "README.md"] {
             if !exists(&format!("lessons/{lesson}/{file}")) {
@@ -109,8 +135,9 @@ fn tree_problems(lessons: &[String], manifest: &str, exists: impl Fn(&str) -> bo
     }
     for (name, path) in programs {
         if !lessons.contains(&name) {
-            problems
-                .push(format!("Cargo.toml has a [[bin]] {name} ({path}), but there is no lessons/{name}."));
+            problems.push(format!(
+                "Cargo.toml has a [[bin]] {name} ({path}), but there is no lessons/{name}."
+            ));
         }
     }
     problems
@@ -118,31 +145,50 @@ fn tree_problems(lessons: &[String], manifest: &str, exists: impl Fn(&str) -> bo
 
 #[test]
 fn lessons_pages_and_programs_agree() {
-    none(tree_problems(&lessons(), &text("Cargo.toml"), |path| root().join(path).is_file()));
+    none(tree_problems(&lessons(), &text("Cargo.toml"), |path| {
+        root().join(path).is_file()
+    }));
 }
 
 #[test]
 fn a_tree_that_does_not_agree_is_told() {
     let manifest = "[lib]\n\n[[bin]]\nname = \"s01_a\"\npath = \"lessons/s01_a/main.rs\"\n\n[[bin]]\nname = \"s02_gone\"\npath = \"lessons/s02_gone/main.rs\"\n\n[[bin]]\nname = \"tool\"\npath = \"src/bin/tool.rs\"\n";
     let lessons = ["s01_a".to_string(), "s03_c".to_string()];
-    let problems = tree_problems(&lessons, manifest, |path| path != "lessons/s03_c/README.md").join("\n");
-    for told in ["expected s02_", "lessons/s03_c has no README.md", "name = \"s03_c\"", "no lessons/s02_gone"]
-    {
-        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+    let problems =
+        tree_problems(&lessons, manifest, |path| path != "lessons/s03_c/README.md").join("\n");
+    for told in [
+        "expected s02_",
+        "lessons/s03_c has no README.md",
+        "name = \"s03_c\"",
+        "no lessons/s02_gone",
+    ] {
+        assert!(
+            problems.contains(told),
+            "{told:?} is missing in:\n{problems}"
+        );
     }
-    assert!(!problems.contains("tool") && !problems.contains("s01_a"), "{problems}");
+    assert!(
+        !problems.contains("tool") && !problems.contains("s01_a"),
+        "{problems}"
+    );
 }
 
 #[test]
 fn no_source_file_is_too_long_for_one_sitting() {
     fn walk(folder: &Path, problems: &mut Problems) {
-        for entry in fs::read_dir(folder).expect("src").map(|entry| entry.expect("an entry").path()) {
+        for entry in fs::read_dir(folder)
+            .expect("src")
+            .map(|entry| entry.expect("an entry").path())
+        {
             if entry.is_dir() {
                 walk(&entry, problems);
             } else if entry.extension().is_some_and(|extension| extension == "rs") {
                 let lines = text(&entry).lines().count();
                 if lines > 350 {
-                    problems.push(format!("{}: {lines} lines, at most 350. Split it.", entry.display()));
+                    problems.push(format!(
+                        "{}: {lines} lines, at most 350. Split it.",
+                        entry.display()
+                    ));
                 }
             }
         }
@@ -156,14 +202,19 @@ fn no_source_file_is_too_long_for_one_sitting() {
 
 /// The lines of the section with that title.
 fn section<'a>(page: &'a str, title: &str) -> Vec<&'a str> {
-    let lines = page.lines().skip_while(|line| line.strip_prefix("## ") != Some(title)).skip(1);
+    let lines = page
+        .lines()
+        .skip_while(|line| line.strip_prefix("## ") != Some(title))
+        .skip(1);
     lines.take_while(|line| !line.starts_with("## ")).collect()
 }
 
 /// What the page tells people to type.
 fn prompts(lesson: &str, page: &str) -> Vec<String> {
     let prompt = format!("{} >> ", short_name(lesson));
-    let lines = section(page, "Try it").into_iter().filter_map(|line| line.strip_prefix(&prompt));
+    let lines = section(page, "Try it")
+        .into_iter()
+        .filter_map(|line| line.strip_prefix(&prompt));
     lines.map(str::to_string).collect()
 }
 
@@ -172,15 +223,27 @@ fn form_problems(lesson: &str, page: &str) -> Problems {
     let mut wrong = |what: String| problems.push(format!("lessons/{lesson}/README.md: {what}"));
     let title = format!("# {} · ", short_name(lesson));
     let first = page.lines().next().unwrap_or_default();
-    if first.strip_prefix(&title).is_none_or(|title| title.trim().is_empty()) {
-        wrong(format!("the first line is {first:?}; it must be \"{title}Title\""));
+    if first
+        .strip_prefix(&title)
+        .is_none_or(|title| title.trim().is_empty())
+    {
+        wrong(format!(
+            "the first line is {first:?}; it must be \"{title}Title\""
+        ));
     }
-    if !page.lines().take_while(|line| !line.starts_with("## ")).any(|line| line.starts_with("> ")) {
+    if !page
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .any(|line| line.starts_with("> "))
+    {
         wrong(
             "no motto. Put it between the title and \"## Problem\", as a line that begins with \"> \"".into(),
         );
     }
-    let found: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let found: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
     let mut rest = found.iter();
     for wanted in SECTIONS {
         if !rest.any(|title| *title == wanted) {
@@ -204,12 +267,19 @@ fn form_problems(lesson: &str, page: &str) -> Problems {
 
 #[test]
 fn every_page_has_its_form() {
-    none(lessons().iter().flat_map(|lesson| form_problems(lesson, &page(lesson))).collect());
+    none(
+        lessons()
+            .iter()
+            .flat_map(|lesson| form_problems(lesson, &page(lesson)))
+            .collect(),
+    );
 }
 
 #[test]
 fn a_page_without_its_form_is_told() {
-    let sections: String = SECTIONS.map(|title| format!("## {title}\n\ntext\n\n")).concat();
+    let sections: String = SECTIONS
+        .map(|title| format!("## {title}\n\ntext\n\n"))
+        .concat();
     let tries = "## Try it\n\ns01 >> a\ns01 >> b\n● bash: a\ns01 >> c\ns02 >> not ours\n";
     let good = format!("# s01 · A title\n\n> A motto.\n\n{sections}").replace("## Try it\n", tries);
     assert_eq!(form_problems("s01_a", &good), Problems::new());
@@ -224,7 +294,10 @@ fn a_page_without_its_form_is_told() {
         ("## Try it\n", "## Try it\n\n## Aside\n", "0 lines in"),
     ] {
         let problems = form_problems("s01_a", &good.replacen(from, to, 1)).join("\n");
-        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+        assert!(
+            problems.contains(told),
+            "{told:?} is missing in:\n{problems}"
+        );
     }
 }
 
@@ -251,7 +324,10 @@ fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
             let mut code = Vec::new();
             loop {
                 let Some((_, line)) = lines.next() else {
-                    return Err(format!("the block that begins in line {} is never closed", number + 1));
+                    return Err(format!(
+                        "the block that begins in line {} is never closed",
+                        number + 1
+                    ));
                 };
                 if ticks(line) >= fence && line.trim().chars().all(|c| c == '`') {
                     break;
@@ -260,7 +336,11 @@ fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
             }
             let language = line.trim().trim_start_matches('`');
             if language == "rust" || language.starts_with("rust,") {
-                blocks.push(Block { line: number + 1, lead: lead.to_string(), code });
+                blocks.push(Block {
+                    line: number + 1,
+                    lead: lead.to_string(),
+                    code,
+                });
             }
         }
         if !line.trim().is_empty() {
@@ -273,34 +353,51 @@ fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
 /// Without the indentation that all lines share, without blanks at line ends.
 fn dedent<S: AsRef<str>>(lines: &[S]) -> Vec<String> {
     let lines = || lines.iter().map(|line| line.as_ref().trim_end());
-    let indents = lines().filter(|line| !line.is_empty()).map(|line| line.len() - line.trim_start().len());
+    let indents = lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| line.len() - line.trim_start().len());
     let shared = indents.min().unwrap_or(0);
-    lines().map(|line| line.get(shared..).unwrap_or_default().to_string()).collect()
+    lines()
+        .map(|line| line.get(shared..).unwrap_or_default().to_string())
+        .collect()
 }
 
 /// Why the code is no excerpt of the file; `None` if it is one.
 fn excerpt_problem(code: &[String], file: &str) -> Option<String> {
     let blank = |line: &&String| line.trim().is_empty();
-    let (skip, end) = (code.iter().take_while(blank).count(), code.iter().rev().take_while(blank).count());
+    let (skip, end) = (
+        code.iter().take_while(blank).count(),
+        code.iter().rev().take_while(blank).count(),
+    );
     let code = match code.get(skip..code.len() - end) {
         Some(code) if !code.is_empty() => dedent(code),
         _ => return Some("it is empty".to_string()),
     };
     let file: Vec<&str> = file.lines().collect();
-    if file.windows(code.len()).any(|window| dedent(window) == code) {
+    if file
+        .windows(code.len())
+        .any(|window| dedent(window) == code)
+    {
         return None;
     }
     // Where does it begin to differ? The place where most of it fits is the one that was meant.
     let fits = |start: usize| {
         let pairs = code.iter().zip(&file[start..]);
-        pairs.take_while(|(ours, theirs)| ours.trim() == theirs.trim()).count()
+        pairs
+            .take_while(|(ours, theirs)| ours.trim() == theirs.trim())
+            .count()
     };
     let start = (0..file.len()).max_by_key(|start| (fits(*start), usize::MAX - start))?;
     let at = fits(start);
-    let (ours, theirs) = (code.get(at).map_or("", String::as_str), file.get(start + at).copied());
+    let (ours, theirs) = (
+        code.get(at).map_or("", String::as_str),
+        file.get(start + at).copied(),
+    );
     Some(match (at, theirs) {
         (0, _) => format!("its first line is nowhere in the file: {ours}"),
-        (at, _) if at == code.len() => "the lines are there, but not with this indentation".to_string(),
+        (at, _) if at == code.len() => {
+            "the lines are there, but not with this indentation".to_string()
+        }
         (at, Some(theirs)) => format!(
             "line {} of the block is\n  {}\nline {} of the file is\n  {}",
             at + 1,
@@ -314,7 +411,11 @@ fn excerpt_problem(code: &[String], file: &str) -> Option<String> {
 
 /// The file that a line names in backticks: relative to the root, or to the page.
 fn named_file(lead: &str, folder: &Path) -> Option<PathBuf> {
-    let names = lead.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+    let names = lead
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.ends_with(".rs"));
     let mut places = names.flat_map(|name| [root().join(name), root().join(folder).join(name)]);
     places.find(|path| path.is_file())
 }
@@ -331,8 +432,15 @@ fn quote_problems(page_path: &str, page: &str) -> Problems {
                 "the line before it names no file of this repository in backticks, such as `src/agent.rs`: {lead}"
             ),
             Some(path) => {
-                let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
-                format!("it is no verbatim piece of {name}: {}", excerpt_problem(code, &text(&path))?)
+                let name = path
+                    .strip_prefix(root())
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
+                format!(
+                    "it is no verbatim piece of {name}: {}",
+                    excerpt_problem(code, &text(&path))?
+                )
             }
         };
         Some(format!("{page_path}: the rust block in line {line}: {why}"))
@@ -342,9 +450,15 @@ fn quote_problems(page_path: &str, page: &str) -> Problems {
 
 #[test]
 fn quoted_code_stands_in_the_source() {
-    let pages = lessons().into_iter().map(|lesson| format!("lessons/{lesson}/README.md"));
+    let pages = lessons()
+        .into_iter()
+        .map(|lesson| format!("lessons/{lesson}/README.md"));
     let pages = pages.chain(["README.md".to_string()]);
-    none(pages.flat_map(|path| quote_problems(&path, &text(&path))).collect());
+    none(
+        pages
+            .flat_map(|path| quote_problems(&path, &text(&path)))
+            .collect(),
+    );
 }
 
 #[test]
@@ -354,12 +468,20 @@ fn a_changed_quote_is_told() {
         let code: Vec<String> = code.lines().map(str::to_string).collect();
         excerpt_problem(&code, file)
     };
-    for good in ["    if b {\n        c();", "if b {\n    c();\n\n    d();  \n}\n", "\nd();\n\n", file] {
+    for good in [
+        "    if b {\n        c();",
+        "if b {\n    c();\n\n    d();  \n}\n",
+        "\nd();\n\n",
+        file,
+    ] {
         assert_eq!(told(good), None, "{good}");
     }
     for (bad, why) in [
         ("if b {\n    e();", "line 3 of the file is\n  c();"),
-        ("if b {\n    c();\n    d();", "line 3 of the block is\n  d();\nline 4 of the file is\n  "),
+        (
+            "if b {\n    c();\n    d();",
+            "line 3 of the block is\n  d();\nline 4 of the file is\n  ",
+        ),
         ("if b {\nc();", "not with this indentation"),
         ("}\n}\n}", "after the end of the file"),
         ("// …", "nowhere in the file: // …"),
@@ -372,21 +494,41 @@ fn a_changed_quote_is_told() {
 
 #[test]
 fn blocks_are_found_and_their_files_named() {
-    let good =
-        "Look at `x` in `src/lib.rs`:\n\n```rust\npub mod message;\n```\n\n```text\nfn free() {}\n```\n";
+    let good = "Look at `x` in `src/lib.rs`:\n\n```rust\npub mod message;\n```\n\n```text\nfn free() {}\n```\n";
     assert_eq!(quote_problems("README.md", good), Problems::new());
     for (page, told) in [
-        (good.replace("mod message", "mod messages"), "line 3: it is no verbatim piece of src/lib.rs"),
-        (good.replace("src/lib.rs", "src/nowhere.rs"), "names no file of this repository"),
-        (good.replace("`src/lib.rs`", "src/lib.rs"), "names no file of this repository"),
-        (good.replace("```text", "```rust"), "line 7: the line before it names no file"),
-        (good.replace("```text", "````text"), "begins in line 7 is never closed"),
+        (
+            good.replace("mod message", "mod messages"),
+            "line 3: it is no verbatim piece of src/lib.rs",
+        ),
+        (
+            good.replace("src/lib.rs", "src/nowhere.rs"),
+            "names no file of this repository",
+        ),
+        (
+            good.replace("`src/lib.rs`", "src/lib.rs"),
+            "names no file of this repository",
+        ),
+        (
+            good.replace("```text", "```rust"),
+            "line 7: the line before it names no file",
+        ),
+        (
+            good.replace("```text", "````text"),
+            "begins in line 7 is never closed",
+        ),
     ] {
         let problems = quote_problems("README.md", &page).join("\n");
-        assert!(problems.contains(told), "{told:?} is missing in:\n{problems}");
+        assert!(
+            problems.contains(told),
+            "{told:?} is missing in:\n{problems}"
+        );
     }
     let program = "In `main.rs`:\n\n```rust\nuse std::process::ExitCode;\n```\n";
-    assert_eq!(quote_problems("lessons/s01_agent_loop/README.md", program), Problems::new());
+    assert_eq!(
+        quote_problems("lessons/s01_agent_loop/README.md", program),
+        Problems::new()
+    );
 }
 
 // ---- 4. The difference of two lessons ----
@@ -395,15 +537,26 @@ fn blocks_are_found_and_their_files_named() {
 fn difference(old: &Path, new: &Path) -> (usize, usize) {
     let mut git = Command::new("git");
     // The configuration of whoever runs the tests must not change what is counted.
-    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").current_dir("/");
-    git.args(["diff", "--no-index", "--no-ext-diff", "--diff-algorithm=myers", "--numstat"]);
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .current_dir("/");
+    git.args([
+        "diff",
+        "--no-index",
+        "--no-ext-diff",
+        "--diff-algorithm=myers",
+        "--numstat",
+    ]);
     let output = git.arg(old).arg(new).output().expect("git runs");
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
     match (output.status.code(), numbers.next(), numbers.next()) {
         (Some(0), None, _) => (0, 0),
         (Some(1), Some(added), Some(removed)) => (added, removed),
-        _ => panic!("git diff: {}{line}", String::from_utf8_lossy(&output.stderr)),
+        _ => panic!(
+            "git diff: {}{line}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 
@@ -414,27 +567,38 @@ fn main_rs(lesson: &str) -> PathBuf {
 /// For each lesson, what its `main.rs` adds to that of the one before; to nothing for the first.
 fn differences() -> Vec<(String, (usize, usize))> {
     let lessons = lessons();
-    let before = [PathBuf::from("/dev/null")].into_iter().chain(lessons.iter().map(|name| main_rs(name)));
+    let before = [PathBuf::from("/dev/null")]
+        .into_iter()
+        .chain(lessons.iter().map(|name| main_rs(name)));
     let pairs = before.zip(&lessons);
-    pairs.map(|(old, lesson)| (lesson.clone(), difference(&old, &main_rs(lesson)))).collect()
+    pairs
+        .map(|(old, lesson)| (lesson.clone(), difference(&old, &main_rs(lesson))))
+        .collect()
 }
 
 /// Every `+N −M` in a text.
 fn stated(text: &str) -> Vec<(usize, usize)> {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "`|()*,.;".contains(c)).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || "`|()*,.;".contains(c))
+        .collect();
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
     let number = |word: &str, sign| word.strip_prefix(sign)?.parse().ok();
-    words.windows(2).filter_map(|pair| Some((number(pair[0], '+')?, number(pair[1], '−')?))).collect()
+    words
+        .windows(2)
+        .filter_map(|pair| Some((number(pair[0], '+')?, number(pair[1], '−')?)))
+        .collect()
 }
 
 fn count_problem(place: &str, text: &str, (added, removed): (usize, usize)) -> Option<String> {
     let truth = format!("+{added} −{removed}");
     match stated(text) {
-        none if none.is_empty() => {
-            Some(format!("{place} does not say how main.rs changes: {truth} (with U+2212, not a hyphen)"))
-        }
+        none if none.is_empty() => Some(format!(
+            "{place} does not say how main.rs changes: {truth} (with U+2212, not a hyphen)"
+        )),
         all if all.iter().all(|counts| *counts == (added, removed)) => None,
-        _ => Some(format!("{place} states another difference of main.rs than the true one, {truth}")),
+        _ => Some(format!(
+            "{place} states another difference of main.rs than the true one, {truth}"
+        )),
     }
 }
 
@@ -442,7 +606,11 @@ fn count_problem(place: &str, text: &str, (added, removed): (usize, usize)) -> O
 fn lessons_differ_by_a_few_lines() {
     let mut problems = Problems::new();
     for (lesson, (added, removed)) in differences().into_iter().skip(2) {
-        let (most, least) = if lesson.starts_with("s08") { (12, 2) } else { (40, 5) };
+        let (most, least) = if lesson.starts_with("s08") {
+            (12, 2)
+        } else {
+            (40, 5)
+        };
         if added > most || removed > least {
             problems.push(format!(
                 "lessons/{lesson}/main.rs: +{added} −{removed} against the lesson before; the budget is +{most} −{least}. Move code into src/."
@@ -458,9 +626,15 @@ fn stated_differences_are_true() {
     let mut problems = Problems::new();
     for (lesson, counts) in differences() {
         let place = format!("lessons/{lesson}/README.md, \"## What changed\",");
-        problems.extend(count_problem(&place, &section(&page(&lesson), "What changed").join("\n"), counts));
-        let row: Vec<&str> =
-            readme.lines().filter(|line| line.starts_with('|') && line.contains(&lesson)).collect();
+        problems.extend(count_problem(
+            &place,
+            &section(&page(&lesson), "What changed").join("\n"),
+            counts,
+        ));
+        let row: Vec<&str> = readme
+            .lines()
+            .filter(|line| line.starts_with('|') && line.contains(&lesson))
+            .collect();
         problems.extend(count_problem(
             &format!("README.md, the table row of {lesson},"),
             &row.join("\n"),
@@ -472,12 +646,21 @@ fn stated_differences_are_true() {
 
 #[test]
 fn a_wrong_difference_is_told() {
-    assert_eq!(stated("| `main.rs` | 77 | 81 lines (`+6 −2`) | +a −2 | **+10 −0**"), [(6, 2), (10, 0)]);
+    assert_eq!(
+        stated("| `main.rs` | 77 | 81 lines (`+6 −2`) | +a −2 | **+10 −0**"),
+        [(6, 2), (10, 0)]
+    );
     assert_eq!(count_problem("here", "| +6 −2 |", (6, 2)), None);
-    for (row, told) in
-        [("+6 −3", "another"), ("+6 −2, +5 −2", "another"), ("+6 -2", "U+2212"), ("", "U+2212")]
-    {
-        assert!(count_problem("here", row, (6, 2)).is_some_and(|why| why.contains(told)), "{row}");
+    for (row, told) in [
+        ("+6 −3", "another"),
+        ("+6 −2, +5 −2", "another"),
+        ("+6 -2", "U+2212"),
+        ("", "U+2212"),
+    ] {
+        assert!(
+            count_problem("here", row, (6, 2)).is_some_and(|why| why.contains(told)),
+            "{row}"
+        );
     }
     let folder = tempfile::tempdir().expect("a folder");
     let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
@@ -492,11 +675,17 @@ fn a_wrong_difference_is_told() {
 /// What a lesson offers to a model: its first request, seen by the server.
 fn offered(lesson: &str) -> Vec<Value> {
     let server = Server::start([reply_error(400, "invalid_request_error", "enough")]);
-    let run = Lesson::new(lesson).variable("ANTHROPIC_BASE_URL", &server.url()).argument("-p").argument("hi");
+    let run = Lesson::new(lesson)
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .argument("-p")
+        .argument("hi");
     let run = run.run();
     run.has("The model's server answered 400: enough.");
     assert_eq!(run.code, Some(1), "{lesson}: a turn that failed with -p");
-    server.requests()[0].body["tools"].as_array().cloned().unwrap_or_default()
+    server.requests()[0].body["tools"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Objects in a schema that accept what they do not name.
@@ -505,11 +694,19 @@ fn open_objects(schema: &Value, path: &str, found: &mut Vec<String>) {
         found.push(path.to_string());
     }
     let parts: Vec<(String, &Value)> = match schema {
-        Value::Object(fields) => fields.iter().map(|(key, value)| (format!("{path}.{key}"), value)).collect(),
-        Value::Array(items) => items.iter().map(|value| (format!("{path}[]"), value)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (format!("{path}.{key}"), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|value| (format!("{path}[]"), value))
+            .collect(),
         _ => Vec::new(),
     };
-    parts.into_iter().for_each(|(path, part)| open_objects(part, &path, found));
+    parts
+        .into_iter()
+        .for_each(|(path, part)| open_objects(part, &path, found));
 }
 
 #[test]
@@ -521,13 +718,25 @@ fn tools_grow_and_never_shrink() {
         expected.extend(new.iter().map(ToString::to_string));
         let tools = offered(lesson);
         let name = |tool: &Value| tool["name"].as_str().expect("a name").to_string();
-        assert_eq!(tools.iter().map(name).collect::<BTreeSet<String>>(), expected, "{lesson}");
+        assert_eq!(
+            tools.iter().map(name).collect::<BTreeSet<String>>(),
+            expected,
+            "{lesson}"
+        );
         assert_eq!(tools.len(), expected.len(), "{lesson} offers a tool twice");
         for tool in &tools {
-            assert_eq!(tool["input_schema"]["type"], "object", "{lesson}: the schema of {}", tool["name"]);
+            assert_eq!(
+                tool["input_schema"]["type"], "object",
+                "{lesson}: the schema of {}",
+                tool["name"]
+            );
             let mut open = Vec::new();
             open_objects(&tool["input_schema"], &name(tool), &mut open);
-            assert!(open.is_empty(), "{lesson}: without additionalProperties false: {}", open.join(", "));
+            assert!(
+                open.is_empty(),
+                "{lesson}: without additionalProperties false: {}",
+                open.join(", ")
+            );
         }
     }
 }
@@ -540,20 +749,33 @@ fn transcript_problems(lesson: &str, prompts: &[String], out: &str, code: Option
     let mut problems = Problems::new();
     let mut wrong = |what: &str| {
         let typed = prompts.join(&format!("\n  {short} >> "));
-        problems.push(format!("lessons/{lesson}: {what}\n  {short} >> {typed}\n--- it showed:\n{out}"));
+        problems.push(format!(
+            "lessons/{lesson}: {what}\n  {short} >> {typed}\n--- it showed:\n{out}"
+        ));
     };
     if code != Some(0) {
         wrong(&format!("the program ended with {code:?}, not 0, after"));
     }
-    if out.lines().any(|line| NOT_UNDERSTOOD.iter().any(|words| line.contains(words))) {
+    if out
+        .lines()
+        .any(|line| NOT_UNDERSTOOD.iter().any(|words| line.contains(words)))
+    {
         wrong("the practice model does not understand all of this; use its phrases (`help`):");
     }
     // A lesson may show what a sub-agent has not got, but not what a later lesson brings.
-    let brings = out.lines().filter_map(|line| line.split_once("which is not offered here (")?.1.get(..3));
-    if brings.into_iter().any(|lesson| lesson > short || !lesson.starts_with('s')) {
+    let brings = out
+        .lines()
+        .filter_map(|line| line.split_once("which is not offered here (")?.1.get(..3));
+    if brings
+        .into_iter()
+        .any(|lesson| lesson > short || !lesson.starts_with('s'))
+    {
         wrong("this needs a tool that a later lesson brings:");
     }
-    let calls = out.lines().filter(|line| line.trim_start().starts_with("● ")).count();
+    let calls = out
+        .lines()
+        .filter(|line| line.trim_start().starts_with("● "))
+        .count();
     if calls == 0 && prompts.iter().any(|prompt| !prompt.starts_with('/')) {
         wrong("no tool is called by this:");
     }
@@ -563,7 +785,10 @@ fn transcript_problems(lesson: &str, prompts: &[String], out: &str, code: Option
 /// What was typed, as a transcript shows it.
 fn echoed(lesson: &str, out: &str) -> Vec<String> {
     let prompt = format!("{} >> ", short_name(lesson));
-    let lines = out.lines().filter_map(|line| line.strip_prefix(&prompt)).filter(|line| !line.is_empty());
+    let lines = out
+        .lines()
+        .filter_map(|line| line.strip_prefix(&prompt))
+        .filter(|line| !line.is_empty());
     lines.map(str::to_string).collect()
 }
 
@@ -572,20 +797,28 @@ fn echoed(lesson: &str, out: &str) -> Vec<String> {
 fn delivery_problems(lesson: &str, out: &str, all_waited: bool) -> Problems {
     let begun = |line: &str| {
         let result = line.strip_prefix("  └ ")?.split_once(" · ")?.1;
-        let moved = || result.strip_prefix("moved to the background as ")?.split_once([' ', ',']);
+        let moved = || {
+            result
+                .strip_prefix("moved to the background as ")?
+                .split_once([' ', ','])
+        };
         let started = result.split_once(": started in the background.");
         started.or_else(moved).map(|(task, _)| task.to_string())
     };
     let begun: Vec<String> = out.lines().filter_map(begun).collect();
     let mut problems = Problems::new();
     if begun.is_empty() && !all_waited {
-        problems.push(format!("lessons/{lesson}: nothing runs in the background here:\n{out}"));
+        problems.push(format!(
+            "lessons/{lesson}: nothing runs in the background here:\n{out}"
+        ));
     }
     for task in begun {
         let news = format!("◆ {task}: ");
         let times = out.lines().filter(|line| line.starts_with(&news)).count();
         if times != 1 {
-            problems.push(format!("lessons/{lesson}: delivered {times} times, not once: {task}\n{out}"));
+            problems.push(format!(
+                "lessons/{lesson}: delivered {times} times, not once: {task}\n{out}"
+            ));
         }
     }
     problems
@@ -604,16 +837,23 @@ fn waits_for_a_key(lesson: &str) -> bool {
 
 fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
     let typed = |prompts: &[String]| {
-        let run = prompts.iter().fold(Lesson::new(lesson), |run, prompt| run.line(prompt)).run();
+        let run = prompts
+            .iter()
+            .fold(Lesson::new(lesson), |run, prompt| run.line(prompt))
+            .run();
         let mut problems = transcript_problems(lesson, prompts, &run.out, run.code);
         if echoed(lesson, &run.out) != prompts {
-            problems.push(format!("lessons/{lesson}: not shown as typed: {prompts:?}\n{}", run.out));
+            problems.push(format!(
+                "lessons/{lesson}: not shown as typed: {prompts:?}\n{}",
+                run.out
+            ));
         }
         problems
     };
     let waited_for = |prompt: &String| {
         let run = Lesson::new(lesson).argument("-p").argument(prompt).run();
-        let mut problems = transcript_problems(lesson, std::slice::from_ref(prompt), &run.out, run.code);
+        let mut problems =
+            transcript_problems(lesson, std::slice::from_ref(prompt), &run.out, run.code);
         problems.extend(delivery_problems(lesson, &run.out, waits_for_a_key(lesson)));
         problems
     };
@@ -632,24 +872,34 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
         problems
     };
     thread::scope(|scope| {
-        let alone = prompts.iter().map(|prompt| scope.spawn(|| typed(std::slice::from_ref(prompt))));
+        let alone = prompts
+            .iter()
+            .map(|prompt| scope.spawn(|| typed(std::slice::from_ref(prompt))));
         let mut runs: Vec<_> = alone.collect();
         let waits = prompts.iter().filter(|_| delivers(lesson));
         runs.extend(waits.map(|prompt| scope.spawn(move || waited_for(prompt))));
         runs.push(scope.spawn(|| typed(prompts)));
         runs.push(scope.spawn(demo));
-        runs.into_iter().flat_map(|run| run.join().expect("a run")).collect()
+        runs.into_iter()
+            .flat_map(|run| run.join().expect("a run"))
+            .collect()
     })
 }
 
 #[test]
 fn what_the_pages_tell_to_type_works() {
-    let lessons: Vec<(String, Vec<String>)> =
-        lessons().into_iter().map(|lesson| (lesson.clone(), prompts(&lesson, &page(&lesson)))).collect();
+    let lessons: Vec<(String, Vec<String>)> = lessons()
+        .into_iter()
+        .map(|lesson| (lesson.clone(), prompts(&lesson, &page(&lesson))))
+        .collect();
     let problems = thread::scope(|scope| {
-        let runs = lessons.iter().map(|(lesson, prompts)| scope.spawn(|| try_it_problems(lesson, prompts)));
+        let runs = lessons
+            .iter()
+            .map(|(lesson, prompts)| scope.spawn(|| try_it_problems(lesson, prompts)));
         let runs: Vec<_> = runs.collect();
-        runs.into_iter().flat_map(|run| run.join().expect("a lesson")).collect()
+        runs.into_iter()
+            .flat_map(|run| run.join().expect("a lesson"))
+            .collect()
     });
     none(problems);
 }
@@ -668,7 +918,9 @@ fn a_line_that_does_not_work_is_told() {
     assert!(told("run \"echo a\", then stop build").contains("a later lesson brings"));
     assert!(told("help").contains("no tool is called"));
     assert!(
-        transcript_problems("s01_agent_loop", &[], "● bash: a", Some(101)).concat().contains("Some(101)")
+        transcript_problems("s01_agent_loop", &[], "● bash: a", Some(101))
+            .concat()
+            .contains("Some(101)")
     );
 }
 
@@ -676,13 +928,26 @@ fn a_line_that_does_not_work_is_told() {
 fn a_result_that_does_not_come_is_told() {
     let begun = "  └ 0.0 s · build: started in the background. Go on.\n";
     let told = |out: &str| delivery_problems("s09_notifications", out, false).concat();
-    assert_eq!(told(&format!("{begun}◆ build: finished\n1. build: started in the background.\n")), "");
+    assert_eq!(
+        told(&format!(
+            "{begun}◆ build: finished\n1. build: started in the background.\n"
+        )),
+        ""
+    );
     assert!(told("● bash: ls\n  └ 0.0 s · a\n").contains("nothing runs in the background"));
     assert!(told(begun).contains("delivered 0 times, not once: build"));
     assert!(told(&format!("{begun}◆ builder: finished\n")).contains("delivered 0 times"));
-    assert!(told(&format!("{begun}◆ build: finished\n◆ build: finished\n")).contains("delivered 2 times"));
-    for why in [" by the user", ", as it had not ended within its time limit"] {
-        let moved = format!("  └ 1.0 s · moved to the background as bash-1{why}; you will get its result\n");
+    assert!(
+        told(&format!("{begun}◆ build: finished\n◆ build: finished\n"))
+            .contains("delivered 2 times")
+    );
+    for why in [
+        " by the user",
+        ", as it had not ended within its time limit",
+    ] {
+        let moved = format!(
+            "  └ 1.0 s · moved to the background as bash-1{why}; you will get its result\n"
+        );
         assert_eq!(told(&format!("{moved}◆ bash-1: finished\n")), "");
         assert!(told(&moved).contains("delivered 0 times, not once: bash-1"));
     }

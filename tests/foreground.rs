@@ -54,7 +54,11 @@ fn executor() -> Shared {
 struct By<F>(F);
 
 impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for By<F> {
-    fn reply(&self, request: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+    fn reply(
+        &self,
+        request: &Request<'_>,
+        _: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Reply, ModelError> {
         (self.0)(request)
     }
 
@@ -64,11 +68,19 @@ impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for B
 }
 
 fn says(content: Vec<ContentBlock>) -> Reply {
-    Reply { content, stop_reason: StopReason::EndTurn, usage: Usage::default() }
+    Reply {
+        content,
+        stop_reason: StopReason::EndTurn,
+        usage: Usage::default(),
+    }
 }
 
 fn calls(id: impl Into<String>, name: &str, input: Value) -> ContentBlock {
-    ContentBlock::ToolUse { id: id.into(), name: name.to_string(), input }
+    ContentBlock::ToolUse {
+        id: id.into(),
+        name: name.to_string(),
+        input,
+    }
 }
 
 /// The main agent of s11.
@@ -79,13 +91,23 @@ fn agent(
     key: &MoveKey,
     context: &Context,
 ) -> Agent {
-    let touch =
-        Tool::new("touch", "Needs consent", json!({ "type": "object" }), Access::Ask, |_: Value, _| {
-            Ok("touched".to_string())
-        });
-    let mut agent = Agent::new(Arc::new(model), "main", Toolbox::new([touch]), context.clone());
+    let touch = Tool::new(
+        "touch",
+        "Needs consent",
+        json!({ "type": "object" }),
+        Access::Ask,
+        |_: Value, _| Ok("touched".to_string()),
+    );
+    let mut agent = Agent::new(
+        Arc::new(model),
+        "main",
+        Toolbox::new([touch]),
+        context.clone(),
+    );
     agent.gate = gate;
-    agent.toolbox.add(background::tools(executor, Results::Delivered));
+    agent
+        .toolbox
+        .add(background::tools(executor, Results::Delivered));
     agent.toolbox.add([background::stop_tool(executor)]);
     agent.toolbox.add(background_agent::tools(
         &agent,
@@ -94,7 +116,9 @@ fn agent(
         &TodoList::shared(),
     ));
     let foreground = Foreground::new(executor, key.clone(), context.clone());
-    agent.toolbox.add(foreground.tools(&agent, &Definitions::default()));
+    agent
+        .toolbox
+        .add(foreground.tools(&agent, &Definitions::default()));
     agent
 }
 
@@ -164,8 +188,14 @@ struct Known {
 const LINES: usize = 5;
 const NAMES: usize = 8;
 const LEAVES_A_CHILD: &str = "sleep 600 & echo started";
-const COMMANDS: [&str; 6] =
-    ["true", "echo out; exit 3", "sleep 600", LEAVES_A_CHILD, LEAVES_A_CHILD, LEAVES_A_CHILD];
+const COMMANDS: [&str; 6] = [
+    "true",
+    "echo out; exit 3",
+    "sleep 600",
+    LEAVES_A_CHILD,
+    LEAVES_A_CHILD,
+    LEAVES_A_CHILD,
+];
 
 impl World {
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -223,7 +253,11 @@ impl World {
 
     /// Goes on as long as the session: rough in some of them, mild in others.
     fn weather(&self, over: &Receiver<()>) {
-        let mild = if self.with_commands { [100, 1_000, 10_000] } else { [1, 50, 500] };
+        let mild = if self.with_commands {
+            [100, 1_000, 10_000]
+        } else {
+            [1, 50, 500]
+        };
         let mild = mild[self.known().chance.below(3)];
         let mut pause = Duration::ZERO;
         while over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -235,7 +269,11 @@ impl World {
     /// What the models answer.
     fn answer(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         self.moment();
-        if request.system == "main" { self.answer_main(request) } else { self.answer_worker(request) }
+        if request.system == "main" {
+            self.answer_main(request)
+        } else {
+            self.answer_worker(request)
+        }
     }
 
     fn answer_main(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
@@ -255,7 +293,10 @@ impl World {
                 0..=3 if self.with_commands => {
                     let command = COMMANDS[known.chance.below(COMMANDS.len())];
                     let limit = known.chance.one_in(4).then_some(0);
-                    ("bash", json!({ "command": command, "timeout_seconds": limit }))
+                    (
+                        "bash",
+                        json!({ "command": command, "timeout_seconds": limit }),
+                    )
                 }
                 4 => ("task", job(any(&mut known), true)), // the name may be taken
                 5 | 6 => ("check_bg", json!({})),
@@ -272,7 +313,10 @@ impl World {
 
     /// A job: it wants something that needs consent, then waits at a gate.
     fn answer_worker(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let name = request.messages[0].content[0].as_text().expect("a prompt").to_string();
+        let name = request.messages[0].content[0]
+            .as_text()
+            .expect("a prompt")
+            .to_string();
         let mut known = self.known();
         if request.messages.len() == 1 && !known.chance.one_in(4) {
             let text = ContentBlock::text(format!("{name} has begun"));
@@ -282,7 +326,11 @@ impl World {
         known.waiting.push(gate);
         let heeds = known.chance.one_in(2);
         drop(known);
-        let interrupted = if heeds { request.interrupt.receiver() } else { never() };
+        let interrupted = if heeds {
+            request.interrupt.receiver()
+        } else {
+            never()
+        };
         let end = select! {
             recv(opened) -> end => end.unwrap_or(End::Well),
             recv(interrupted) -> _ => return Err(ModelError::Interrupted),
@@ -306,14 +354,20 @@ impl World {
         let task = thread::current().name().unwrap_or_default().to_string();
         let mut known = self.known();
         if known.told.contains_key(&task) {
-            known.wrong.push(format!("{task} asks, and nobody waits for it"));
+            known
+                .wrong
+                .push(format!("{task} asks, and nobody waits for it"));
         }
         known.asking.insert(task.clone());
         drop(known);
         (0..3).for_each(|_| self.moment());
         let mut known = self.known();
         known.asking.remove(&task);
-        if known.chance.one_in(3) { Answer::No } else { Answer::Yes }
+        if known.chance.one_in(3) {
+            Answer::No
+        } else {
+            Answer::Yes
+        }
     }
 
     fn note(&self, event: &Event) {
@@ -324,16 +378,22 @@ impl World {
                     known.wrong.push(format!("{id} starts twice"));
                 }
                 if known.asking.contains(id) {
-                    known.wrong.push(format!("{id} was left alone with its question"));
+                    known
+                        .wrong
+                        .push(format!("{id} was left alone with its question"));
                 }
             }
             Event::TaskFinished { id, .. } => {
                 let before = known.told.insert(id.clone(), true);
                 if before != Some(false) {
-                    known.wrong.push(format!("{id} ends without a start, or twice"));
+                    known
+                        .wrong
+                        .push(format!("{id} ends without a start, or twice"));
                 }
             }
-            Event::Notice(text) if text.contains("Answer the question first") => known.held_back += 1,
+            Event::Notice(text) if text.contains("Answer the question first") => {
+                known.held_back += 1
+            }
             _ => {}
         }
         drop(known);
@@ -343,7 +403,8 @@ impl World {
 
 /// What the Messages API would refuse in this conversation: a call without its one result, say.
 fn faults(messages: &[Message]) -> Vec<String> {
-    let body = json!({ "model": "m", "max_tokens": 1, "stream": true, "tools": [], "messages": messages });
+    let body =
+        json!({ "model": "m", "max_tokens": 1, "stream": true, "tools": [], "messages": messages });
     body_faults(&body, true)
 }
 
@@ -382,7 +443,10 @@ fn session(seed: u64, with_commands: bool) -> Ways {
     let executor = world.executor.clone();
     let [around, answers, person] = [world.clone(), world.clone(), world.clone()];
     let events = Events::new(vec![Box::new(move |stamped| around.note(stamped.event))]);
-    let context = Context { events, ..Context::default() };
+    let context = Context {
+        events,
+        ..Context::default()
+    };
     assert!(world.context.set(context.clone()).is_ok());
     let model = By(move |request: &Request<'_>| answers.answer(request));
     let gate = Gate::ask(move |_, _| person.ask());
@@ -392,7 +456,9 @@ fn session(seed: u64, with_commands: bool) -> Ways {
     thread::scope(|scope| {
         let (_session, over) = unbounded(); // dropped at the end, also if something panics
         let around = &world;
-        thread::Builder::new().spawn_scoped(scope, move || around.weather(&over)).expect("a thread");
+        thread::Builder::new()
+            .spawn_scoped(scope, move || around.weather(&over))
+            .expect("a thread");
         let mut lines = 0;
         loop {
             // The prompt: news wakes it.
@@ -407,7 +473,9 @@ fn session(seed: u64, with_commands: bool) -> Ways {
             } else if all_ended {
                 break;
             } else {
-                arrivals.recv_timeout(PATIENCE).expect("the end of a task wakes the prompt");
+                arrivals
+                    .recv_timeout(PATIENCE)
+                    .expect("the end of a task wakes the prompt");
                 continue;
             }
             let _ = turn(&agent, &executor, &mut messages);
@@ -425,33 +493,54 @@ fn judge(world: &World, messages: &[Message]) -> Ways {
     let blocks = || messages.iter().flat_map(|message| &message.content);
     let mut results: HashMap<&str, &str> = HashMap::new();
     for block in blocks() {
-        if let ContentBlock::ToolResult { tool_use_id, content, .. } = block {
+        if let ContentBlock::ToolResult {
+            tool_use_id,
+            content,
+            ..
+        } = block
+        {
             results.insert(tool_use_id, content);
         }
     }
     let user = messages.iter().filter(|message| message.role == Role::User);
-    let texts = user.flat_map(|message| &message.content).filter_map(ContentBlock::as_text);
+    let texts = user
+        .flat_map(|message| &message.content)
+        .filter_map(ContentBlock::as_text);
     // By task: the texts in which its outcome is told.
     let mut told: HashMap<String, Vec<&str>> = HashMap::new();
     let mut told_in = Vec::new();
     let mut delivered = HashSet::new();
     for text in texts {
-        if let Some((id, _)) =
-            text.strip_prefix("<task-notification task=\"").and_then(|rest| rest.split_once('"'))
+        if let Some((id, _)) = text
+            .strip_prefix("<task-notification task=\"")
+            .and_then(|rest| rest.split_once('"'))
         {
             assert!(delivered.insert(id.to_string()), "{id} was delivered twice");
             told.entry(id.to_string()).or_default().push(text);
             told_in.push(text);
         }
     }
-    let mut ways = Ways { held_back: known.held_back, ..Ways::default() };
+    let mut ways = Ways {
+        held_back: known.held_back,
+        ..Ways::default()
+    };
     // In the order of the calls, as the executor named them.
-    let ids: Vec<String> = lock(&world.executor).ids().iter().map(ToString::to_string).collect();
+    let ids: Vec<String> = lock(&world.executor)
+        .ids()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut commands = ids.iter().filter(|id| id.starts_with("bash-"));
     for block in blocks() {
-        let ContentBlock::ToolUse { id, name, input } = block else { continue };
+        let ContentBlock::ToolUse { id, name, input } = block else {
+            continue;
+        };
         let result = results[id.as_str()];
-        let refused = ["ERROR: the id ", "ERROR: 3 background tasks run already", "ERROR: the user said no"];
+        let refused = [
+            "ERROR: the id ",
+            "ERROR: 3 background tasks run already",
+            "ERROR: the user said no",
+        ];
         if name != "task" && name != "bash" {
             continue;
         }
@@ -483,8 +572,12 @@ fn judge(world: &World, messages: &[Message]) -> Ways {
     assert_eq!(commands.next(), None, "a command that nobody called");
     assert_eq!(told.len(), ids.len(), "{told:#?}\n{ids:?}");
     for id in &ids {
-        let told = told.get(id).unwrap_or_else(|| panic!("the outcome of {id} is lost"));
-        let [text] = told[..] else { panic!("{id} is told more than once: {told:#?}") };
+        let told = told
+            .get(id)
+            .unwrap_or_else(|| panic!("the outcome of {id} is lost"));
+        let [text] = told[..] else {
+            panic!("{id} is told more than once: {told:#?}")
+        };
         if let Some(mark) = known.marks.get(id) {
             assert!(text.contains(mark.as_str()), "{mark:?} is not in {text:?}");
             // A check may name an error, too; it takes nothing from the one place.
@@ -492,7 +585,11 @@ fn judge(world: &World, messages: &[Message]) -> Ways {
             assert_eq!(places.count(), 1, "{mark:?} stands in several places");
         }
         // The events tell of those that are delivered, and only of those.
-        assert_eq!(known.told.get(id), delivered.contains(id).then_some(&true), "the events about {id}");
+        assert_eq!(
+            known.told.get(id),
+            delivered.contains(id).then_some(&true),
+            "the events about {id}"
+        );
         let status = lock(&world.executor).check(id).expect("a task");
         assert!(matches!(status, Status::Ended { .. }), "{id} still runs");
     }
@@ -505,9 +602,13 @@ fn sessions(count: u64, with_commands: bool) -> Ways {
     for seed in 1..=count {
         let (tell, ended) = unbounded();
         let run = move || drop(tell.send(session(seed, with_commands)));
-        let runs = thread::Builder::new().name("main".into()).spawn(run).expect("a thread");
+        let runs = thread::Builder::new()
+            .name("main".into())
+            .spawn(run)
+            .expect("a thread");
         let its = ended.recv_timeout(2 * PATIENCE);
-        let its = its.unwrap_or_else(|why| panic!("the session with seed {seed} went wrong: {why}"));
+        let its =
+            its.unwrap_or_else(|why| panic!("the session with seed {seed} went wrong: {why}"));
         runs.join().expect("it has ended");
         let add = |all: &mut usize, its| *all += its;
         add(&mut all.waited_for, its.waited_for);
@@ -529,8 +630,13 @@ fn a_look_takes_no_wake_up_away() {
     let arrivals = lock(&executor).bus().arrivals();
     for number in 0..100 {
         let id = format!("job {number}");
-        let outcome = Outcome::Finished { exit_code: 0, output: String::new() };
-        lock(&executor).submit(&id, |_| outcome).expect("a free place");
+        let outcome = Outcome::Finished {
+            exit_code: 0,
+            output: String::new(),
+        };
+        lock(&executor)
+            .submit(&id, |_| outcome)
+            .expect("a free place");
         // Another thread, whose look is the first to see the end.
         let looks = executor.clone();
         let look = thread::spawn(move || {
@@ -563,13 +669,24 @@ fn readers_may_look_at_the_tasks() {
         }
     };
     let events = Events::new(vec![Box::new(reader)]);
-    let context = Context { events, ..Context::default() };
+    let context = Context {
+        events,
+        ..Context::default()
+    };
     let model = By(|_: &Request<'_>| panic!("nobody is to be asked"));
     let agent = agent(model, Gate::open(), &executor, &key, &context);
     let bash = agent.toolbox.get("bash").expect("bash");
-    let result = bash.call(json!({ "command": "sleep 600" }), &context).expect("it is moved");
-    assert!(result.starts_with("moved to the background as bash-1 by the user; "), "{result}");
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [("Waiting", true), ("TaskStarted", true)]);
+    let result = bash
+        .call(json!({ "command": "sleep 600" }), &context)
+        .expect("it is moved");
+    assert!(
+        result.starts_with("moved to the background as bash-1 by the user; "),
+        "{result}"
+    );
+    assert_eq!(
+        told.try_iter().collect::<Vec<_>>(),
+        [("Waiting", true), ("TaskStarted", true)]
+    );
     lock(&executor).stop("bash-1").expect("a task");
     let arrivals = lock(&executor).bus().arrivals();
     while !lock(&executor).running().is_empty() {
@@ -579,14 +696,27 @@ fn readers_may_look_at_the_tasks() {
 
 #[test]
 fn a_thousand_sessions_with_agents() {
-    let Ways { waited_for, moved, started, interrupted, refused, held_back, .. } = sessions(1000, false);
+    let Ways {
+        waited_for,
+        moved,
+        started,
+        interrupted,
+        refused,
+        held_back,
+        ..
+    } = sessions(1000, false);
     let seen = [waited_for, moved, started, interrupted, refused, held_back];
     assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
 }
 
 #[test]
 fn sessions_with_commands() {
-    let Ways { waited_for, moved, left_running, .. } = sessions(200, true);
+    let Ways {
+        waited_for,
+        moved,
+        left_running,
+        ..
+    } = sessions(200, true);
     let seen = [waited_for, moved, left_running];
     assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
 }

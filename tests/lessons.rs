@@ -67,7 +67,11 @@ fn in_s08_the_build_sees_what_was_written_meanwhile() {
             r#"run "{build}" in the background as build, then write "hello" to notes.txt, then check build, then write "" to gate, then wait for build"#
         ))
         .run();
-    run.has_in_order(&["● write_file: notes.txt", "build: still running", "● write_file: gate"]);
+    run.has_in_order(&[
+        "● write_file: notes.txt",
+        "build: still running",
+        "● write_file: gate",
+    ]);
     run.has_in_order(&["build: finished with exit code 0", "hello\n", "built\n"]);
 }
 
@@ -90,8 +94,8 @@ fn in_s07_the_same_line_runs_in_order_and_says_that_it_waits() {
 
 #[test]
 fn a_fifth_background_task_is_refused_until_one_has_ended() {
-    let start =
-        ["a", "b", "c", "d", "e"].map(|id| format!(r#"run "{UNTIL_GATE}" in the background as {id}"#));
+    let start = ["a", "b", "c", "d", "e"]
+        .map(|id| format!(r#"run "{UNTIL_GATE}" in the background as {id}"#));
     let run = Lesson::new(S08)
         .line(&start.join(", then "))
         .line("check all")
@@ -177,8 +181,17 @@ fn what_runs_in_the_background_ends_with_the_program() {
         .line("check server")
         .run();
     run.has_in_order(&["s08 >> check server\n", "server: still running"]);
-    assert!(told.recv_timeout(PATIENCE).is_ok(), "it still runs after the program has ended");
-    assert_eq!(reader.join().expect("the reader").expect("nothing was written"), "");
+    assert!(
+        told.recv_timeout(PATIENCE).is_ok(),
+        "it still runs after the program has ended"
+    );
+    assert_eq!(
+        reader
+            .join()
+            .expect("the reader")
+            .expect("nothing was written"),
+        ""
+    );
 }
 
 // ---- What a command must not see ----
@@ -194,7 +207,10 @@ fn no_command_sees_a_variable_of_the_model() {
         .run();
     for seen in ["seen", "seen_too"] {
         let seen = run.file(seen).expect("the command wrote it");
-        assert!(seen.contains("\nPASSED_ON=yes\n") || seen.starts_with("PASSED_ON=yes\n"), "{seen}");
+        assert!(
+            seen.contains("\nPASSED_ON=yes\n") || seen.starts_with("PASSED_ON=yes\n"),
+            "{seen}"
+        );
         assert!(!seen.contains("ANTHROPIC_"), "{seen}");
     }
 }
@@ -231,9 +247,13 @@ fn no_command_sees_the_key() {
     assert!(!run.err.contains(KEY));
     let requests = server.requests();
     for request in [1, 3] {
-        let result = requests[request].messages().last().expect("a message")["content"][0].to_string();
+        let result =
+            requests[request].messages().last().expect("a message")["content"][0].to_string();
         assert!(result.contains("PASSED_ON=yes"), "{result}");
-        assert!(!result.contains("ANTHROPIC_") && !result.contains(KEY), "{result}");
+        assert!(
+            !result.contains("ANTHROPIC_") && !result.contains(KEY),
+            "{result}"
+        );
     }
 }
 
@@ -242,8 +262,14 @@ fn no_command_sees_the_key() {
 #[test]
 fn lines_that_are_no_prompts_get_a_sentence() {
     for lesson in [S01, S08] {
-        goes_on(Lesson::new(lesson).line(""), &["Nothing typed. /help shows what can be done here."]);
-        goes_on(Lesson::new(lesson).line(" \t "), &["Nothing typed. /help shows what can be done here."]);
+        goes_on(
+            Lesson::new(lesson).line(""),
+            &["Nothing typed. /help shows what can be done here."],
+        );
+        goes_on(
+            Lesson::new(lesson).line(" \t "),
+            &["Nothing typed. /help shows what can be done here."],
+        );
         goes_on(
             Lesson::new(lesson).bytes(b"run \"echo \xff\xfe\"\n"),
             &["A line was not valid UTF-8 and was left out; the next one follows."],
@@ -254,9 +280,15 @@ fn lines_that_are_no_prompts_get_a_sentence() {
         );
         goes_on(
             Lesson::new(lesson).line("make me a sandwich"),
-            &["I do not understand make me a sandwich. I did nothing.", "  run \"COMMAND\"\n"],
+            &[
+                "I do not understand make me a sandwich. I did nothing.",
+                "  run \"COMMAND\"\n",
+            ],
         );
-        goes_on(Lesson::new(lesson).line("run \"echo"), &["This quote never ends: \"echo. I did nothing."]);
+        goes_on(
+            Lesson::new(lesson).line("run \"echo"),
+            &["This quote never ends: \"echo. I did nothing."],
+        );
         goes_on(
             Lesson::new(lesson).line("run \"echo a\0b\""),
             &["ERROR: the command could not be started: it holds a NUL character; leave that out"],
@@ -267,20 +299,41 @@ fn lines_that_are_no_prompts_get_a_sentence() {
 #[test]
 fn a_line_of_a_megabyte_gets_a_sentence() {
     let long = "x".repeat(1024 * 1024);
-    goes_on(Lesson::new(S01).line(&long), &["I do not understand xxxx", "…. I did nothing."]);
-    goes_on(Lesson::new(S08).line(&long), &["I do not understand xxxx", "…. I did nothing."]);
+    goes_on(
+        Lesson::new(S01).line(&long),
+        &["I do not understand xxxx", "…. I did nothing."],
+    );
+    goes_on(
+        Lesson::new(S08).line(&long),
+        &["I do not understand xxxx", "…. I did nothing."],
+    );
     let too_long = "ERROR: the command is too long; write it to a file and run that";
-    goes_on(Lesson::new(S01).line(&format!("run \"echo {long}\"")), &[too_long]);
+    goes_on(
+        Lesson::new(S01).line(&format!("run \"echo {long}\"")),
+        &[too_long],
+    );
     // From s06 on, it is also more than the conversation may hold.
     let run = goes_on(
         Lesson::new(S08).line(&format!("run \"echo {long}\"")),
         &[too_long, "(Compacted: ", "This turn was compacted halfway"],
     );
-    assert_eq!(run.out.matches("● bash: echo xxx").count(), 1, "it was not tried again and again");
-    let run =
-        goes_on(Lesson::new(S08).line(&format!("write \"{long}\" to long.txt")), &["wrote 1048576 bytes"]);
-    assert_eq!(run.file("long.txt").map(|text| text.len()), Some(1024 * 1024));
-    goes_on(Lesson::new(S08).line(&format!("/{long}")), &["There is no command /xxx", "x. /help lists"]);
+    assert_eq!(
+        run.out.matches("● bash: echo xxx").count(),
+        1,
+        "it was not tried again and again"
+    );
+    let run = goes_on(
+        Lesson::new(S08).line(&format!("write \"{long}\" to long.txt")),
+        &["wrote 1048576 bytes"],
+    );
+    assert_eq!(
+        run.file("long.txt").map(|text| text.len()),
+        Some(1024 * 1024)
+    );
+    goes_on(
+        Lesson::new(S08).line(&format!("/{long}")),
+        &["There is no command /xxx", "x. /help lists"],
+    );
 }
 
 #[test]
@@ -298,8 +351,14 @@ fn broken_task_files_get_a_sentence() {
             .file(".tasks/task_1.json", "{")
             .file(".tasks/task_2.json", "\u{0}\u{1}")
             .file(".tasks/task_3.json/inside", "")
-            .file(".tasks/task_4.json", r#"{"id": 9, "subject": "moved", "status": "pending"}"#)
-            .file(".tasks/task_5.json", r#"{"id": 5, "subject": "Still good", "status": "pending"}"#)
+            .file(
+                ".tasks/task_4.json",
+                r#"{"id": 9, "subject": "moved", "status": "pending"}"#,
+            )
+            .file(
+                ".tasks/task_5.json",
+                r#"{"id": 5, "subject": "Still good", "status": "pending"}"#,
+            )
             .line("list tasks")
             .line("show task 1")
             .line("create task \"Another\""),
@@ -315,11 +374,23 @@ fn broken_task_files_get_a_sentence() {
             "created [ ] 6: Another",
         ],
     );
-    assert_eq!(run.file(".tasks/task_1.json").as_deref(), Some("{"), "it is for the person to mend");
-    let no_folder = "a part of its path is a file, not a folder; use another path, or move that file away.";
+    assert_eq!(
+        run.file(".tasks/task_1.json").as_deref(),
+        Some("{"),
+        "it is for the person to mend"
+    );
+    let no_folder =
+        "a part of its path is a file, not a folder; use another path, or move that file away.";
     goes_on(
-        Lesson::new(S07).file(".tasks", "").line("list tasks").line("create task \"One\""),
-        &[&format!("ERROR: the task folder .tasks cannot be read: {no_folder}"), "● task_create", no_folder],
+        Lesson::new(S07)
+            .file(".tasks", "")
+            .line("list tasks")
+            .line("create task \"One\""),
+        &[
+            &format!("ERROR: the task folder .tasks cannot be read: {no_folder}"),
+            "● task_create",
+            no_folder,
+        ],
     );
 }
 
@@ -334,12 +405,20 @@ fn skills_and_agents_that_cannot_be_used_get_a_sentence() {
         .file("skills/folder/SKILL.md/inside", "")
         .file("skills/empty/other.md", "")
         .file(".claude/agents/plain.md", "Only text.")
-        .file(".claude/agents/nameless.md", "---\nname:\ndescription: x\n---\n")
+        .file(
+            ".claude/agents/nameless.md",
+            "---\nname:\ndescription: x\n---\n",
+        )
         .file(".claude/agents/folder.md/inside", "");
-    fs::write(lesson.folder.path().join(".claude/agents/bytes.md"), b"---\nname: \xff\n---\n")
-        .expect("a file");
+    fs::write(
+        lesson.folder.path().join(".claude/agents/bytes.md"),
+        b"---\nname: \xff\n---\n",
+    )
+    .expect("a file");
     let run = goes_on(
-        lesson.line("load skill plain").line(r#"delegate "help" to plain"#),
+        lesson
+            .line("load skill plain")
+            .line(r#"delegate "help" to plain"#),
         &[
             r#"ERROR: there is no skill "plain". The skills are: commit-message."#,
             r#"ERROR: there is no agent "plain". The agents are: explore, plan."#,
@@ -347,12 +426,16 @@ fn skills_and_agents_that_cannot_be_used_get_a_sentence() {
     );
     run.has(&skill).has(&agent);
     run.has("skills/folder/SKILL.md: not a file; put a Markdown file in its place.");
-    run.has("skills/empty/SKILL.md: ").has(".claude/agents/bytes.md: ").has(not_utf8);
+    run.has("skills/empty/SKILL.md: ")
+        .has(".claude/agents/bytes.md: ")
+        .has(not_utf8);
     run.has(".claude/agents/nameless.md: no `name` in front");
     run.has(".claude/agents/folder.md: not a file; put a Markdown file in its place.");
     let no_folder = "put a folder in its place that can be read.";
     goes_on(
-        Lesson::new(S05).file("skills", "").file(".claude/agents", ""),
+        Lesson::new(S05)
+            .file("skills", "")
+            .file(".claude/agents", ""),
         &["skills: ", no_folder, ".claude/agents: ", no_folder],
     );
 }
@@ -361,8 +444,15 @@ fn skills_and_agents_that_cannot_be_used_get_a_sentence() {
 fn paths_that_are_no_files_get_a_sentence() {
     let folder = "it is a directory; list it with bash: ls.";
     let no_file = "it is no regular file but a pipe, socket or device; use bash.";
-    let lesson = Lesson::new(S08).file("folder/skills.txt", "").file("old.txt", "old");
-    for fifo in ["pipe", "skills/pipe/SKILL.md", ".claude/agents/pipe.md", ".tasks/task_1.json"] {
+    let lesson = Lesson::new(S08)
+        .file("folder/skills.txt", "")
+        .file("old.txt", "old");
+    for fifo in [
+        "pipe",
+        "skills/pipe/SKILL.md",
+        ".claude/agents/pipe.md",
+        ".tasks/task_1.json",
+    ] {
         let path = lesson.folder.path().join(fifo);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
         mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
@@ -396,7 +486,8 @@ fn paths_that_are_no_files_get_a_sentence() {
             "ERROR: /etc/passwd lies outside the working directory",
         ],
     );
-    run.has("skills/pipe/SKILL.md: not a file").has(".claude/agents/pipe.md: not a file");
+    run.has("skills/pipe/SKILL.md: not a file")
+        .has(".claude/agents/pipe.md: not a file");
 }
 
 #[test]
@@ -407,12 +498,18 @@ fn what_is_forbidden_gets_a_sentence() {
         .file(".tasks/task_1.json", "{}")
         .file("skills/secret/SKILL.md", "")
         .file(".claude/agents/secret.md", "");
-    let closed =
-        ["secret.txt", "locked", ".tasks/task_1.json", "skills/secret/SKILL.md", ".claude/agents/secret.md"]
-            .map(|path| lesson.folder.path().join(path));
+    let closed = [
+        "secret.txt",
+        "locked",
+        ".tasks/task_1.json",
+        "skills/secret/SKILL.md",
+        ".claude/agents/secret.md",
+    ]
+    .map(|path| lesson.folder.path().join(path));
     let close = |mode| {
         for path in &closed {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may do that");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+                .expect("its owner may do that");
         }
     };
     close(0o000);
@@ -439,7 +536,8 @@ fn what_is_forbidden_gets_a_sentence() {
         ],
     );
     close(0o700); // so that the folder can be taken away
-    run.has("skills/secret/SKILL.md: ").has(".claude/agents/secret.md: ");
+    run.has("skills/secret/SKILL.md: ")
+        .has(".claude/agents/secret.md: ");
     assert_eq!(run.file("secret.txt").as_deref(), Some("old"));
 }
 
@@ -449,7 +547,14 @@ fn what_is_forbidden_gets_a_sentence() {
 fn help_names_the_lesson_and_its_options() {
     let run = Lesson::new(S04).argument("--help").run();
     assert!(run.out.starts_with("s04 · "), "{}", run.out);
-    for option in ["-p TEXT", "--demo", "--yes", "--agent NAME", "--help", "ANTHROPIC_API_KEY"] {
+    for option in [
+        "-p TEXT",
+        "--demo",
+        "--yes",
+        "--agent NAME",
+        "--help",
+        "ANTHROPIC_API_KEY",
+    ] {
         run.has(option);
     }
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
@@ -458,23 +563,43 @@ fn help_names_the_lesson_and_its_options() {
 #[test]
 fn options_that_do_not_fit_say_what_there_is() {
     let wrong = |lesson: &str, arguments: &[&str], why: &str| {
-        let run = arguments.iter().fold(Lesson::new(lesson), |run, argument| run.argument(argument)).run();
+        let run = arguments
+            .iter()
+            .fold(Lesson::new(lesson), |run, argument| run.argument(argument))
+            .run();
         assert!(run.err.starts_with(why), "{arguments:?}: {}", run.err);
-        assert!(run.err.contains("--agent NAME   run as that agent (from s04 on)"), "{}", run.err);
+        assert!(
+            run.err
+                .contains("--agent NAME   run as that agent (from s04 on)"),
+            "{}",
+            run.err
+        );
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{arguments:?}");
     };
     wrong(S08, &["--nonsense"], "invalid option '--nonsense'\n");
     wrong(S08, &["\u{1b}[2J"], "unexpected argument ");
     wrong(S08, &["--\u{1b}[2J"], "invalid option '--^[[2J'\n");
     wrong(S08, &["-p"], "missing argument for option '-p'\n");
-    wrong(S01, &["--agent", "explore"], "--agent: agents come with s04_subagent\n");
+    wrong(
+        S01,
+        &["--agent", "explore"],
+        "--agent: agents come with s04_subagent\n",
+    );
 }
 
 #[test]
 fn one_turn_with_p() {
-    let run = Lesson::new(S01).argument("-p").argument(r#"run "echo one""#).line(r#"run "echo two""#).run();
+    let run = Lesson::new(S01)
+        .argument("-p")
+        .argument(r#"run "echo one""#)
+        .line(r#"run "echo two""#)
+        .run();
     // What is asked for is on standard output; who answers, beside it.
-    assert!(run.out.starts_with("● bash: echo one\n") && run.out.ends_with("one\n"), "{}", run.out);
+    assert!(
+        run.out.starts_with("● bash: echo one\n") && run.out.ends_with("one\n"),
+        "{}",
+        run.out
+    );
     assert!(run.err.contains("practice model"), "{}", run.err);
     run.has_not("two").has_not(" >> ");
     assert_eq!(run.code, Some(0));
@@ -485,7 +610,11 @@ fn a_turn_that_fails_with_p_ends_the_program_with_1() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener); // Nobody listens there now.
-    let run = Lesson::new(S08).variable("ANTHROPIC_BASE_URL", &url).argument("-p").argument("hello").run();
+    let run = Lesson::new(S08)
+        .variable("ANTHROPIC_BASE_URL", &url)
+        .argument("-p")
+        .argument("hello")
+        .run();
     run.has_in_order(&[
         "No connection to the model",
         "trying again in",
@@ -493,9 +622,20 @@ fn a_turn_that_fails_with_p_ends_the_program_with_1() {
     ]);
     assert_eq!(run.code, Some(1));
 
-    let server = Server::start([reply_error(400, "invalid_request_error", "no"), reply_text("Better.")]);
-    let run = Lesson::new(S08).variable("ANTHROPIC_BASE_URL", &server.url()).line("one").line("two").run();
-    run.has_in_order(&["The model's server answered 400: no.", "s08 >> two\n", "Better."]);
+    let server = Server::start([
+        reply_error(400, "invalid_request_error", "no"),
+        reply_text("Better."),
+    ]);
+    let run = Lesson::new(S08)
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .line("one")
+        .line("two")
+        .run();
+    run.has_in_order(&[
+        "The model's server answered 400: no.",
+        "s08 >> two\n",
+        "Better.",
+    ]);
     assert_eq!(run.code, Some(0), "without -p the session goes on");
 }
 
@@ -508,12 +648,15 @@ fn a_lesson_can_run_as_an_agent() {
         .line(r#"delegate "help""#)
         .line(r#"run "echo looked""#)
         .run();
-    run.has("it needs the tool write_file, which is not offered here").has(" · looked\n");
+    run.has("it needs the tool write_file, which is not offered here")
+        .has(" · looked\n");
     run.has("it needs the tool task, which is not offered here");
     assert_eq!((run.file("notes.txt"), run.code), (None, Some(0)));
 
     let server = Server::start([reply_error(400, "invalid_request_error", "enough")]);
-    let run = Lesson::new(S04).variable("ANTHROPIC_BASE_URL", &server.url()).argument("--agent");
+    let run = Lesson::new(S04)
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .argument("--agent");
     run.argument("mine")
         .argument("-p")
         .argument("hi")
@@ -527,15 +670,21 @@ fn a_lesson_can_run_as_an_agent() {
     assert_eq!(body["tools"][0]["name"], "read_file");
     assert_eq!(body["system"][0]["text"], "You only read.");
 
-    let run = Lesson::new(S04).argument("--agent").argument("nobody").line(r#"run "echo no""#).run();
-    run.has(r#"there is no agent "nobody". The agents are: explore, plan."#).has_not("● bash");
+    let run = Lesson::new(S04)
+        .argument("--agent")
+        .argument("nobody")
+        .line(r#"run "echo no""#)
+        .run();
+    run.has(r#"there is no agent "nobody". The agents are: explore, plan."#)
+        .has_not("● bash");
     assert_eq!(run.code, Some(1));
 }
 
 #[test]
 fn a_demonstration_plays_the_lines_of_the_page() {
     let run = Lesson::new(S02).argument("--demo").line("not read").run();
-    run.has_in_order(&["s02 >> ", "● ", "s02 >> ", "● ", "s02 >> ", "● "]).has_not("not read");
+    run.has_in_order(&["s02 >> ", "● ", "s02 >> ", "● ", "s02 >> ", "● "])
+        .has_not("not read");
     assert_eq!((run.code, run.out.matches("s02 >> ").count()), (Some(0), 3));
 }
 
@@ -545,7 +694,11 @@ fn output_that_nobody_reads_is_no_reason_to_panic() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(program(S08));
         clean_environment(&mut command, folder.path());
-        command.args(arguments).stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr);
         (folder, command.spawn().expect("the lesson starts"))
     };
     // As in `| head -1`: the first line is read, the rest is not.
@@ -556,11 +709,18 @@ fn output_that_nobody_reads_is_no_reason_to_panic() {
     assert!(first.starts_with("s08 · "), "{first}");
     drop(stdout);
     let mut stdin = child.stdin.take().expect("a pipe");
-    let _ =
-        stdin.write_all(b"run \"echo unheard\"\nhelp\n/help\n\nrun \"echo again\" in the background as b\n");
+    let _ = stdin.write_all(
+        b"run \"echo unheard\"\nhelp\n/help\n\nrun \"echo again\" in the background as b\n",
+    );
     drop(stdin);
     let end = child.wait_with_output().expect("it ends");
-    assert_eq!((end.status.code(), String::from_utf8_lossy(&end.stderr).as_ref()), (Some(0), ""));
+    assert_eq!(
+        (
+            end.status.code(),
+            String::from_utf8_lossy(&end.stderr).as_ref()
+        ),
+        (Some(0), "")
+    );
     // From the beginning, and with every way to say something.
     for (arguments, code) in [
         (&["--help"][..], 0),
@@ -574,7 +734,11 @@ fn output_that_nobody_reads_is_no_reason_to_panic() {
         let stderr = stdout.try_clone().expect("a pipe");
         let (_folder, mut child) = start(arguments, stdout.into(), stderr.into());
         drop(child.stdin.take());
-        assert_eq!(child.wait().expect("it ends").code(), Some(code), "{arguments:?}; a panic is 101");
+        assert_eq!(
+            child.wait().expect("it ends").code(),
+            Some(code),
+            "{arguments:?}; a panic is 101"
+        );
     }
 }
 
@@ -583,12 +747,19 @@ fn output_that_nobody_reads_is_no_reason_to_panic() {
 #[test]
 fn slash_commands_are_listed() {
     let run = Lesson::new(S01).line("/help").run();
-    run.has_in_order(&["  /help ", "  /clear ", "  /exit ", "Try:\n", "  run \""]).has_not("/compact");
+    run.has_in_order(&["  /help ", "  /clear ", "  /exit ", "Try:\n", "  run \""])
+        .has_not("/compact");
     run.has_not("●");
-    Lesson::new(S06).line("/help").run().has_in_order(&["  /clear ", "  /compact "]);
+    Lesson::new(S06)
+        .line("/help")
+        .run()
+        .has_in_order(&["  /clear ", "  /compact "]);
     // What is listed can be typed.
     for line in ["exit", "q", "/exit", " exit "] {
-        let run = Lesson::new(S01).line(line).line(r#"run "echo after""#).run();
+        let run = Lesson::new(S01)
+            .line(line)
+            .line(r#"run "echo after""#)
+            .run();
         run.has_not("● bash");
         assert_eq!(run.code, Some(0), "{line}");
     }
@@ -605,7 +776,10 @@ fn clear_forgets() {
             .run();
         run.has_in_order(&[r#"- The user said: run "echo blue""#, ">> /clear\n"]);
         let after = run.out.split_once(">> /clear\n").expect("it was typed").1;
-        assert!(after.contains("Nothing has been said or done yet.") && !after.contains("blue"), "{after}");
+        assert!(
+            after.contains("Nothing has been said or done yet.") && !after.contains("blue"),
+            "{after}"
+        );
     }
 }
 
@@ -625,7 +799,9 @@ fn compact_keeps_what_matters() {
         ">> summarise this conversation\n",
         r#"- The user said: run "echo blue""#,
     ]);
-    let kept = fs::read_dir(run.folder.path().join(".transcripts")).expect("the folder").count();
+    let kept = fs::read_dir(run.folder.path().join(".transcripts"))
+        .expect("the folder")
+        .count();
     assert_eq!(kept, 1);
 }
 
@@ -638,7 +814,10 @@ fn control_bytes_are_shown_not_sent() {
     let run = Lesson::new(S08)
         .file("nasty.txt", nasty)
         .file(&format!("skills/{}/SKILL.md", "a\u{1b}[2J"), nasty)
-        .file(".tasks/task_1.json", r#"{"id": 1, "subject": "a\u001b[2J", "status": "pending"}"#)
+        .file(
+            ".tasks/task_1.json",
+            r#"{"id": 1, "subject": "a\u001b[2J", "status": "pending"}"#,
+        )
         .line(&format!("run \"{printf}\""))
         .line(&format!(
             "run \"{printf}; until test -e gate; do sleep 0.05; done\" in the background as nasty"
@@ -648,19 +827,31 @@ fn control_bytes_are_shown_not_sent() {
         .line("read nasty.txt")
         .line("list tasks")
         .line(&format!("run \"echo {}\"", nasty.replace('\0', "")))
-        .line(&format!("run \"true\" in the background as \"{}\"", nasty.replace('\0', "")))
+        .line(&format!(
+            "run \"true\" in the background as \"{}\"",
+            nasty.replace('\0', "")
+        ))
         .line("check all")
         .line(nasty)
         .line(&format!("/{nasty}"))
         .run();
-    let harmless = |out: &str| out.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
+    let harmless = |out: &str| {
+        out.chars()
+            .all(|c| !c.is_control() || c == '\n' || c == '\t')
+    };
     assert!(harmless(&run.out) && harmless(&run.err), "{:?}", run.out);
-    run.has("A^[[2J^G^@^HB\nC^?").has("● read_file: nasty.txt").has("^[]0;title^G");
+    run.has("A^[[2J^G^@^HB\nC^?")
+        .has("● read_file: nasty.txt")
+        .has("^[]0;title^G");
     assert_eq!(run.code, Some(0));
 
     // And what a server says.
     let server = Server::start([
-        reply_tool("toolu_1", "bash", json!({ "command": format!("echo '{}'", nasty.replace('\0', "")) })),
+        reply_tool(
+            "toolu_1",
+            "bash",
+            json!({ "command": format!("echo '{}'", nasty.replace('\0', "")) }),
+        ),
         reply_tool("toolu_2", "no\u{1b}[2Jtool", json!({ "\u{1b}[2J": nasty })),
         reply_text(nasty),
         reply_error(400, "invalid_request_error", nasty),
@@ -673,7 +864,8 @@ fn control_bytes_are_shown_not_sent() {
         .line("two")
         .run();
     assert!(harmless(&run.out) && harmless(&run.err), "{:?}", run.out);
-    run.has("Model: m^[[2J at ").has("The model's server answered 400: A^[[2J");
+    run.has("Model: m^[[2J at ")
+        .has("The model's server answered 400: A^[[2J");
 }
 
 #[test]
@@ -682,18 +874,30 @@ fn half_of_a_line_at_a_time_is_one_line() {
     let mut child = lesson.start();
     let mut stdin = child.stdin.take().expect("a pipe");
     let mut stdout = child.stdout.take().expect("a pipe");
-    stdin.write_all("run \"echo gr".as_bytes()).expect("half a line");
+    stdin
+        .write_all("run \"echo gr".as_bytes())
+        .expect("half a line");
     // The prompt is there before the line is.
     let mut shown = Vec::new();
     while !shown.ends_with(b"s01 >> ") {
         let mut byte = [0];
-        assert_eq!(stdout.read(&mut byte).expect("readable"), 1, "{:?}", String::from_utf8_lossy(&shown));
+        assert_eq!(
+            stdout.read(&mut byte).expect("readable"),
+            1,
+            "{:?}",
+            String::from_utf8_lossy(&shown)
+        );
         shown.push(byte[0]);
     }
-    stdin.write_all("ün\"\n".as_bytes()).expect("the other half");
+    stdin
+        .write_all("ün\"\n".as_bytes())
+        .expect("the other half");
     drop(stdin);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).expect("text");
-    assert!(rest.contains("● bash: echo grün\n") && rest.contains(" · grün\n"), "{rest}");
+    assert!(
+        rest.contains("● bash: echo grün\n") && rest.contains(" · grün\n"),
+        "{rest}"
+    );
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

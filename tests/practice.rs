@@ -38,18 +38,29 @@ const S07: &[&str] = &[
     "task_get",
 ];
 
-const MODEL: Practice = Practice { thinking: Duration::ZERO };
+const MODEL: Practice = Practice {
+    thinking: Duration::ZERO,
+};
 
 fn ask_with(
     interrupt: &Interrupt,
     tools: &[&'static str],
     messages: &[Message],
 ) -> Result<Reply, ModelError> {
-    let spec = |name: &&'static str| ToolSpec { name, description: String::new(), input_schema: json!({}) };
+    let spec = |name: &&'static str| ToolSpec {
+        name,
+        description: String::new(),
+        input_schema: json!({}),
+    };
     let specs: Vec<ToolSpec> = tools.iter().map(spec).collect();
     let tools: Vec<&ToolSpec> = specs.iter().collect();
     let mut streamed = String::new();
-    let request = Request { system: "", messages, tools: &tools, interrupt };
+    let request = Request {
+        system: "",
+        messages,
+        tools: &tools,
+        interrupt,
+    };
     let reply = MODEL.reply(&request, &mut |progress| match progress {
         Progress::Text(text) => streamed += text,
         Progress::Notice(text) => panic!("unexpected notice: {text}"),
@@ -65,7 +76,11 @@ fn ask_with(
 fn ask(tools: &[&'static str], messages: &[Message]) -> Reply {
     let reply = ask_with(&Interrupt::default(), tools, messages).expect("a reply");
     assert!(!reply.content.is_empty() && reply.tool_calls().len() <= 1);
-    let stop_reason = if reply.tool_calls().is_empty() { StopReason::EndTurn } else { StopReason::ToolUse };
+    let stop_reason = if reply.tool_calls().is_empty() {
+        StopReason::EndTurn
+    } else {
+        StopReason::ToolUse
+    };
     assert_eq!(reply.stop_reason, stop_reason);
     reply
 }
@@ -86,17 +101,41 @@ fn walk(
     let (mut calls, mut remarks) = (Vec::new(), String::new());
     loop {
         let reply = ask(tools, messages);
-        assert_eq!(ask(tools, messages), reply, "the same request, the same reply");
-        messages.push(Message { role: Role::Assistant, content: reply.content.clone() });
-        let Some(call) = reply.tool_calls().pop() else { return Turn { calls, remarks, text: reply.text() } };
+        assert_eq!(
+            ask(tools, messages),
+            reply,
+            "the same request, the same reply"
+        );
+        messages.push(Message {
+            role: Role::Assistant,
+            content: reply.content.clone(),
+        });
+        let Some(call) = reply.tool_calls().pop() else {
+            return Turn {
+                calls,
+                remarks,
+                text: reply.text(),
+            };
+        };
         remarks += &reply.text();
         assert!(tools.contains(&call.name), "{} was not offered", call.name);
         let (content, is_error) = answer(call.name, call.input);
         let tool_use_id = call.id.to_string();
         calls.push((call.name.to_string(), call.input.clone()));
-        let content = vec![ContentBlock::ToolResult { tool_use_id, content, is_error }];
-        messages.push(Message { role: Role::User, content });
-        let mut ids: Vec<String> = messages.iter().flat_map(|m| &m.content).filter_map(use_id).collect();
+        let content = vec![ContentBlock::ToolResult {
+            tool_use_id,
+            content,
+            is_error,
+        }];
+        messages.push(Message {
+            role: Role::User,
+            content,
+        });
+        let mut ids: Vec<String> = messages
+            .iter()
+            .flat_map(|m| &m.content)
+            .filter_map(use_id)
+            .collect();
         let all = ids.len();
         ids.sort();
         ids.dedup();
@@ -105,11 +144,17 @@ fn walk(
 }
 
 fn use_id(block: &ContentBlock) -> Option<String> {
-    if let ContentBlock::ToolUse { id, .. } = block { Some(id.clone()) } else { None }
+    if let ContentBlock::ToolUse { id, .. } = block {
+        Some(id.clone())
+    } else {
+        None
+    }
 }
 
 fn turn(tools: &[&'static str], prompt: &str) -> Turn {
-    walk(tools, &mut vec![Message::user(prompt)], |name, _| (format!("{name} is done\nmore"), false))
+    walk(tools, &mut vec![Message::user(prompt)], |name, _| {
+        (format!("{name} is done\nmore"), false)
+    })
 }
 
 fn call(name: &str, input: Value) -> (String, Value) {
@@ -121,36 +166,84 @@ fn every_phrase_becomes_its_call() {
     let table = [
         (r#"run "ls -l""#, "bash", json!({"command": "ls -l"})),
         ("RUN 'ls'.", "bash", json!({"command": "ls"})),
-        ("please run `echo \"it's\"`", "bash", json!({"command": "echo \"it's\""})),
-        ("run “echo \"a, then b\"”", "bash", json!({"command": "echo \"a, then b\""})),
-        (r#"run "echo \"x\" \\n""#, "bash", json!({"command": r#"echo "x" \\n"#})),
+        (
+            "please run `echo \"it's\"`",
+            "bash",
+            json!({"command": "echo \"it's\""}),
+        ),
+        (
+            "run “echo \"a, then b\"”",
+            "bash",
+            json!({"command": "echo \"a, then b\""}),
+        ),
+        (
+            r#"run "echo \"x\" \\n""#,
+            "bash",
+            json!({"command": r#"echo "x" \\n"#}),
+        ),
         ("run \"a\nb\"", "bash", json!({"command": "a\nb"})),
         (
             r#"run "make; x" in the background as build"#,
             "bg_bash",
             json!({"id": "build", "command": "make; x"}),
         ),
-        (r#"run "a" in background as 'my build'."#, "bg_bash", json!({"id": "my build", "command": "a"})),
+        (
+            r#"run "a" in background as 'my build'."#,
+            "bg_bash",
+            json!({"id": "my build", "command": "a"}),
+        ),
         ("check build", "check_bg", json!({"id": "build"})),
         ("Check ALL.", "check_bg", json!({})),
         ("wait for build", "check_bg", json!({"id": "build"})),
         ("and wait for all", "check_bg", json!({})),
-        ("read src/don't.rs", "read_file", json!({"path": "src/don't.rs"})),
+        (
+            "read src/don't.rs",
+            "read_file",
+            json!({"path": "src/don't.rs"}),
+        ),
         ("read ../..", "read_file", json!({"path": "../.."})),
         ("read \"my file\".", "read_file", json!({"path": "my file"})),
-        (r#"write "a\nb" to n.txt"#, "write_file", json!({"path": "n.txt", "content": "a\nb"})),
-        (r#"write "" to n.txt."#, "write_file", json!({"path": "n.txt", "content": ""})),
+        (
+            r#"write "a\nb" to n.txt"#,
+            "write_file",
+            json!({"path": "n.txt", "content": "a\nb"}),
+        ),
+        (
+            r#"write "" to n.txt."#,
+            "write_file",
+            json!({"path": "n.txt", "content": ""}),
+        ),
         (
             r#"replace "a\nb" with "c" in n.txt"#,
             "edit_file",
             json!({"path": "n.txt", "old_text": "a\\nb", "new_text": "c"}),
         ),
         ("create task \"A\"", "task_create", json!({"subject": "A"})),
-        ("create task \"B\" after 1", "task_create", json!({"subject": "B", "blockedBy": [1]})),
-        ("create task \"B\" after 1 and 2", "task_create", json!({"subject": "B", "blockedBy": [1, 2]})),
-        ("create task \"B\" after #1, 2,3", "task_create", json!({"subject": "B", "blockedBy": [1, 2, 3]})),
-        ("start task 1", "task_update", json!({"id": 1, "status": "in_progress"})),
-        ("complete task 12", "task_update", json!({"id": 12, "status": "completed"})),
+        (
+            "create task \"B\" after 1",
+            "task_create",
+            json!({"subject": "B", "blockedBy": [1]}),
+        ),
+        (
+            "create task \"B\" after 1 and 2",
+            "task_create",
+            json!({"subject": "B", "blockedBy": [1, 2]}),
+        ),
+        (
+            "create task \"B\" after #1, 2,3",
+            "task_create",
+            json!({"subject": "B", "blockedBy": [1, 2, 3]}),
+        ),
+        (
+            "start task 1",
+            "task_update",
+            json!({"id": 1, "status": "in_progress"}),
+        ),
+        (
+            "complete task 12",
+            "task_update",
+            json!({"id": 12, "status": "completed"}),
+        ),
         ("list tasks", "task_list", json!({})),
         ("list the tasks", "task_list", json!({})),
         ("show task 1", "task_get", json!({"id": 1})),
@@ -169,7 +262,11 @@ fn every_phrase_becomes_its_call() {
             "task",
             json!({"description": "look", "prompt": "help", "wait": true}),
         ),
-        ("run \"ls\" with timeout 2", "bash", json!({"command": "ls", "timeout_seconds": 2})),
+        (
+            "run \"ls\" with timeout 2",
+            "bash",
+            json!({"command": "ls", "timeout_seconds": 2}),
+        ),
         ("load skill git", "load_skill", json!({"name": "git"})),
         ("read a.txt,\n", "read_file", json!({"path": "a.txt"})),
         ("load the skill git", "load_skill", json!({"name": "git"})),
@@ -184,10 +281,25 @@ fn every_phrase_becomes_its_call() {
 #[test]
 fn steps_run_in_order_however_they_are_joined() {
     let bash = |command: &str| call("bash", json!({"command": command}));
-    for joint in [", then ", " then ", "; then ", ". Then ", "\n", ",\r\nthen ", ", then please "] {
-        let turn = turn(ALL, &format!("run \"a, then b\"{joint}run \"c\"{joint}read x.txt"));
+    for joint in [
+        ", then ",
+        " then ",
+        "; then ",
+        ". Then ",
+        "\n",
+        ",\r\nthen ",
+        ", then please ",
+    ] {
+        let turn = turn(
+            ALL,
+            &format!("run \"a, then b\"{joint}run \"c\"{joint}read x.txt"),
+        );
         let read = call("read_file", json!({"path": "x.txt"}));
-        assert_eq!(turn.calls, [bash("a, then b"), bash("c"), read], "{joint:?}");
+        assert_eq!(
+            turn.calls,
+            [bash("a, then b"), bash("c"), read],
+            "{joint:?}"
+        );
         assert_eq!(
             turn.text,
             "1. run \"a, then b\": bash is done\n2. run \"c\": bash is done\n3. read x.txt: read_file is done"
@@ -208,11 +320,25 @@ fn waiting_asks_until_nothing_runs() {
     ]
     .into_iter();
     let turn = walk(ALL, &mut vec![Message::user(SCENARIO)], |name, _| {
-        let text = if name == "check_bg" { polls.next().expect("no more polls") } else { "started." };
+        let text = if name == "check_bg" {
+            polls.next().expect("no more polls")
+        } else {
+            "started."
+        };
         (format!("build: {text}"), false)
     });
     let names: Vec<&str> = turn.calls.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["bg_bash", "write_file", "check_bg", "check_bg", "check_bg", "check_bg"]);
+    assert_eq!(
+        names,
+        [
+            "bg_bash",
+            "write_file",
+            "check_bg",
+            "check_bg",
+            "check_bg",
+            "check_bg"
+        ]
+    );
     assert!(polls.next().is_none());
     let last = turn.text.lines().last().unwrap_or_default();
     assert_eq!(
@@ -223,25 +349,50 @@ fn waiting_asks_until_nothing_runs() {
 
 #[test]
 fn waiting_for_all_looks_at_every_line_and_an_error_ends_it() {
-    let mut polls = ["a: finished\nb: still running (1 s)", "a: finished\nb: finished"].into_iter();
+    let mut polls = [
+        "a: finished\nb: still running (1 s)",
+        "a: finished\nb: finished",
+    ]
+    .into_iter();
     let mut next = |_: &str, _: &Value| (polls.next().expect("no more polls").to_string(), false);
     let turn = walk(ALL, &mut vec![Message::user("wait for all")], &mut next);
-    assert_eq!((turn.calls.len(), turn.text.as_str()), (2, "a: finished\nb: finished"));
+    assert_eq!(
+        (turn.calls.len(), turn.text.as_str()),
+        (2, "a: finished\nb: finished")
+    );
 
     let unknown = |_: &str, _: &Value| ("ERROR: no task x. b: still running".to_string(), true);
     let turn = walk(ALL, &mut vec![Message::user("wait for x")], unknown);
     assert_eq!(turn.calls.len(), 1);
-    assert!(turn.text.starts_with("wait for x failed: "), "{}", turn.text);
+    assert!(
+        turn.text.starts_with("wait for x failed: "),
+        "{}",
+        turn.text
+    );
 }
 
 #[test]
 fn without_bg_bash_it_runs_in_the_foreground_and_says_so() {
     let turn = turn(S07, SCENARIO);
-    let write = call("write_file", json!({"path": "notes.txt", "content": "hello"}));
-    assert_eq!(turn.calls, [call("bash", json!({"command": "sleep 3; echo built"})), write]);
-    assert!(turn.remarks.contains("no bg_bash") && turn.remarks.contains("I wait"), "{}", turn.remarks);
+    let write = call(
+        "write_file",
+        json!({"path": "notes.txt", "content": "hello"}),
+    );
+    assert_eq!(
+        turn.calls,
+        [
+            call("bash", json!({"command": "sleep 3; echo built"})),
+            write
+        ]
+    );
     assert!(
-        turn.text.contains("4. wait for build: nothing to check: it ran in the foreground"),
+        turn.remarks.contains("no bg_bash") && turn.remarks.contains("I wait"),
+        "{}",
+        turn.remarks
+    );
+    assert!(
+        turn.text
+            .contains("4. wait for build: nothing to check: it ran in the foreground"),
         "{}",
         turn.text
     );
@@ -249,8 +400,7 @@ fn without_bg_bash_it_runs_in_the_foreground_and_says_so() {
 
 #[test]
 fn a_missing_tool_is_named_with_its_lesson_and_the_rest_is_done() {
-    let prompt =
-        "read a, then plan: run \"x\", then delegate \"y\", then load skill z, then list tasks, then stop b";
+    let prompt = "read a, then plan: run \"x\", then delegate \"y\", then load skill z, then list tasks, then stop b";
     let turn = turn(&["bash"], prompt);
     assert_eq!(turn.calls, [call("bash", json!({"command": "x"}))]);
     for (step, lesson) in [
@@ -261,8 +411,16 @@ fn a_missing_tool_is_named_with_its_lesson_and_the_rest_is_done() {
         ("6. list", "s07"),
         ("7. stop", "s09"),
     ] {
-        let line = turn.text.lines().find(|line| line.starts_with(step)).unwrap_or_default();
-        assert!(line.contains(lesson) && line.contains("failed"), "{step} {lesson}: {}", turn.text);
+        let line = turn
+            .text
+            .lines()
+            .find(|line| line.starts_with(step))
+            .unwrap_or_default();
+        assert!(
+            line.contains(lesson) && line.contains("failed"),
+            "{step} {lesson}: {}",
+            turn.text
+        );
     }
     assert_eq!(turn.text.lines().count(), 7);
 }
@@ -270,8 +428,15 @@ fn a_missing_tool_is_named_with_its_lesson_and_the_rest_is_done() {
 #[test]
 fn a_failed_step_stops_nothing() {
     let fail = |name: &str, _: &Value| (format!("{name}: oh no\nexit code 3"), name == "bash");
-    let turn = walk(ALL, &mut vec![Message::user("run \"false\", then read a")], fail);
-    assert_eq!(turn.text, "1. run \"false\" failed: bash: oh no · exit code 3\n2. read a: read_file: oh no");
+    let turn = walk(
+        ALL,
+        &mut vec![Message::user("run \"false\", then read a")],
+        fail,
+    );
+    assert_eq!(
+        turn.text,
+        "1. run \"false\" failed: bash: oh no · exit code 3\n2. read a: read_file: oh no"
+    );
     let turn = walk(ALL, &mut vec![Message::user("run \"false\"")], fail);
     assert_eq!(turn.text, "run \"false\" failed: bash: oh no\nexit code 3");
 }
@@ -295,34 +460,83 @@ fn a_plan_of_instructions_is_worked_through() {
     let seen: Vec<String> = turn
         .calls
         .iter()
-        .map(|(name, input)| if name == "todo" { statuses(input) } else { name.clone() })
+        .map(|(name, input)| {
+            if name == "todo" {
+                statuses(input)
+            } else {
+                name.clone()
+            }
+        })
         .collect();
     // What failed does not become completed.
-    assert_eq!(seen, [">..", "bash", "x>.", "read_file", "x.>", "bash", "x.x", "task_list"]);
+    assert_eq!(
+        seen,
+        [
+            ">..",
+            "bash",
+            "x>.",
+            "read_file",
+            "x.>",
+            "bash",
+            "x.x",
+            "task_list"
+        ]
+    );
     let todo = &turn.calls[0].1["todos"];
-    assert_eq!(todo[0], json!({"content": "run \"a; b\"", "status": "in_progress", "priority": "high"}));
-    assert_eq!((&todo[1]["priority"], &todo[2]["priority"]), (&json!("medium"), &json!("low")));
-    assert_eq!(turn.text, "1. run \"a; b\": ok\n2. read x failed: ok\n3. run \"c\": ok\n4. list tasks: ok");
+    assert_eq!(
+        todo[0],
+        json!({"content": "run \"a; b\"", "status": "in_progress", "priority": "high"})
+    );
+    assert_eq!(
+        (&todo[1]["priority"], &todo[2]["priority"]),
+        (&json!("medium"), &json!("low"))
+    );
+    assert_eq!(
+        turn.text,
+        "1. run \"a; b\": ok\n2. read x failed: ok\n3. run \"c\": ok\n4. list tasks: ok"
+    );
 }
 
 #[test]
 fn a_plan_of_anything_else_is_kept() {
-    let turn = turn(ALL, "plan: design it then build it; low: run \"make\"; celebrate");
+    let turn = turn(
+        ALL,
+        "plan: design it then build it; low: run \"make\"; celebrate",
+    );
     assert_eq!(turn.calls.len(), 1);
     assert_eq!(statuses(&turn.calls[0].1), "...");
-    assert_eq!(turn.calls[0].1["todos"][0]["content"], "design it then build it");
+    assert_eq!(
+        turn.calls[0].1["todos"][0]["content"],
+        "design it then build it"
+    );
     assert!(turn.remarks.contains("my own phrases"), "{}", turn.remarks);
 }
 
 #[test]
 fn what_is_not_understood_is_said_and_nothing_is_run() {
     let text = turn(ALL, "run \"rm x\", then make coffee, then read y").text;
-    assert!(text.starts_with("I do not understand step 2, make coffee. I did nothing."), "{text}");
+    assert!(
+        text.starts_with("I do not understand step 2, make coffee. I did nothing."),
+        "{text}"
+    );
     let text = turn(&["bash"], "make coffee").text;
-    assert!(text.starts_with("I do not understand make coffee."), "{text}");
-    assert!(text.contains("\n  run \"COMMAND\"") && text.contains("\n  help"), "{text}");
-    assert!(!text.contains("read PATH") && !text.contains("background"), "only what is offered: {text}");
-    assert!(turn(ALL, "run \"ls").text.starts_with("This quote never ends: \"ls. I did nothing."));
+    assert!(
+        text.starts_with("I do not understand make coffee."),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  run \"COMMAND\"") && text.contains("\n  help"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("read PATH") && !text.contains("background"),
+        "only what is offered: {text}"
+    );
+    assert!(
+        turn(ALL, "run \"ls")
+            .text
+            .starts_with("This quote never ends: \"ls. I did nothing.")
+    );
     for prompt in [
         "run ls",
         "check",
@@ -335,7 +549,10 @@ fn what_is_not_understood_is_said_and_nothing_is_run() {
         "...",
     ] {
         let turn = turn(ALL, prompt);
-        assert!(turn.calls.is_empty() && turn.text.contains("I carry out these phrases"), "{prompt}");
+        assert!(
+            turn.calls.is_empty() && turn.text.contains("I carry out these phrases"),
+            "{prompt}"
+        );
     }
     assert!(turn(ALL, "help").text.contains("plan: A; B; C"));
 }
@@ -348,20 +565,37 @@ fn only_the_current_prompt_counts() {
     // The first call is interrupted, the next prompt joins the message of its result.
     let reply = ask(ALL, &messages);
     let id = reply.tool_calls()[0].id.to_string();
-    messages.push(Message { role: Role::Assistant, content: reply.content });
+    messages.push(Message {
+        role: Role::Assistant,
+        content: reply.content,
+    });
     let content = "interrupted by the user".to_string();
-    let result = ContentBlock::ToolResult { tool_use_id: id, content, is_error: true };
-    messages.push(Message { role: Role::User, content: vec![result] });
+    let result = ContentBlock::ToolResult {
+        tool_use_id: id,
+        content,
+        is_error: true,
+    };
+    messages.push(Message {
+        role: Role::User,
+        content: vec![result],
+    });
     push_user(&mut messages, "run \"d\", then run \"e\"");
     // Reminders are no prompts, wherever they stand.
-    push_user(&mut messages, "<system-reminder>run \"x\"</system-reminder>");
+    push_user(
+        &mut messages,
+        "<system-reminder>run \"x\"</system-reminder>",
+    );
     let turn = walk(ALL, &mut messages, |_, _| ("two".to_string(), false));
     let bash = |command: &str| call("bash", json!({"command": command}));
     assert_eq!(turn.calls, [bash("d"), bash("e")]);
 
     let compacted = "<summary>run \"y\"</summary>";
     let mut messages = vec![Message::user(compacted)];
-    assert!(walk(ALL, &mut messages, |_, _| panic!("nothing to run")).text.contains("no instruction"));
+    assert!(
+        walk(ALL, &mut messages, |_, _| panic!("nothing to run"))
+            .text
+            .contains("no instruction")
+    );
     let mut messages = vec![Message::user(compacted)];
     push_user(&mut messages, "run \"z\"");
     let remind = |_: &str, _: &Value| ("ok".to_string(), false);
@@ -373,11 +607,24 @@ fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
     let mut messages = vec![Message::user("run \"a\", then run \"b\"")];
     let reply = ask(ALL, &messages);
     let id = reply.tool_calls()[0].id.to_string();
-    messages.push(Message { role: Role::Assistant, content: reply.content });
+    messages.push(Message {
+        role: Role::Assistant,
+        content: reply.content,
+    });
     let content = "ERROR: interrupted by the user\n(no output)".to_string();
-    let result = ContentBlock::ToolResult { tool_use_id: id, content, is_error: true };
-    messages.push(Message { role: Role::User, content: vec![result] });
-    push_user(&mut messages, "<task-notification task=\"x\">\nx: finished\n</task-notification>\nAutomatic.");
+    let result = ContentBlock::ToolResult {
+        tool_use_id: id,
+        content,
+        is_error: true,
+    };
+    messages.push(Message {
+        role: Role::User,
+        content: vec![result],
+    });
+    push_user(
+        &mut messages,
+        "<task-notification task=\"x\">\nx: finished\n</task-notification>\nAutomatic.",
+    );
     let turn = walk(ALL, &mut messages, |_, _| panic!("it went on"));
     assert_eq!(turn.text, "x: finished");
 }
@@ -387,12 +634,26 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
     // What compaction may leave: a call with the number that the next one would have.
     let id = || "toolu_practice_3_0".to_string();
     let (name, input) = call("bash", json!({"command": "a"}));
-    let call = ContentBlock::ToolUse { id: id(), name, input };
-    let result = ContentBlock::ToolResult { tool_use_id: id(), content: "one".to_string(), is_error: false };
+    let call = ContentBlock::ToolUse {
+        id: id(),
+        name,
+        input,
+    };
+    let result = ContentBlock::ToolResult {
+        tool_use_id: id(),
+        content: "one".to_string(),
+        is_error: false,
+    };
     let mut messages = vec![
         Message::user("<summary>x</summary>"),
-        Message { role: Role::Assistant, content: vec![call] },
-        Message { role: Role::User, content: vec![result] },
+        Message {
+            role: Role::Assistant,
+            content: vec![call],
+        },
+        Message {
+            role: Role::User,
+            content: vec![result],
+        },
     ];
     push_user(&mut messages, "run \"d\"");
     let turn = walk(ALL, &mut messages, |_, _| ("two".to_string(), false));
@@ -425,7 +686,10 @@ fn a_summary_lists_prompts_calls_and_results() {
         push_user(&mut messages, prompt);
         assert_eq!(ask(&[], &messages).text(), expected, "{prompt}");
     }
-    assert_eq!(ask(&[], &[Message::user("summarise")]).text(), "Nothing has been said or done yet.");
+    assert_eq!(
+        ask(&[], &[Message::user("summarise")]).text(),
+        "Nothing has been said or done yet."
+    );
 }
 
 #[test]
@@ -433,7 +697,10 @@ fn a_trigger_ends_the_thinking() {
     let interrupt = Interrupt::default();
     interrupt.trigger();
     let messages = [Message::user("run \"ls\"")];
-    assert_eq!(ask_with(&interrupt, ALL, &messages), Err(ModelError::Interrupted));
+    assert_eq!(
+        ask_with(&interrupt, ALL, &messages),
+        Err(ModelError::Interrupted)
+    );
     interrupt.reset();
     assert!(ask_with(&interrupt, ALL, &messages).is_ok());
 }
@@ -447,7 +714,10 @@ fn long_results_are_shortened() {
     let text = walk(ALL, &mut vec![Message::user("run \"x\"")], wide).text;
     assert_eq!(text.chars().filter(|c| *c == 'é').count(), 2000);
     let blank = |_: &str, _: &Value| (" \n".to_string(), false);
-    assert_eq!(walk(ALL, &mut vec![Message::user("run \"x\"")], blank).text, "(no output)");
+    assert_eq!(
+        walk(ALL, &mut vec![Message::user("run \"x\"")], blank).text,
+        "(no output)"
+    );
 }
 
 #[test]
@@ -524,6 +794,12 @@ fn a_megabyte_is_no_problem() {
 #[test]
 fn it_says_who_it_is() {
     let line = MODEL.describe();
-    assert!(line.contains("practice model") && line.contains("help") && line.contains("ANTHROPIC_API_KEY"));
-    assert!(line.contains("ANTHROPIC_BASE_URL") && line.lines().count() == 1 && MODEL.is_practice());
+    assert!(
+        line.contains("practice model")
+            && line.contains("help")
+            && line.contains("ANTHROPIC_API_KEY")
+    );
+    assert!(
+        line.contains("ANTHROPIC_BASE_URL") && line.lines().count() == 1 && MODEL.is_practice()
+    );
 }

@@ -34,8 +34,15 @@ use support::program::{clean_environment, program};
 use support::terminal::{Seat, Terminal, eventually};
 use tempfile::TempDir;
 
-const RUNS: [&str; 7] =
-    ["foreground", "ampersand", "nohup", "setsid", "double_fork", "job_control", "empty_environment"];
+const RUNS: [&str; 7] = [
+    "foreground",
+    "ampersand",
+    "nohup",
+    "setsid",
+    "double_fork",
+    "job_control",
+    "empty_environment",
+];
 
 /// Each run writes its process ids into a file. The foreground child also notes that it was asked
 /// to end.
@@ -106,7 +113,10 @@ fn main() -> ExitCode {
         println!("survivors: test");
         return ExitCode::SUCCESS;
     }
-    if arguments.iter().any(|filter| !filter.starts_with('-') && !"survivors".contains(filter.as_str())) {
+    if arguments
+        .iter()
+        .any(|filter| !filter.starts_with('-') && !"survivors".contains(filter.as_str()))
+    {
         return ExitCode::SUCCESS;
     }
     if !cfg!(target_os = "linux") {
@@ -121,20 +131,34 @@ fn main() -> ExitCode {
 fn print_table() -> ExitCode {
     println!("\nA command starts seven runs: {}.", RUNS.join(", "));
     println!("How many of them are alive after the program's end?\n");
-    row("", ["background task,", "foreground call", "foreground call"]);
-    row("the program ends by", ["prompt is idle", "that blocks (s08)", "that is a task (s11)"]);
+    row(
+        "",
+        ["background task,", "foreground call", "foreground call"],
+    );
+    row(
+        "the program ends by",
+        [
+            "prompt is idle",
+            "that blocks (s08)",
+            "that is a task (s11)",
+        ],
+    );
     let mut failed = false;
     for (name, way) in WAYS {
         let cells = [While::Idle, While::Running, While::Waited].map(|state| {
-            let attempt =
-                || catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()));
+            let attempt = || {
+                catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()))
+            };
             possible(way, state).then(attempt)
         });
         failed |= cells.iter().flatten().any(|result| result.is_err());
-        let cells = cells.map(|cell| cell.map_or("-".to_string(), |result| result.unwrap_or_else(|bad| bad)));
+        let cells = cells
+            .map(|cell| cell.map_or("-".to_string(), |result| result.unwrap_or_else(|bad| bad)));
         row(name, cells.each_ref().map(String::as_str));
     }
-    println!("\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end.");
+    println!(
+        "\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end."
+    );
     println!("() does not end the program, only the small process between it and the command.\n");
     ExitCode::from(u8::from(failed))
 }
@@ -160,17 +184,22 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     let mut supervisors = Vec::new();
     eventually("a supervisor for the command, and a spare one", || {
         supervisors = children(program.id());
-        supervisors
-            .retain(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n"));
+        supervisors.retain(|pid| {
+            fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n")
+        });
         supervisors.len() == 2
     });
     if way == Way::SupervisorKilled {
-        let busy =
-            supervisors.iter().find(|pid| !children(**pid).is_empty()).expect("the command's supervisor");
+        let busy = supervisors
+            .iter()
+            .find(|pid| !children(**pid).is_empty())
+            .expect("the command's supervisor");
         tree.add("supervisor", *busy);
         kill(*busy, Signal::SIGKILL).expect("a supervisor");
     } else {
-        supervisors.iter().for_each(|pid| tree.add("supervisor", *pid));
+        supervisors
+            .iter()
+            .for_each(|pid| tree.add("supervisor", *pid));
         program.end(way, state);
     }
     let (left, after) = tree.wait_until_gone();
@@ -194,8 +223,11 @@ enum Program {
 
 impl Program {
     fn start(way: Way, state: While) -> Self {
-        let lesson =
-            if state == While::Waited { "s11_foreground_background" } else { "s08_background_tasks" };
+        let lesson = if state == While::Waited {
+            "s11_foreground_background"
+        } else {
+            "s08_background_tasks"
+        };
         let seat = match way {
             Way::Panic => Seat::at(std::env::current_exe().expect("this program"))
                 .variable("LESSON_THAT_PANICS", lesson),
@@ -210,8 +242,11 @@ impl Program {
         }
         let mut command = Command::new(program("s08_background_tasks"));
         clean_environment(&mut command, seat.folder.path());
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         let stdin = child.stdin.take();
         Program::Pipe(seat.folder, child, stdin)
     }
@@ -240,9 +275,8 @@ impl Program {
     fn line(&mut self, line: &str) {
         match self {
             Program::Terminal(terminal) => terminal.line(line),
-            Program::Pipe(_, _, stdin) => {
-                writeln!(stdin.as_mut().expect("an open pipe"), "{line}").expect("the program reads")
-            }
+            Program::Pipe(_, _, stdin) => writeln!(stdin.as_mut().expect("an open pipe"), "{line}")
+                .expect("the program reads"),
         }
     }
 
@@ -289,9 +323,16 @@ impl Program {
             (Way::Panic, _) => &[101],
             _ => &[0],
         };
-        assert!(expected.contains(&code), "exit code {code}, not {expected:?}\n{}", terminal.text());
+        assert!(
+            expected.contains(&code),
+            "exit code {code}, not {expected:?}\n{}",
+            terminal.text()
+        );
         if !matches!(way, Way::TerminalClosed | Way::Signal(Signal::SIGKILL)) {
-            assert!(terminal.is_as_before() && !terminal.marks_pastes(), "the terminal was not put back");
+            assert!(
+                terminal.is_as_before() && !terminal.marks_pastes(),
+                "the terminal was not put back"
+            );
         }
     }
 }
@@ -334,8 +375,13 @@ impl Tree {
     }
 
     fn add(&mut self, name: &str, pid: Pid) {
-        let (_, start) = state_and_start(pid).unwrap_or_else(|| panic!("{name} has gone too early"));
-        self.0.push(Process { name: name.to_string(), pid, start });
+        let (_, start) =
+            state_and_start(pid).unwrap_or_else(|| panic!("{name} has gone too early"));
+        self.0.push(Process {
+            name: name.to_string(),
+            pid,
+            start,
+        });
     }
 
     /// The names of those that are alive when the time is up, and how long it took.
@@ -344,7 +390,10 @@ impl Tree {
         loop {
             let alive = || self.0.iter().filter(|process| process.is_alive());
             if alive().next().is_none() || since.elapsed() > LIMIT {
-                return (alive().map(|process| process.name.clone()).collect(), since.elapsed());
+                return (
+                    alive().map(|process| process.name.clone()).collect(),
+                    since.elapsed(),
+                );
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -362,7 +411,8 @@ impl Drop for Tree {
 impl Process {
     /// One that has died and only waits to be reaped is not alive.
     fn is_alive(&self) -> bool {
-        state_and_start(self.pid).is_some_and(|(state, start)| start == self.start && !"ZX".contains(&state))
+        state_and_start(self.pid)
+            .is_some_and(|(state, start)| start == self.start && !"ZX".contains(&state))
     }
 }
 
@@ -374,10 +424,20 @@ fn state_and_start(pid: Pid) -> Option<(String, String)> {
 }
 
 fn children(parent: Pid) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let pids = lists.flat_map(|list| list.split_whitespace().map(str::to_string).collect::<Vec<_>>());
-    pids.filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    let threads = fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = lists.flat_map(|list| {
+        list.split_whitespace()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    });
+    pids.filter_map(|pid| pid.parse().ok())
+        .map(Pid::from_raw)
+        .collect()
 }
 
 /// What a lesson is, with a line that makes its main thread panic. (No line of a real lesson does.)
@@ -388,12 +448,16 @@ fn lesson_that_panics() -> ExitCode {
     repl.greet(&*model);
     let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent.toolbox.add(background::tools(&executor, background::Results::Polled));
+    agent
+        .toolbox
+        .add(background::tools(&executor, background::Results::Polled));
     if std::env::var_os("LESSON_THAT_PANICS")
         .is_some_and(|lesson| lesson.to_string_lossy().starts_with("s11"))
     {
         let foreground = repl.foreground(&executor);
-        agent.toolbox.add(foreground.tools(&agent, &Definitions::default()));
+        agent
+            .toolbox
+            .add(foreground.tools(&agent, &Definitions::default()));
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();

@@ -68,7 +68,10 @@ fn is_gone(pid: Pid) -> bool {
 #[track_caller]
 fn leaves_everything_as_it_was(terminal: &mut Terminal, code: u32) {
     assert_eq!(terminal.wait(), code, "{}", terminal.text());
-    assert!(terminal.is_as_before(), "the terminal's settings were not put back");
+    assert!(
+        terminal.is_as_before(),
+        "the terminal's settings were not put back"
+    );
     assert!(!terminal.marks_pastes(), "bracketed paste was left on");
 }
 
@@ -199,7 +202,10 @@ fn ctrl_d_on_a_typed_line_does_not_leave() {
 fn signals_put_the_terminal_back() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let mut terminal = s08();
-        assert!(!terminal.is_as_before() && terminal.marks_pastes(), "the prompt edits lines");
+        assert!(
+            !terminal.is_as_before() && terminal.marks_pastes(),
+            "the prompt edits lines"
+        );
         terminal.signal(signal);
         leaves_everything_as_it_was(&mut terminal, code);
 
@@ -225,7 +231,10 @@ fn a_signal_ends_the_program_when_the_screen_is_held() {
 
 #[test]
 fn a_suspended_program_goes_on_or_is_ended() {
-    let seat = Seat::at("bash").argument("--norc").argument("-i").variable("PS1", "shell$ ");
+    let seat = Seat::at("bash")
+        .argument("--norc")
+        .argument("-i")
+        .variable("PS1", "shell$ ");
     let mut shell = seat.variable("MEANWHILE_THINKING_MS", "600000").start();
     shell.until_ends("shell$");
     shell.line(&format!("clear; {}", program(S08).display()));
@@ -242,7 +251,9 @@ fn a_suspended_program_goes_on_or_is_ended() {
     shell.line("fg");
     shell.until_ends("s08 >>");
     shell.line("/help");
-    shell.until("help", |screen| screen.contains("begin a new conversation") && screen.ends_with("\ns08 >>"));
+    shell.until("help", |screen| {
+        screen.contains("begin a new conversation") && screen.ends_with("\ns08 >>")
+    });
     shell.line("run \"echo never\"");
     shell.until_busy();
     suspend(&mut shell);
@@ -286,7 +297,9 @@ fn a_second_ctrl_c_during_a_turn_leaves() {
     let mut terminal = s08();
     let asked = terminal.folder.path().join("asked");
     // It notes that it was asked to end, and goes on.
-    terminal.line(r#"run "trap 'echo > asked' TERM; echo $$ > pid; while true; do sleep 600 & wait; done""#);
+    terminal.line(
+        r#"run "trap 'echo > asked' TERM; echo $$ > pid; while true; do sleep 600 & wait; done""#,
+    );
     let command = pid(&terminal);
     terminal.send(CTRL_C);
     eventually("the command was asked to end", || asked.exists());
@@ -309,7 +322,10 @@ fn lines_typed_during_a_turn_are_carried_out_in_order() {
     open(&terminal);
     terminal.until_ends("\nthird\ns08 >>");
     let text = terminal.text();
-    let at = |line: &str| text.find(line).unwrap_or_else(|| panic!("no {line:?} in\n{text}"));
+    let at = |line: &str| {
+        text.find(line)
+            .unwrap_or_else(|| panic!("no {line:?} in\n{text}"))
+    };
     assert!(at("\nthe gate is open\ns08 >>") < at("\nfirst\ns08 >>"));
     assert!(at("\nfirst\ns08 >>") < at("\nsecond\ns08 >>"));
 }
@@ -317,7 +333,9 @@ fn lines_typed_during_a_turn_are_carried_out_in_order() {
 #[test]
 fn lines_that_come_all_at_once_are_all_carried_out() {
     let mut terminal = s08();
-    let lines: String = (1..=5).map(|number| format!("run \"echo line {number}\"\r")).collect();
+    let lines: String = (1..=5)
+        .map(|number| format!("run \"echo line {number}\"\r"))
+        .collect();
     terminal.send(&lines);
     for number in 1..=5 {
         terminal.until_shows(&format!("\nline {number}\ns08 >>"));
@@ -358,7 +376,8 @@ fn a_terminal_that_can_do_nothing_is_enough() {
     let mut terminal = at_prompt(Seat::new(S08).variable("TERM", "dumb"));
     assert!(terminal.is_as_before(), "nothing to edit with");
     terminal.line(r#"run "echo plain""#);
-    terminal.until_ends(" >> run \"echo plain\"\n● bash: echo plain\n  └ 0.0 s · plain\nplain\ns08 >>");
+    terminal
+        .until_ends(" >> run \"echo plain\"\n● bash: echo plain\n  └ 0.0 s · plain\nplain\ns08 >>");
     terminal.send("dropped");
     terminal.until_ends("s08 >> dropped");
     terminal.send(CTRL_C);
@@ -369,10 +388,15 @@ fn a_terminal_that_can_do_nothing_is_enough() {
     terminal.send(CTRL_C);
     terminal.until_ends("\nInterrupted.\ns08 >>");
     terminal.send(CTRL_C);
-    terminal.until_ends(&format!("\nInterrupted.\ns08 >> ^C\n{HOW_TO_LEAVE}\ns08 >>"));
+    terminal.until_ends(&format!(
+        "\nInterrupted.\ns08 >> ^C\n{HOW_TO_LEAVE}\ns08 >>"
+    ));
     terminal.send(CTRL_C);
     leaves_everything_as_it_was(&mut terminal, 130);
-    assert!(!terminal.bytes().contains(&0x1b), "it was sent an escape sequence");
+    assert!(
+        !terminal.bytes().contains(&0x1b),
+        "it was sent an escape sequence"
+    );
 }
 
 #[test]
@@ -384,7 +408,9 @@ fn what_a_command_prints_cannot_touch_the_screen() {
     terminal.until_shows("s08 · ");
     assert!(!terminal.bytes().contains(&0x07), "the bell rang");
     // Nor can its last words.
-    terminal.line(r#"run "printf '\033[2J\033[1;1H'" in the background as painter, then wait for painter"#);
+    terminal.line(
+        r#"run "printf '\033[2J\033[1;1H'" in the background as painter, then wait for painter"#,
+    );
     terminal.until_shows("    ^[[2J^[[1;1H\n");
     terminal.until_ends("\ns08 >>");
 }
@@ -406,22 +432,41 @@ const QUESTION: &str = "\nAllow it? [y]es, [n]o, [a]lways this tool in this sess
 /// The content of the tool result that the model was given last.
 fn last_result(server: &Server) -> String {
     let requests = server.requests();
-    let results =
-        requests.last().expect("a request").messages().last().expect("a message")["content"].clone();
+    let results = requests
+        .last()
+        .expect("a request")
+        .messages()
+        .last()
+        .expect("a message")["content"]
+        .clone();
     let results = results.as_array().cloned().unwrap_or_default();
-    let result = results.into_iter().rfind(|block| block["type"] == "tool_result").unwrap_or(Value::Null);
+    let result = results
+        .into_iter()
+        .rfind(|block| block["type"] == "tool_result")
+        .unwrap_or(Value::Null);
     result["content"].as_str().unwrap_or_default().to_string()
 }
 
 #[test]
 fn yes_is_for_one_call_and_no_is_told_to_the_model() {
-    let answers = [bash("t1", "touch yes"), bash("t2", "touch no"), reply_text("as you wish")];
+    let answers = [
+        bash("t1", "touch yes"),
+        bash("t2", "touch no"),
+        reply_text("as you wish"),
+    ];
     let (server, mut terminal) = asked(answers);
     terminal.line("go on");
-    terminal.until_ends(&format!("\nThe agent wants to call bash touch yes{QUESTION}"));
-    assert!(!terminal.folder.path().join("yes").exists(), "it did not wait for the answer");
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bash touch yes{QUESTION}"
+    ));
+    assert!(
+        !terminal.folder.path().join("yes").exists(),
+        "it did not wait for the answer"
+    );
     terminal.line("y");
-    terminal.until_ends(&format!("\nThe agent wants to call bash touch no{QUESTION}"));
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bash touch no{QUESTION}"
+    ));
     assert!(terminal.folder.path().join("yes").exists());
     terminal.line("n");
     terminal.until_ends("\nas you wish\ns08 >>");
@@ -436,7 +481,11 @@ fn always_is_for_one_tool_and_the_session() {
         bash("t2", "touch two"),
         reply_text("two done"),
         bash("t3", "touch three"),
-        reply_tool("t4", "write_file", json!({ "path": "four", "content": "4" })),
+        reply_tool(
+            "t4",
+            "write_file",
+            json!({ "path": "four", "content": "4" }),
+        ),
         reply_text("four done"),
     ];
     let (_server, mut terminal) = asked(answers);
@@ -445,7 +494,9 @@ fn always_is_for_one_tool_and_the_session() {
     terminal.line("a");
     terminal.until_ends("\ntwo done\ns08 >>");
     terminal.line("further");
-    terminal.until_ends(&format!("\nThe agent wants to call write_file four  4{QUESTION}"));
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call write_file four  4{QUESTION}"
+    ));
     terminal.line("yes");
     terminal.until_ends("\nfour done\ns08 >>");
     for name in ["one", "two", "three", "four"] {
@@ -471,7 +522,10 @@ fn an_unclear_answer_is_asked_again() {
 #[test]
 fn what_was_typed_before_the_question_is_no_answer() {
     let replies = ["denied", "so it is", "tea then"].map(reply_text);
-    let calls = [bash("t1", "echo $$ > pid; cat gate"), bash("t2", "touch it")];
+    let calls = [
+        bash("t1", "echo $$ > pid; cat gate"),
+        bash("t2", "touch it"),
+    ];
     let (server, mut terminal) = asked(calls.into_iter().chain(replies));
     gate(terminal.folder.path());
     terminal.line("go on");
@@ -488,7 +542,13 @@ fn what_was_typed_before_the_question_is_no_answer() {
     terminal.until_shows("\ndenied\ns08 >> y\nso it is\n");
     terminal.until_ends("\ns08 >> make tea\ntea then\ns08 >>");
     assert!(!terminal.folder.path().join("it").exists());
-    let said = |number: usize| server.requests()[number].messages().last().expect("a message").clone();
+    let said = |number: usize| {
+        server.requests()[number]
+            .messages()
+            .last()
+            .expect("a message")
+            .clone()
+    };
     assert_eq!(said(3)["content"][0]["text"], "y");
     assert_eq!(said(4)["content"][0]["text"], "make tea");
 }
@@ -504,7 +564,11 @@ fn ctrl_c_at_the_question_interrupts_the_turn() {
     assert!(!terminal.folder.path().join("it").exists());
     terminal.line("do something else");
     terminal.until_ends("\nsomething else\ns08 >>");
-    assert!(last_result(&server).contains("interrupted by the user"), "{}", last_result(&server));
+    assert!(
+        last_result(&server).contains("interrupted by the user"),
+        "{}",
+        last_result(&server)
+    );
 }
 
 #[test]
@@ -527,10 +591,17 @@ fn a_background_command_is_asked_about_when_it_is_submitted() {
     ];
     let (server, mut terminal) = asked(answers);
     terminal.line("build it");
-    terminal.until_ends(&format!("\nThe agent wants to call bg_bash build  touch built{QUESTION}"));
-    assert!(!terminal.folder.path().join("built").exists(), "it did not wait for the answer");
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bg_bash build  touch built{QUESTION}"
+    ));
+    assert!(
+        !terminal.folder.path().join("built").exists(),
+        "it did not wait for the answer"
+    );
     terminal.line("y");
     terminal.until_ends("\nit runs\ns08 >>");
-    eventually("the command has run", || terminal.folder.path().join("built").exists());
+    eventually("the command has run", || {
+        terminal.folder.path().join("built").exists()
+    });
     assert!(last_result(&server).starts_with("build: "));
 }

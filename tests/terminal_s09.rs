@@ -32,7 +32,9 @@ fn start(terminal: &mut Terminal, name: &str) {
 #[track_caller]
 fn until_started(terminal: &Terminal, name: &str) {
     let started = format!("\n{name}: started in the background.");
-    terminal.until(&started, |screen| screen.contains(&started) && screen.ends_with("\ns09 >>"));
+    terminal.until(&started, |screen| {
+        screen.contains(&started) && screen.ends_with("\ns09 >>")
+    });
 }
 
 /// One that would run for ever.
@@ -61,8 +63,11 @@ fn a_half_typed_line_stays_as_it_is() {
     terminal.until_ends("s09 >> run \"echo typed\"");
     open(&terminal, "build");
     terminal.until("the news above the line", |screen| {
-        let news = screen.find("\n◆ build: finished").zip(screen.find("\nthrough build\n"));
-        news.is_some_and(|(start, end)| start < end) && screen.ends_with("\ns09 >> run \"echo typed\"")
+        let news = screen
+            .find("\n◆ build: finished")
+            .zip(screen.find("\nthrough build\n"));
+        news.is_some_and(|(start, end)| start < end)
+            && screen.ends_with("\ns09 >> run \"echo typed\"")
     });
     // The cursor stands where it stood.
     terminal.send("X");
@@ -87,17 +92,35 @@ fn lines_typed_while_the_agent_works_come_next_in_order() {
     open(&terminal, "work");
     terminal.until_ends("\nthird\ns09 >>");
     let text = terminal.text();
-    let at = |line: &str| text.find(line).unwrap_or_else(|| panic!("no {line:?} in\n{text}"));
-    assert!(at("\nthrough work\n") < at("\n● bash: echo first\n"), "{text}");
-    assert!(at("\n● bash: echo first\n") < at("\n● bash: echo second\n"), "{text}");
-    assert!(at("\n● bash: echo second\n") < at("\n● bash: echo third\n"), "{text}");
-    assert!(at("\n◆ build: finished") < at("\n● bash: echo first\n"), "{text}");
+    let at = |line: &str| {
+        text.find(line)
+            .unwrap_or_else(|| panic!("no {line:?} in\n{text}"))
+    };
+    assert!(
+        at("\nthrough work\n") < at("\n● bash: echo first\n"),
+        "{text}"
+    );
+    assert!(
+        at("\n● bash: echo first\n") < at("\n● bash: echo second\n"),
+        "{text}"
+    );
+    assert!(
+        at("\n● bash: echo second\n") < at("\n● bash: echo third\n"),
+        "{text}"
+    );
+    assert!(
+        at("\n◆ build: finished") < at("\n● bash: echo first\n"),
+        "{text}"
+    );
     assert_eq!(text.matches('◆').count(), 1);
 }
 
 #[test]
 fn a_line_typed_while_it_thinks_is_not_lost() {
-    let mut terminal = at_prompt(Seat::new(S09).variable("MEANWHILE_THINKING_MS", "600000"), PROMPT);
+    let mut terminal = at_prompt(
+        Seat::new(S09).variable("MEANWHILE_THINKING_MS", "600000"),
+        PROMPT,
+    );
     terminal.line("run \"echo first\"");
     until_traced(&terminal, &[r#""ph":"B""#, "thinking"]);
     terminal.line("run \"echo second\"");
@@ -107,7 +130,9 @@ fn a_line_typed_while_it_thinks_is_not_lost() {
     terminal.until_shows("\nInterrupted.\n");
     until_traced(&terminal, &[r#""ph":"B""#, "turn", "echo second"]);
     terminal.send(CTRL_C);
-    terminal.until("two interrupted turns", |screen| screen.matches("\nInterrupted.").count() == 2);
+    terminal.until("two interrupted turns", |screen| {
+        screen.matches("\nInterrupted.").count() == 2
+    });
 }
 
 #[test]
@@ -132,7 +157,9 @@ fn a_second_ctrl_c_during_a_turn_leaves() {
     let mut terminal = s09();
     let long = start_long(&mut terminal);
     let asked = terminal.folder.path().join("asked");
-    terminal.line(r#"run "trap 'echo > asked' TERM; echo $$ > work; while true; do sleep 600 & wait; done""#);
+    terminal.line(
+        r#"run "trap 'echo > asked' TERM; echo $$ > work; while true; do sleep 600 & wait; done""#,
+    );
     let work = pid(terminal.folder.path(), "work");
     terminal.send(CTRL_C);
     eventually("the command was asked to end", || asked.exists());
@@ -186,7 +213,10 @@ fn signals_put_the_terminal_back() {
         let work = pid(terminal.folder.path(), "work");
         terminal.send("half a line");
         terminal.until_ends("s09 >> half a line");
-        assert!(!terminal.is_as_before() && terminal.marks_pastes(), "lines are edited all the time");
+        assert!(
+            !terminal.is_as_before() && terminal.marks_pastes(),
+            "lines are edited all the time"
+        );
         terminal.signal(signal);
         leaves_everything_as_it_was(&mut terminal, code);
         eventually("nothing is left", || is_gone(work) && is_gone(long));
@@ -231,9 +261,15 @@ fn floods_of_output_leave_the_keyboard_free() {
         terminal.line("check all");
         let mut answer = String::new();
         eventually("an answer", || {
-            let asked = String::from_utf8_lossy(&terminal.bytes()).matches("● check_bg").count();
+            let asked = String::from_utf8_lossy(&terminal.bytes())
+                .matches("● check_bg")
+                .count();
             let shown = terminal.text();
-            answer = shown.rsplit("\n● check_bg").next().unwrap_or_default().to_string();
+            answer = shown
+                .rsplit("\n● check_bg")
+                .next()
+                .unwrap_or_default()
+                .to_string();
             asked == times && answer.contains("\nd: ") && answer.ends_with("\ns09 >>")
         });
         answer.matches("bytes of output; last line: ").count() >= 4
@@ -310,7 +346,9 @@ fn what_was_typed_before_the_question_is_no_answer() {
     terminal.line("make tea");
     terminal.until_ends("make tea\ns09 >>");
     open(&terminal, "work");
-    terminal.until_ends(&format!("\nThe agent wants to call bash touch it{QUESTION}"));
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bash touch it{QUESTION}"
+    ));
     assert_eq!(server.requests().len(), 2);
     terminal.line("n");
     terminal.until_ends("\ntea then\ns09 >>");
@@ -338,17 +376,25 @@ fn a_search_that_hides_the_question_does_not_answer_it() {
     open(&terminal, "work");
     until_traced(&terminal, &[r#""ph":"B""#, "touch it"]);
     terminal.send("\r");
-    terminal.until_ends(&format!("\nThe agent wants to call bash touch it{QUESTION}"));
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bash touch it{QUESTION}"
+    ));
     terminal.line("n");
     terminal.until_ends("\nwhat?\ns09 >>");
-    assert!(!terminal.folder.path().join("it").exists(), "allowed unseen");
+    assert!(
+        !terminal.folder.path().join("it").exists(),
+        "allowed unseen"
+    );
     assert_eq!(last_message(&server, 3), ["y"]);
 }
 
 #[test]
 fn a_result_that_arrives_during_the_question_is_delivered_afterwards() {
-    let answers =
-        [reply_blocks(&[bg_bash("build")], "tool_use"), bash("t2", "touch it"), reply_text("as you wish")];
+    let answers = [
+        reply_blocks(&[bg_bash("build")], "tool_use"),
+        bash("t2", "touch it"),
+        reply_text("as you wish"),
+    ];
     let (server, mut terminal) = asked(answers);
     gate(&terminal, "build");
     terminal.line("go on");
@@ -361,14 +407,21 @@ fn a_result_that_arrives_during_the_question_is_delivered_afterwards() {
     terminal.line("n");
     terminal.until_ends("\nas you wish\ns09 >>");
     let last = last_message(&server, 2);
-    assert!(last[0].starts_with("result: ERROR: the user said no"), "{last:?}");
+    assert!(
+        last[0].starts_with("result: ERROR: the user said no"),
+        "{last:?}"
+    );
     assert_eq!(last[1..], ["delivered: build"]);
     assert_eq!(terminal.text().matches('◆').count(), 1);
 }
 
 #[test]
 fn no_more_input_is_a_no_and_the_keyboard_goes_on() {
-    let answers = [bash("t1", "touch it"), reply_text("as you wish"), reply_text("here I am")];
+    let answers = [
+        bash("t1", "touch it"),
+        reply_text("as you wish"),
+        reply_text("here I am"),
+    ];
     let (_server, mut terminal) = asked(answers);
     terminal.line("go on");
     terminal.until_ends(QUESTION);
@@ -401,7 +454,11 @@ fn a_word_that_leaves_is_no_answer() {
 #[test]
 fn a_wish_to_leave_from_before_the_question_comes_after_it() {
     for keys in ["exit\r", CTRL_D] {
-        let calls = [bash("t1", "cat work"), bash("t2", "touch it"), reply_text("done")];
+        let calls = [
+            bash("t1", "cat work"),
+            bash("t2", "touch it"),
+            reply_text("done"),
+        ];
         let (_server, mut terminal) = asked(calls);
         gate(&terminal, "work");
         terminal.line("go on");

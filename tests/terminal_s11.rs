@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::prompt::{
-    CTRL_B, CTRL_C, CTRL_D, LEFT, at_prompt, gate, is_gone, last_message, leaves_everything_as_it_was, open,
-    pid, served, until_traced,
+    CTRL_B, CTRL_C, CTRL_D, LEFT, at_prompt, gate, is_gone, last_message,
+    leaves_everything_as_it_was, open, pid, served, until_traced,
 };
 use support::server::{Answer, Server, held, reply_blocks, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
@@ -37,7 +37,8 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
         let status = screen.rsplit('\n').nth(1).unwrap_or_default();
         let status = status.replace('…', ""); // of a command that is too long
         status.ends_with(" s (Ctrl+B: to the background)")
-            && (status.starts_with(&format!("{what}, ")) || status.contains(&format!(" · {what}, ")))
+            && (status.starts_with(&format!("{what}, "))
+                || status.contains(&format!(" · {what}, ")))
     });
 }
 
@@ -70,7 +71,11 @@ fn bash(id: &str, command: &str) -> Answer {
 }
 
 fn delegates(prompt: &str) -> Answer {
-    reply_tool("t_look", "task", json!({ "description": "look", "prompt": prompt, "wait": true }))
+    reply_tool(
+        "t_look",
+        "task",
+        json!({ "description": "look", "prompt": prompt, "wait": true }),
+    )
 }
 
 fn bg_bash(id: &str) -> Value {
@@ -86,7 +91,9 @@ fn move_one(terminal: &mut Terminal) -> Pid {
     let command = pid(terminal.folder.path(), "pid");
     terminal.send(CTRL_B);
     // The second line of the report: the turn is over.
-    terminal.until_ends(&format!("\nit is done; the working directory is unchanged.{ONE_RUNS}"));
+    terminal.until_ends(&format!(
+        "\nit is done; the working directory is unchanged.{ONE_RUNS}"
+    ));
     command
 }
 
@@ -114,7 +121,9 @@ fn a_command_is_moved_and_goes_on() {
 #[test]
 fn an_agent_is_moved_and_goes_on_in_silence() {
     let mut terminal = s11();
-    ["gate", "more"].iter().for_each(|name| gate(&terminal, name));
+    ["gate", "more"]
+        .iter()
+        .for_each(|name| gate(&terminal, name));
     let prompt = "run 'cat gate', then run 'cat more'";
     terminal.line(&format!("delegate \"{prompt}\" as look in the foreground"));
     terminal.until_shows("\n  look │ ● bash: cat gate\n");
@@ -135,8 +144,12 @@ fn an_agent_is_moved_and_goes_on_in_silence() {
 
 #[test]
 fn the_model_is_told_once_of_each_thing() {
-    let answers =
-        [bash("t1", "cat gate"), reply_text("I go on"), reply_text("there it is"), reply_text("yes")];
+    let answers = [
+        bash("t1", "cat gate"),
+        reply_text("I go on"),
+        reply_text("there it is"),
+        reply_text("yes"),
+    ];
     let (server, mut terminal) = with_answers(answers);
     gate(&terminal, "gate");
     terminal.line("go on");
@@ -147,7 +160,10 @@ fn the_model_is_told_once_of_each_thing() {
     terminal.until_ends(&format!("\nthere it is{PROMPT}"));
     terminal.line("is it?");
     terminal.until_ends(&format!("\nyes{PROMPT}"));
-    assert_eq!(last_message(&server, 1), [format!("result: {}", moved("bash-1", " by the user"))]);
+    assert_eq!(
+        last_message(&server, 1),
+        [format!("result: {}", moved("bash-1", " by the user"))]
+    );
     assert_eq!(last_message(&server, 2), ["delivered: bash-1"]);
     let whole = server.requests()[3].body.to_string();
     assert_eq!(whole.matches("<task-notification ").count(), 1);
@@ -193,7 +209,10 @@ fn a_press_during_a_history_search_moves_and_breaks_nothing() {
 
 #[test]
 fn with_nothing_to_move_it_says_so() {
-    let mut terminal = at_prompt(Seat::new(S11).variable("MEANWHILE_THINKING_MS", "600000"), PROMPT);
+    let mut terminal = at_prompt(
+        Seat::new(S11).variable("MEANWHILE_THINKING_MS", "600000"),
+        PROMPT,
+    );
     terminal.send(CTRL_B);
     terminal.until_ends(&format!("{NOTHING}{PROMPT}"));
     // On a line, at the prompt, it is one to the left.
@@ -214,7 +233,8 @@ fn with_nothing_to_move_it_says_so() {
     terminal.send(CTRL_B);
     terminal.send("X");
     terminal.until("said again, and the line as it was", |screen| {
-        screen.matches(NOTHING).count() == 3 && screen.ends_with(&format!("{NOTHING}{PROMPT} typedX"))
+        screen.matches(NOTHING).count() == 3
+            && screen.ends_with(&format!("{NOTHING}{PROMPT} typedX"))
     });
     terminal.send(CTRL_C);
     terminal.until_shows("\nInterrupted.\n");
@@ -223,8 +243,12 @@ fn with_nothing_to_move_it_says_so() {
 #[test]
 fn many_presses_move_one_command() {
     let (go_on, then) = held(bash("t2", "cat two"));
-    let (server, mut terminal) =
-        with_answers([bash("t1", "cat one"), then, reply_text("done"), reply_text("both")]);
+    let (server, mut terminal) = with_answers([
+        bash("t1", "cat one"),
+        then,
+        reply_text("done"),
+        reply_text("both"),
+    ]);
     ["one", "two"].iter().for_each(|name| gate(&terminal, name));
     terminal.line("go on");
     until_waits_for(&terminal, "cat one");
@@ -295,11 +319,14 @@ fn a_command_of_ones_own_joins_the_conversation() {
     assert_eq!(server.requests().len(), 0, "it is no prompt of its own");
     terminal.line("what was that?");
     terminal.until_ends(&format!("\nI see it{PROMPT}"));
-    let first =
-        format!("<user-command>\nThe user ran this: {command}\n{output}<\\/user-command>\n</user-command>");
-    let second =
-        "<user-command>\nThe user ran this: exit 3\nERROR: exit code 3\n(no output)\n</user-command>";
-    assert_eq!(last_message(&server, 0), [first.as_str(), second, "what was that?"]);
+    let first = format!(
+        "<user-command>\nThe user ran this: {command}\n{output}<\\/user-command>\n</user-command>"
+    );
+    let second = "<user-command>\nThe user ran this: exit 3\nERROR: exit code 3\n(no output)\n</user-command>";
+    assert_eq!(
+        last_message(&server, 0),
+        [first.as_str(), second, "what was that?"]
+    );
 }
 
 // What moves a command besides.
@@ -310,11 +337,17 @@ fn the_time_limit_moves_and_does_not_end() {
     gate(&terminal, "gate");
     terminal.line(r#"run "echo $$ > pid; cat gate; echo $$" with timeout 0"#);
     terminal.until_ends(ONE_RUNS);
-    terminal.until_shows(&format!(" s · {}", moved("bash-1", ", as it had not ended within its time limit")));
+    terminal.until_shows(&format!(
+        " s · {}",
+        moved("bash-1", ", as it had not ended within its time limit")
+    ));
     let command = pid(terminal.folder.path(), "pid");
     open(&terminal, "gate");
     terminal.until_ends(&format!("s\nthrough gate\n{command}{PROMPT}"));
-    assert_eq!(count(&terminal, "◆ bash-1: finished with exit code 0 after "), 1);
+    assert_eq!(
+        count(&terminal, "◆ bash-1: finished with exit code 0 after "),
+        1
+    );
 }
 
 #[test]
@@ -328,8 +361,9 @@ fn what_a_shell_leaves_running_is_a_task() {
     let child = pid(terminal.folder.path(), "pid");
     terminal.line("/tasks");
     terminal.until_shows("\nbash-1  command  running  ");
-    terminal
-        .until_shows(" s  shell exited, 1 process still running; 8 bytes of output; last line: started\n");
+    terminal.until_shows(
+        " s  shell exited, 1 process still running; 8 bytes of output; last line: started\n",
+    );
     assert!(!is_gone(child));
     terminal.line("/stop bash-1");
     terminal.until_shows("\nbash-1: told to stop.\n");
@@ -379,7 +413,9 @@ fn tasks_are_listed_and_stopped_at_once() {
     terminal.line("/stop");
     terminal.until_shows("\nWhich one? /stop ID; /tasks lists them.\n");
     terminal.line("/stop nope");
-    terminal.until("said again", |screen| screen.matches("\nThere is no task \"nope\". ").count() == 2);
+    terminal.until("said again", |screen| {
+        screen.matches("\nThere is no task \"nope\". ").count() == 2
+    });
     terminal.line("/stop bash-1");
     terminal.until_shows("\nbash-1 has ended already.\n");
     assert!(!is_gone(command), "all of this was answered while it ran");
@@ -402,7 +438,11 @@ fn tasks_are_listed_and_stopped_at_once() {
             && lines[1].starts_with("two     command  finished ")
             && lines[2].starts_with("bash-2  command  ERROR: it was stopped  ")
     });
-    assert_eq!(count(&terminal, "◆"), 1, "what was waited for is not delivered");
+    assert_eq!(
+        count(&terminal, "◆"),
+        1,
+        "what was waited for is not delivered"
+    );
 }
 
 #[test]
@@ -453,7 +493,9 @@ fn a_result_comes_with_that_of_the_command_that_is_waited_for() {
         let mut answers = vec![start, bash("t2", "cat work"), reply_text("both are there")];
         answers.extend(by_key.then(|| reply_text("and that")));
         let (server, mut terminal) = with_answers(answers);
-        ["build", "work"].iter().for_each(|name| gate(&terminal, name));
+        ["build", "work"]
+            .iter()
+            .for_each(|name| gate(&terminal, name));
         terminal.line("go on");
         until_waits_for(&terminal, "cat work");
         open(&terminal, "build");
@@ -467,7 +509,10 @@ fn a_result_comes_with_that_of_the_command_that_is_waited_for() {
             "through work".to_string()
         };
         terminal.until_shows("\nboth are there\n");
-        assert_eq!(last_message(&server, 2), [format!("result: {result}"), "delivered: build".to_string()]);
+        assert_eq!(
+            last_message(&server, 2),
+            [format!("result: {result}"), "delivered: build".to_string()]
+        );
         if by_key {
             open(&terminal, "work");
             terminal.until_ends(&format!("\nand that{PROMPT}"));
@@ -489,7 +534,10 @@ fn ctrl_c_is_for_the_foreground_alone() {
     terminal.until_shows("\nInterrupted.\n");
     terminal.until_ends(&format!("{ONE_RUNS} kept"));
     assert!(is_gone(work), "the command still runs");
-    assert!(!is_gone(background), "what runs in the background was not meant");
+    assert!(
+        !is_gone(background),
+        "what runs in the background was not meant"
+    );
     open(&terminal, "gate");
     terminal.until_shows("\n◆ bash-1: finished with exit code 0 after ");
     terminal.until_ends(&format!("{PROMPT} kept"));
@@ -510,7 +558,9 @@ fn ctrl_c_ends_an_agent_that_is_waited_for() {
 /// A command that does not heed the first Ctrl+C, as long as it may; interrupted once.
 fn interrupt_stubborn(terminal: &mut Terminal) -> Pid {
     let asked = terminal.folder.path().join("asked");
-    terminal.line(r#"run "trap 'echo > asked' TERM; echo $$ > work; while true; do sleep 600 & wait; done""#);
+    terminal.line(
+        r#"run "trap 'echo > asked' TERM; echo $$ > work; while true; do sleep 600 & wait; done""#,
+    );
     let work = pid(terminal.folder.path(), "work");
     terminal.send(CTRL_C);
     eventually("the command was asked to end", || asked.exists());
@@ -524,7 +574,11 @@ fn a_second_ctrl_c_leaves() {
     terminal.send(CTRL_C);
     leaves_everything_as_it_was(&mut terminal, 130);
     eventually("nothing is left", || is_gone(work));
-    assert_eq!(count(&terminal, "Still running"), 0, "what is in the foreground is no task");
+    assert_eq!(
+        count(&terminal, "Still running"),
+        0,
+        "what is in the foreground is no task"
+    );
 }
 
 #[test]
@@ -555,7 +609,9 @@ fn a_second_ctrl_c_at_the_prompt_leaves() {
             terminal.send(CTRL_C);
             let too_late = "\nTo leave: exit, Ctrl+D, or Ctrl+C once more.";
             if with_task {
-                terminal.until("an answer", |screen| screen.contains(STILL) || screen.contains(too_late));
+                terminal.until("an answer", |screen| {
+                    screen.contains(STILL) || screen.contains(too_late)
+                });
                 if count(&terminal, too_late) > 0 {
                     return false;
                 }
@@ -563,13 +619,17 @@ fn a_second_ctrl_c_at_the_prompt_leaves() {
                 assert!(background.is_some_and(|background| !is_gone(background)));
                 terminal.line("exit");
             } else {
-                eventually("an answer", || count(&terminal, too_late) > 0 || terminal.is_as_before());
+                eventually("an answer", || {
+                    count(&terminal, too_late) > 0 || terminal.is_as_before()
+                });
                 if count(&terminal, too_late) > 0 {
                     return false;
                 }
             }
             leaves_everything_as_it_was(&mut terminal, 0);
-            eventually("nothing is left", || is_gone(work) && background.is_none_or(is_gone));
+            eventually("nothing is left", || {
+                is_gone(work) && background.is_none_or(is_gone)
+            });
             true
         });
         assert!(left, "a second Ctrl+C never left");
@@ -594,7 +654,9 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     let mut terminal = at_prompt(served(S11, &server), PROMPT);
     gate(&terminal, "gate");
     terminal.line("go on");
-    terminal.until_ends(&format!("\nThe agent wants to call bash echo > begun; cat gate{QUESTION}{PROMPT}"));
+    terminal.until_ends(&format!(
+        "\nThe agent wants to call bash echo > begun; cat gate{QUESTION}{PROMPT}"
+    ));
     // A list is no answer.
     terminal.line("/tasks");
     terminal.until_shows("\nlook  agent  in the foreground  ");
@@ -610,12 +672,22 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     terminal.until_ends(&format!("\nI go on{ONE_RUNS}"));
     open(&terminal, "gate");
     terminal.until_ends(&format!("\nso it is{PROMPT}"));
-    assert!(!terminal.folder.path().join("it").exists(), "it was done unasked");
-    assert_eq!(count(&terminal, "The agent wants to call"), 1, "asked although nobody waits");
+    assert!(
+        !terminal.folder.path().join("it").exists(),
+        "it was done unasked"
+    );
+    assert_eq!(
+        count(&terminal, "The agent wants to call"),
+        1,
+        "asked although nobody waits"
+    );
     assert_eq!(last_message(&server, 3), ["result: through gate"]);
-    let denied =
-        "result: ERROR: bash was denied: it needs the user's consent, and a background agent cannot ask.";
-    assert!(last_message(&server, 4)[0].starts_with(denied), "{:?}", last_message(&server, 4));
+    let denied = "result: ERROR: bash was denied: it needs the user's consent, and a background agent cannot ask.";
+    assert!(
+        last_message(&server, 4)[0].starts_with(denied),
+        "{:?}",
+        last_message(&server, 4)
+    );
     assert_eq!(last_message(&server, 5), ["delivered: look"]);
 }
 
@@ -641,7 +713,10 @@ fn every_way_out_leaves_nothing_behind() {
         let work = pid(terminal.folder.path(), "work");
         terminal.send("half a line");
         terminal.until_ends("s11 >> half a line");
-        assert!(!terminal.is_as_before() && terminal.marks_pastes(), "lines are edited all the time");
+        assert!(
+            !terminal.is_as_before() && terminal.marks_pastes(),
+            "lines are edited all the time"
+        );
         terminal.signal(signal);
         leaves_everything_as_it_was(&mut terminal, code);
         eventually("nothing is left", || is_gone(background) && is_gone(work));

@@ -42,7 +42,9 @@ impl Trace {
         let closed = match text.strip_suffix(']') {
             Some(_) => text.to_string(),
             None => match text.rsplit_once(",\n") {
-                Some((whole, last)) if serde_json::from_str::<Value>(last).is_err() => format!("{whole}]"),
+                Some((whole, last)) if serde_json::from_str::<Value>(last).is_err() => {
+                    format!("{whole}]")
+                }
                 _ => format!("{text}]"),
             },
         };
@@ -52,8 +54,10 @@ impl Trace {
         let mut last: HashMap<u64, u64> = HashMap::new();
         for record in &records {
             let name = record["name"].as_str().expect("a name");
-            let (tid, ts) =
-                (record["tid"].as_u64().expect("a track"), record["ts"].as_u64().expect("a time"));
+            let (tid, ts) = (
+                record["tid"].as_u64().expect("a track"),
+                record["ts"].as_u64().expect("a time"),
+            );
             assert_eq!(record["pid"], 1, "{record}");
             assert!(!name.is_empty() && tid > 0, "{record}");
             match record["ph"].as_str().expect("a phase") {
@@ -68,19 +72,38 @@ impl Trace {
                     continue;
                 }
                 "B" => open.entry(tid).or_default().push(name),
-                "E" => assert_eq!(open.get_mut(&tid).and_then(Vec::pop), Some(name), "{record}"),
+                "E" => assert_eq!(
+                    open.get_mut(&tid).and_then(Vec::pop),
+                    Some(name),
+                    "{record}"
+                ),
                 phase => panic!("phase {phase} is not ours"),
             }
-            assert!(tracks.contains_key(&tid), "track {tid} has no name yet: {record}");
+            assert!(
+                tracks.contains_key(&tid),
+                "track {tid} has no name yet: {record}"
+            );
             let before = last.insert(tid, ts).unwrap_or(0);
-            assert!(before <= ts, "time goes back on {:?}: {record}", tracks[&tid]);
+            assert!(
+                before <= ts,
+                "time goes back on {:?}: {record}",
+                tracks[&tid]
+            );
         }
         let mut names: Vec<&String> = tracks.values().collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), tracks.len(), "two tracks of one name: {names:?}");
+        assert_eq!(
+            names.len(),
+            tracks.len(),
+            "two tracks of one name: {names:?}"
+        );
         let open = open.into_values().flatten().map(str::to_string).collect();
-        Trace { tracks, open, records }
+        Trace {
+            tracks,
+            open,
+            records,
+        }
     }
 
     fn of_file(path: &Path) -> Trace {
@@ -93,10 +116,18 @@ impl Trace {
 
     /// What begins on a track, in order.
     fn begun(&self, track: &str) -> Vec<&str> {
-        let tid = self.tracks.iter().find(|(_, name)| *name == track).map(|(tid, _)| *tid);
-        let begins =
-            self.records.iter().filter(|record| record["ph"] == "B" && record["tid"].as_u64() == tid);
-        begins.map(|record| record["name"].as_str().unwrap()).collect()
+        let tid = self
+            .tracks
+            .iter()
+            .find(|(_, name)| *name == track)
+            .map(|(tid, _)| *tid);
+        let begins = self
+            .records
+            .iter()
+            .filter(|record| record["ph"] == "B" && record["tid"].as_u64() == tid);
+        begins
+            .map(|record| record["name"].as_str().unwrap())
+            .collect()
     }
 }
 
@@ -113,32 +144,55 @@ fn a_trace_has_a_named_track_for_the_main_thread_each_agent_and_each_task() {
     assert_eq!(trace.open, Vec::<String>::new());
     let mut names = trace.names();
     names.sort_unstable();
-    assert_eq!(names, ["bash", "explore", "main", "main (task)", "ｂｕｉｌｄ-🦀<&>"]);
+    assert_eq!(
+        names,
+        ["bash", "explore", "main", "main (task)", "ｂｕｉｌｄ-🦀<&>"]
+    );
     assert_eq!(trace.begun("main (task)"), ["main"]);
     assert_eq!(trace.begun("explore").first(), Some(&"thinking"));
     let main = trace.begun("main");
     assert_eq!(main[..3], ["turn", "thinking", "bg_bash"]);
     assert_eq!(main.iter().filter(|name| **name == "turn").count(), 4);
-    assert!(main.contains(&"task") && main.contains(&"check_bg"), "{main:?}");
-    assert!(trace.records[0]["args"]["name"].as_str().unwrap().starts_with("s08"), "{}", trace.records[0]);
+    assert!(
+        main.contains(&"task") && main.contains(&"check_bg"),
+        "{main:?}"
+    );
+    assert!(
+        trace.records[0]["args"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("s08"),
+        "{}",
+        trace.records[0]
+    );
 }
 
 #[test]
 fn requests_carry_their_usage() {
-    let server =
-        Server::start([reply_tool("toolu_1", "bash", json!({ "command": "true" })), reply_text("done")]);
-    let lesson = Lesson::new("s02_tool_use").argument("--trace").argument("trace.json").argument("--yes");
+    let server = Server::start([
+        reply_tool("toolu_1", "bash", json!({ "command": "true" })),
+        reply_text("done"),
+    ]);
+    let lesson = Lesson::new("s02_tool_use")
+        .argument("--trace")
+        .argument("trace.json")
+        .argument("--yes");
     let lesson = lesson.variable("ANTHROPIC_BASE_URL", &server.url());
     let told = lesson.line("go on").run();
     let trace = Trace::of_file(&told.folder.path().join("trace.json"));
-    let ends = trace.records.iter().filter(|it| it["ph"] == "E" && it["name"] == "thinking");
-    let usage: Vec<_> =
-        ends.map(|end| (&end["args"]["input_tokens"], &end["args"]["output_tokens"])).collect();
+    let ends = trace
+        .records
+        .iter()
+        .filter(|it| it["ph"] == "E" && it["name"] == "thinking");
+    let usage: Vec<_> = ends
+        .map(|end| (&end["args"]["input_tokens"], &end["args"]["output_tokens"]))
+        .collect();
     assert_eq!(usage, [(&json!(10), &json!(5)), (&json!(10), &json!(5))]);
 }
 
 /// What to type so that a task runs for sure: the foreground waits for its word.
-const SERVER: &str = r#"run "echo up > began; sleep 1000" in the background as server, then run "cat began""#;
+const SERVER: &str =
+    r#"run "echo up > began; sleep 1000" in the background as server, then run "cat began""#;
 
 fn fifo(lesson: &Lesson, name: &str) -> PathBuf {
     let path = lesson.folder.path().join(name);
@@ -148,7 +202,10 @@ fn fifo(lesson: &Lesson, name: &str) -> PathBuf {
 
 /// Ends the program while a task and a foreground command run; its trace.
 fn ended_by(signal: Signal) -> Trace {
-    let lesson = Lesson::new(S08).argument("--trace").argument("trace.json").argument("-p");
+    let lesson = Lesson::new(S08)
+        .argument("--trace")
+        .argument("trace.json")
+        .argument("-p");
     let mut lesson = lesson.argument(&format!(r#"{SERVER}, then run "echo > gate; sleep 1000""#));
     let (_began, gate) = (fifo(&lesson, "began"), fifo(&lesson, "gate"));
     let mut child = lesson.start();
@@ -174,15 +231,29 @@ fn a_task_that_outlives_the_program_has_its_end_there() {
     let told = lesson.line(SERVER).run();
     let trace = Trace::of_file(&told.folder.path().join("trace.json"));
     assert_eq!(trace.open, Vec::<String>::new());
-    let end = trace.records.iter().rfind(|record| record["name"] == "server").expect("the task");
-    assert_eq!(end["args"]["result"], "still going on when the program ended");
+    let end = trace
+        .records
+        .iter()
+        .rfind(|record| record["name"] == "server")
+        .expect("the task");
+    assert_eq!(
+        end["args"]["result"],
+        "still going on when the program ended"
+    );
 }
 
 #[test]
 fn what_cannot_be_written_is_said_and_stops_nothing() {
-    let lesson = Lesson::new(S08).argument("--trace").argument("no/trace.json");
-    let told = lesson.argument("--chart").argument("no/chart.svg").line(r#"run "echo worked""#).run();
-    told.has("No trace will be written to no/trace.json: ").has("worked");
+    let lesson = Lesson::new(S08)
+        .argument("--trace")
+        .argument("no/trace.json");
+    let told = lesson
+        .argument("--chart")
+        .argument("no/chart.svg")
+        .line(r#"run "echo worked""#)
+        .run();
+    told.has("No trace will be written to no/trace.json: ")
+        .has("worked");
     told.has("The chart could not be written to no/chart.svg: ");
     assert_eq!(told.code, Some(0));
 }
@@ -210,9 +281,19 @@ fn timeline_draws_the_last_turn_in_a_pipe() {
     let pictures: Vec<&str> = told.out.split("/timeline\n").skip(2).collect();
     let picture = |text: &str| text.lines().take(4).map(str::to_string).collect::<Vec<_>>();
     assert_eq!(picture(pictures[0]), picture(pictures[1]));
-    let main = pictures[0].lines().find(|line| line.starts_with("  main ")).expect("a lane");
+    let main = pictures[0]
+        .lines()
+        .find(|line| line.starts_with("  main "))
+        .expect("a lane");
     assert!(main.contains('█'), "{main}");
-    assert!(pictures[0].lines().take(4).all(|line| line.chars().count() < 80), "{}", pictures[0]);
+    assert!(
+        pictures[0]
+            .lines()
+            .take(4)
+            .all(|line| line.chars().count() < 80),
+        "{}",
+        pictures[0]
+    );
 }
 
 /// Calls a tool `calls` times, then stops.
@@ -226,11 +307,27 @@ impl Model for Scripted {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (content, stop_reason) = if number < self.calls {
             let (id, name) = (format!("toolu_{number}"), "nothing".to_string());
-            (ContentBlock::ToolUse { id, name, input: json!({}) }, StopReason::ToolUse)
+            (
+                ContentBlock::ToolUse {
+                    id,
+                    name,
+                    input: json!({}),
+                },
+                StopReason::ToolUse,
+            )
         } else {
-            (ContentBlock::Text { text: "done".to_string() }, StopReason::EndTurn)
+            (
+                ContentBlock::Text {
+                    text: "done".to_string(),
+                },
+                StopReason::EndTurn,
+            )
         };
-        Ok(Reply { content: vec![content], stop_reason, usage: Usage::default() })
+        Ok(Reply {
+            content: vec![content],
+            stop_reason,
+            usage: Usage::default(),
+        })
     }
 
     fn describe(&self) -> String {
@@ -242,13 +339,26 @@ impl Model for Scripted {
 fn turn(timeline: &Timeline, calls: usize) {
     let recorder = timeline.clone();
     let events = Events::new(vec![Box::new(move |event| recorder.note(event))]);
-    let context = Context { events, ..Context::default() };
+    let context = Context {
+        events,
+        ..Context::default()
+    };
     let schema = json!({ "type": "object", "properties": {}, "additionalProperties": false });
-    let tool =
-        Tool::new("nothing", "Does nothing.", schema, Access::Free, |_: Value, _| Ok("done".to_string()));
-    let model = Arc::new(Scripted { calls, made: AtomicUsize::new(0) });
+    let tool = Tool::new(
+        "nothing",
+        "Does nothing.",
+        schema,
+        Access::Free,
+        |_: Value, _| Ok("done".to_string()),
+    );
+    let model = Arc::new(Scripted {
+        calls,
+        made: AtomicUsize::new(0),
+    });
     let agent = Agent::new(model, "", Toolbox::new([tool]), context.clone());
-    context.events.emit(Event::TurnStarted { prompt: "call it".to_string() });
+    context.events.emit(Event::TurnStarted {
+        prompt: "call it".to_string(),
+    });
     let mut messages = vec![Message::user("call it")];
     loop {
         let reply = agent.ask(&mut messages).expect("a reply");
@@ -272,9 +382,22 @@ fn ten_thousand_tool_calls_stay_within_the_bound_and_what_is_left_out_is_said() 
     let chart = timeline.chart();
     let kept: usize = chart.lanes.iter().map(|lane| lane.bars.len()).sum();
     assert!(kept <= 5_000, "{kept} spans are kept");
-    assert_eq!(kept + chart.dropped, 20_001, "of 10,000 calls and 10,001 requests");
-    assert!(chart.lanes[0].bars.iter().all(|bar| bar.end < chart.seconds), "what ended has its end");
-    let note = format!("{} later spans are left out; --trace FILE keeps them all.", chart.dropped);
+    assert_eq!(
+        kept + chart.dropped,
+        20_001,
+        "of 10,000 calls and 10,001 requests"
+    );
+    assert!(
+        chart.lanes[0]
+            .bars
+            .iter()
+            .all(|bar| bar.end < chart.seconds),
+        "what ended has its end"
+    );
+    let note = format!(
+        "{} later spans are left out; --trace FILE keeps them all.",
+        chart.dropped
+    );
     assert!(timeline.text().contains(&note), "{}", timeline.text());
     assert!(svg::draw(&chart, "many").contains(&note));
     // A turn later, the room is free again.
@@ -283,7 +406,11 @@ fn ten_thousand_tool_calls_stay_within_the_bound_and_what_is_left_out_is_said() 
     assert_eq!((chart.lanes[0].bars.len(), chart.dropped), (7, 0));
     timeline.finish().unwrap();
     let trace = Trace::of_file(&path);
-    assert_eq!(trace.begun("main").len(), 20_001 + 7 + 2, "the file has them all");
+    assert_eq!(
+        trace.begun("main").len(),
+        20_001 + 7 + 2,
+        "the file has them all"
+    );
 }
 
 #[test]
@@ -300,9 +427,15 @@ fn time_does_not_go_back_on_a_track_whoever_gets_the_lock_first() {
             scope.spawn(move || {
                 for count in 0..200 {
                     let id = format!("{thread}-{count}");
-                    events.emit(Event::TaskStarted { id: id.clone(), what: "true".to_string() });
+                    events.emit(Event::TaskStarted {
+                        id: id.clone(),
+                        what: "true".to_string(),
+                    });
                     events.emit(Event::RequestStarted); // all of them on the main track
-                    events.emit(Event::TaskFinished { id, result: "finished".to_string() });
+                    events.emit(Event::TaskFinished {
+                        id,
+                        result: "finished".to_string(),
+                    });
                     events.emit(Event::RequestFailed);
                 }
             });
@@ -321,13 +454,23 @@ fn check_xml(text: &str) -> (Vec<String>, String) {
         for (at, _) in text.match_indices('&') {
             let rest = text.get(at..).unwrap();
             let entities = ["&amp;", "&lt;", "&gt;", "&quot;", "&apos;"];
-            assert!(entities.iter().any(|entity| rest.starts_with(entity)), "{rest}");
+            assert!(
+                entities.iter().any(|entity| rest.starts_with(entity)),
+                "{rest}"
+            );
         }
     };
-    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{fffe}' && c != '\u{ffff}'));
-    let (mut rest, mut open, mut elements, mut said) = (text, Vec::new(), Vec::new(), String::new());
+    assert!(
+        text.chars()
+            .all(|c| c == '\n' || !c.is_control() && c != '\u{fffe}' && c != '\u{ffff}')
+    );
+    let (mut rest, mut open, mut elements, mut said) =
+        (text, Vec::new(), Vec::new(), String::new());
     while let Some((before, tail)) = rest.split_once('<') {
-        assert!(!open.is_empty() || before.trim().is_empty(), "text outside: {before}");
+        assert!(
+            !open.is_empty() || before.trim().is_empty(),
+            "text outside: {before}"
+        );
         if open.last() != Some(&"style") {
             fine(before);
             said += before;
@@ -339,7 +482,10 @@ fn check_xml(text: &str) -> (Vec<String>, String) {
             continue;
         }
         let alone = tag.ends_with('/');
-        let (name, attributes) = tag.trim_end_matches('/').split_once(' ').unwrap_or((tag, ""));
+        let (name, attributes) = tag
+            .trim_end_matches('/')
+            .split_once(' ')
+            .unwrap_or((tag, ""));
         let mut parts = attributes.split('"');
         while let Some(name) = parts.next().map(str::trim).filter(|name| !name.is_empty()) {
             assert!(name.ends_with('='), "{tag}");
@@ -357,13 +503,30 @@ fn check_xml(text: &str) -> (Vec<String>, String) {
 #[test]
 fn a_picture_is_well_formed_and_leans_on_nothing_outside() {
     let lesson = Lesson::new(S08).argument("--chart").argument("chart.svg");
-    let told = lesson.line(r#"run "true" in the background as a<b&c, then run "sleep 0.1""#).run();
+    let told = lesson
+        .line(r#"run "true" in the background as a<b&c, then run "sleep 0.1""#)
+        .run();
     let picture = told.file("chart.svg").expect("a picture");
     let (elements, said) = check_xml(&picture);
-    assert!(elements.iter().filter(|name| *name == "text").count() > 5, "{elements:?}");
-    assert!(said.contains("s08 · Background tasks") && said.contains("a&lt;b&amp;c"), "{said}");
+    assert!(
+        elements.iter().filter(|name| *name == "text").count() > 5,
+        "{elements:?}"
+    );
+    assert!(
+        said.contains("s08 · Background tasks") && said.contains("a&lt;b&amp;c"),
+        "{said}"
+    );
     let outside = picture.replace("http://www.w3.org/2000/svg", "");
-    for word in ["http", "href", "@import", "@font-face", "<image", "<script", "url(\"", "url('"] {
+    for word in [
+        "http",
+        "href",
+        "@import",
+        "@font-face",
+        "<image",
+        "<script",
+        "url(\"",
+        "url('",
+    ] {
         assert!(!outside.contains(word), "{word}");
     }
     assert!(picture.contains("prefers-color-scheme: dark"));
@@ -372,12 +535,27 @@ fn a_picture_is_well_formed_and_leans_on_nothing_outside() {
 #[test]
 fn a_picture_takes_any_name() {
     let name = "<&\"'>\u{1b}[2J\0\u{ffff}日本語 and a name that is far too long";
-    let bar = Bar { kind: Kind::Task, name: name.to_string(), start: 0.0, end: 1.0 };
-    let lane = Lane { label: name.to_string(), bars: vec![bar] };
+    let bar = Bar {
+        kind: Kind::Task,
+        name: name.to_string(),
+        start: 0.0,
+        end: 1.0,
+    };
+    let lane = Lane {
+        label: name.to_string(),
+        bars: vec![bar],
+    };
     for seconds in [0.0, 0.31, 1.0, 7_200.0] {
-        let chart = Chart { lanes: vec![lane.clone()], seconds, dropped: 3 };
+        let chart = Chart {
+            lanes: vec![lane.clone()],
+            seconds,
+            dropped: 3,
+        };
         let (_, said) = check_xml(&svg::draw(&chart, name));
-        assert!(said.contains("&lt;&amp;&quot;") && said.contains("3 later spans"), "{said}");
+        assert!(
+            said.contains("&lt;&amp;&quot;") && said.contains("3 later spans"),
+            "{said}"
+        );
         assert!(!said.contains("00000"), "a time as it is written: {said}");
         chart.draw(80, seconds);
     }

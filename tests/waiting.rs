@@ -25,14 +25,26 @@ fn open(gate: &Path, word: &str) {
 
 /// The lines on the screen that are of the kind in question.
 fn waiting(screen: &str) -> Vec<&str> {
-    screen.lines().filter(|line| line.contains('…') && line.contains(" s · ")).collect()
+    screen
+        .lines()
+        .filter(|line| line.contains('…') && line.contains(" s · "))
+        .collect()
 }
 
 /// Tells the program of another width. The screen that we look at stays as wide as it was: a line
 /// that is on its way at this moment is still one line.
 fn window(terminal: &Terminal, cols: u16) {
-    let size = PtySize { rows: 24, cols, ..PtySize::default() };
-    terminal.master.as_ref().expect("it is there").resize(size).expect("another size");
+    let size = PtySize {
+        rows: 24,
+        cols,
+        ..PtySize::default()
+    };
+    terminal
+        .master
+        .as_ref()
+        .expect("it is there")
+        .resize(size)
+        .expect("another size");
 }
 
 #[test]
@@ -43,7 +55,8 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
     terminal.send("run \"echo compiling; cat one two; cat three\"\r");
     terminal.until("the line", |screen| match waiting(screen)[..] {
         [line] => {
-            line.starts_with("  … ") && line.ends_with(" s · echo compiling; cat one two; c · compiling")
+            line.starts_with("  … ")
+                && line.ends_with(" s · echo compiling; cat one two; c · compiling")
         }
         _ => false,
     });
@@ -66,8 +79,12 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
     window(&terminal, 100);
     // What is typed meanwhile does not tear it apart, and is not lost.
     terminal.send("run \"echo typed ahead\"\r");
-    terminal
-        .until("another line", |screen| screen.lines().next_back().is_some_and(|it| it.chars().count() > 70));
+    terminal.until("another line", |screen| {
+        screen
+            .lines()
+            .next_back()
+            .is_some_and(|it| it.chars().count() > 70)
+    });
     open(&gates[2], "done");
     terminal.until_shows("  └ 0.0 s · typed ahead");
     terminal.until_ends("s07 >>");
@@ -79,7 +96,10 @@ fn a_line_says_what_runs_for_how_long_and_what_it_said_last_and_then_goes() {
 #[test]
 fn an_interrupt_or_an_end_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
     let program = program("s07_task_system");
-    let script = format!("sh -c 'echo $$ > id; exec {}'; echo left with $?; stty -a", program.display());
+    let script = format!(
+        "sh -c 'echo $$ > id; exec {}'; echo left with $?; stty -a",
+        program.display()
+    );
     let mut terminal = Seat::at("bash").argument("-c").argument(&script).start();
     terminal.until_ends("s07 >>");
     terminal.send("run \"sleep 1000\"\r");
@@ -94,13 +114,22 @@ fn an_interrupt_or_an_end_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
     let id = std::fs::read_to_string(terminal.folder.path().join("id")).unwrap();
     kill(Pid::from_raw(id.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
     terminal.until_shows("left with 143");
-    terminal.until("keys are shown", |screen| screen.contains(" echo ") && waiting(screen).is_empty());
+    terminal.until("keys are shown", |screen| {
+        screen.contains(" echo ") && waiting(screen).is_empty()
+    });
 }
 
 #[test]
 fn a_pipe_knows_nothing_of_it() {
     let lesson = Lesson::new("s07_task_system");
-    let told = lesson.line(r#"run "echo compiling; sleep 0.7; echo built""#).run();
+    let told = lesson
+        .line(r#"run "echo compiling; sleep 0.7; echo built""#)
+        .run();
     told.has("built").has_not("…").has_not("\r").has_not("\x1b");
-    assert_eq!(told.out.matches("compiling").count(), 4, "typed, called, returned, said:\n{}", told.out);
+    assert_eq!(
+        told.out.matches("compiling").count(),
+        4,
+        "typed, called, returned, said:\n{}",
+        told.out
+    );
 }

@@ -31,7 +31,9 @@ fn main() -> ExitCode {
     repl.warn(&skills.problems);
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
-    agent.toolbox.add(task_board::tools(TaskBoard::open(".tasks")));
+    agent
+        .toolbox
+        .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, agents.clone())]);

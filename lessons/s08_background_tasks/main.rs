@@ -34,12 +34,16 @@ fn main() -> ExitCode {
     repl.warn(&skills.problems);
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
-    agent.toolbox.add(task_board::tools(TaskBoard::open(".tasks")));
+    agent
+        .toolbox
+        .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent.toolbox.add(background::tools(&executor, Results::Polled));
+    agent
+        .toolbox
+        .add(background::tools(&executor, Results::Polled));
     if let Some(name) = &options.agent
         && let Err(error) = agents.become_agent(name, &mut agent)
     {

@@ -36,15 +36,21 @@ fn main() -> ExitCode {
     repl.warn(&skills.problems);
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
-    agent.toolbox.add(task_board::tools(TaskBoard::open(".tasks")));
+    agent
+        .toolbox
+        .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent.toolbox.add(background::tools(&executor, Results::Delivered));
+    agent
+        .toolbox
+        .add(background::tools(&executor, Results::Delivered));
     agent.toolbox.add([background::stop_tool(&executor)]);
     repl.wake_on(&executor);
-    agent.toolbox.add(background_agent::tools(&agent, &agents, &executor, &todos));
+    agent
+        .toolbox
+        .add(background_agent::tools(&agent, &agents, &executor, &todos));
     agent.system += background_agent::SYSTEM;
     if let Some(name) = &options.agent
         && let Err(error) = agents.become_agent(name, &mut agent)

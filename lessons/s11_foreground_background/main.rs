@@ -36,15 +36,21 @@ fn main() -> ExitCode {
     repl.warn(&skills.problems);
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
-    agent.toolbox.add(task_board::tools(TaskBoard::open(".tasks")));
+    agent
+        .toolbox
+        .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent.toolbox.add(background::tools(&executor, Results::Delivered));
+    agent
+        .toolbox
+        .add(background::tools(&executor, Results::Delivered));
     agent.toolbox.add([background::stop_tool(&executor)]);
     let foreground = repl.foreground(&executor);
-    agent.toolbox.add(background_agent::tools(&agent, &agents, &executor, &todos));
+    agent
+        .toolbox
+        .add(background_agent::tools(&agent, &agents, &executor, &todos));
     agent.system += background_agent::SYSTEM;
     agent.toolbox.add(foreground.tools(&agent, &agents));
     if let Some(name) = &options.agent
@@ -78,7 +84,9 @@ fn main() -> ExitCode {
                     repl.fail(error);
                 }
             }
-            command if command.starts_with('!') => repl.say(foreground.run_line(command, &mut messages)),
+            command if command.starts_with('!') => {
+                repl.say(foreground.run_line(command, &mut messages))
+            }
             prompt => {
                 if !prompt.is_empty() {
                     push_user(&mut messages, prompt);

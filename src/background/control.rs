@@ -43,12 +43,19 @@ impl Control {
 
     pub(super) fn look(&self) -> String {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.watch.as_ref().map(|watch| watch.look()).unwrap_or_default()
+        watched
+            .watch
+            .as_ref()
+            .map(|watch| watch.look())
+            .unwrap_or_default()
     }
 
     pub(super) fn details(&self) -> String {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.watch.as_ref().map_or_else(|| watched.remains.clone(), |watch| watch.details())
+        watched
+            .watch
+            .as_ref()
+            .map_or_else(|| watched.remains.clone(), |watch| watch.details())
     }
 
     pub(super) fn stop(&self) {
@@ -61,7 +68,10 @@ impl Control {
     pub(super) fn detach(&self) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let watch = watched.watch.take();
-        watched.remains = watch.as_ref().map(|watch| watch.remains()).unwrap_or_default();
+        watched.remains = watch
+            .as_ref()
+            .map(|watch| watch.remains())
+            .unwrap_or_default();
         drop(watched);
         drop(watch);
     }

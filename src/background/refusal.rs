@@ -19,10 +19,16 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |ids: &[TaskId]| match ids {
             [] => "none so far".to_string(),
-            ids => ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            ids => ids
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
         };
         match self {
-            Refusal::EmptyId => f.write_str("the id is empty; give the task a short name, such as \"build\""),
+            Refusal::EmptyId => {
+                f.write_str("the id is empty; give the task a short name, such as \"build\"")
+            }
             Refusal::IdInUse { id, known } => {
                 write!(
                     f,

@@ -31,16 +31,22 @@ impl Tally {
             }
             Event::ToolStarted { name, input, .. } => {
                 self.calls += 1;
-                self.last = format!("; last: {name} {}", describe(input)).chars().take(80).collect();
+                self.last = format!("; last: {name} {}", describe(input))
+                    .chars()
+                    .take(80)
+                    .collect();
                 self.transcript += &format!("● {name}: {}\n", line(&describe(input)));
             }
-            Event::ToolFinished { output, .. } => self.transcript += &format!("  └ {}\n", line(output)),
+            Event::ToolFinished { output, .. } => {
+                self.transcript += &format!("  └ {}\n", line(output))
+            }
             Event::Text(text) => self.transcript += text,
             Event::Notice(text) => self.transcript += &format!("({text})\n"),
             _ => {}
         }
         let excess = self.transcript.len().saturating_sub(MAX_TRANSCRIPT);
-        self.transcript.drain(..self.transcript.ceil_char_boundary(excess));
+        self.transcript
+            .drain(..self.transcript.ceil_char_boundary(excess));
     }
 
     fn end_line(&mut self) {
@@ -50,14 +56,24 @@ impl Tally {
     }
 
     fn look(&self) -> String {
-        let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let count =
+            |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let [requests, tokens] = [count(self.requests, "request"), count(self.tokens, "token")];
-        format!("{requests}, {tokens}, {}{}", count(self.calls, "tool call"), self.last)
+        format!(
+            "{requests}, {tokens}, {}{}",
+            count(self.calls, "tool call"),
+            self.last
+        )
     }
 }
 
 fn line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(160).collect()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(160)
+        .collect()
 }
 
 /// Clones are about the same agent.

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select_biased, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Sender, TryRecvError, select_biased, unbounded,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use ureq::{RequestBuilder, http::Uri, typestate::WithBody};
@@ -64,7 +66,10 @@ impl Anthropic {
             idle_timeout: Duration::from_secs(300),
             base_url: base_url.strip_suffix("/v1").unwrap_or(base_url).to_string(),
             model: model.to_string(),
-            auth: key.map(|key| ("x-api-key", key.to_string())).into_iter().collect(),
+            auth: key
+                .map(|key| ("x-api-key", key.to_string()))
+                .into_iter()
+                .collect(),
             idle: Mutex::default(),
         }
     }
@@ -76,25 +81,43 @@ impl Anthropic {
 
     /// Like [`from_env`](Self::from_env), with another source of variables. Empty counts as unset.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let var = |name| var(name).map(|value| value.trim().to_string()).filter(|value| !value.is_empty());
+        let var = |name| {
+            var(name)
+                .map(|value| value.trim().to_string())
+                .filter(|value| !value.is_empty())
+        };
         let (key, token) = (var("ANTHROPIC_API_KEY"), var("ANTHROPIC_AUTH_TOKEN"));
-        let default_url = key.as_ref().or(token.as_ref()).map(|_| DEFAULT_URL.to_string());
+        let default_url = key
+            .as_ref()
+            .or(token.as_ref())
+            .map(|_| DEFAULT_URL.to_string());
         let base_url = var("ANTHROPIC_BASE_URL").or(default_url)?;
         let model = var("ANTHROPIC_MODEL").or_else(|| var("MODEL_ID"));
-        let mut client = Self::new(&base_url, key.as_deref(), model.as_deref().unwrap_or(DEFAULT_MODEL));
-        client.auth.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+        let mut client = Self::new(
+            &base_url,
+            key.as_deref(),
+            model.as_deref().unwrap_or(DEFAULT_MODEL),
+        );
+        client
+            .auth
+            .extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
         Some(client)
     }
 
     /// Finds what no request can be made of.
     fn check(&self) -> Result<(), ModelError> {
-        let printable = |(_, secret): &(_, String)| secret.chars().all(|c| (' '..='~').contains(&c));
+        let printable =
+            |(_, secret): &(_, String)| secret.chars().all(|c| (' '..='~').contains(&c));
         let url = self.base_url.parse().ok();
-        Err(ModelError::Connection(match url.as_ref().and_then(Uri::scheme_str) {
-            Some("http" | "https") if self.auth.iter().all(printable) => return Ok(()),
-            Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
-            _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
-        }))
+        Err(ModelError::Connection(
+            match url.as_ref().and_then(Uri::scheme_str) {
+                Some("http" | "https") if self.auth.iter().all(printable) => return Ok(()),
+                Some("http" | "https") => {
+                    "the key holds what no header can. Set it again".to_string()
+                }
+                _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
+            },
+        ))
     }
 
     fn new_agent(&self) -> ureq::Agent {
@@ -104,27 +127,43 @@ impl Anthropic {
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_per_read(Some(self.idle_timeout))
             .timeout_per_write(Some(self.idle_timeout));
-        if self.base_url.starts_with("http://localhost") || self.base_url.starts_with("http://127.") {
+        if self.base_url.starts_with("http://localhost") || self.base_url.starts_with("http://127.")
+        {
             config = config.proxy(None); // a proxy would look for it on its own machine
         }
         config.build().new_agent()
     }
 
     /// One try.
-    fn attempt(&self, body: Arc<Vec<u8>>, stop: &Interrupt, report: OnProgress) -> Result<Reply, Failure> {
+    fn attempt(
+        &self,
+        body: Arc<Vec<u8>>,
+        stop: &Interrupt,
+        report: OnProgress,
+    ) -> Result<Reply, Failure> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
         let request = agent.post(format!("{}/v1/messages", self.base_url));
-        let request = self.auth.iter().fold(request, |request, (name, secret)| request.header(*name, secret));
+        let request = self.auth.iter().fold(request, |request, (name, secret)| {
+            request.header(*name, secret)
+        });
         let (sender, lines) = unbounded();
         let worker = move || {
             if let Err(failure) = fetch(request, &body, &sender) {
                 let _ = sender.send(Err(failure)); // nobody listens once it is interrupted
             }
         };
-        thread::Builder::new().name("model request".to_string()).spawn(worker).map_err(connection)?;
+        thread::Builder::new()
+            .name("model request".to_string())
+            .spawn(worker)
+            .map_err(connection)?;
         let outcome = listen(&lines, stop, report);
-        let deadline = Instant::now() + if stop.is_triggered() { Duration::ZERO } else { GRACE };
+        let deadline = Instant::now()
+            + if stop.is_triggered() {
+                Duration::ZERO
+            } else {
+                GRACE
+            };
         while lines.recv_deadline(deadline).is_ok() {}
         match lines.try_recv() {
             Err(TryRecvError::Disconnected) => idle().push(agent),
@@ -135,12 +174,25 @@ impl Anthropic {
 
     /// Shortens what a server said, and takes the key out should it have repeated it.
     fn presentable(&self, error: ModelError) -> ModelError {
-        let ModelError::Api { status, mut message } = error else { return error };
+        let ModelError::Api {
+            status,
+            mut message,
+        } = error
+        else {
+            return error;
+        };
         for (_, secret) in &self.auth {
             let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
-            message = if secret.len() < 8 { message } else { message.replace(secret, "[key]") };
+            message = if secret.len() < 8 {
+                message
+            } else {
+                message.replace(secret, "[key]")
+            };
         }
-        ModelError::Api { status, message: message.chars().take(500).collect() }
+        ModelError::Api {
+            status,
+            message: message.chars().take(500).collect(),
+        }
     }
 }
 
@@ -169,8 +221,12 @@ impl Model for Anthropic {
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
             let what = error.to_string();
             let (what, _advice) = what.split_once(". ").unwrap_or((&what, ""));
-            on_progress(Progress::Notice(&format!("{what}; trying again in {seconds} s.")));
-            if let Err(RecvTimeoutError::Disconnected) = request.interrupt.receiver().recv_timeout(wait) {
+            on_progress(Progress::Notice(&format!(
+                "{what}; trying again in {seconds} s."
+            )));
+            if let Err(RecvTimeoutError::Disconnected) =
+                request.interrupt.receiver().recv_timeout(wait)
+            {
                 break;
             }
         }
@@ -191,22 +247,38 @@ fn connection(error: impl Into<ureq::Error>) -> Failure {
 }
 
 /// On the worker: makes the call and sends what comes, line by line.
-fn fetch(request: RequestBuilder<WithBody>, body: &[u8], lines: &Sender<Line>) -> Result<(), Failure> {
-    let request =
-        request.header("content-type", "application/json").header("anthropic-version", "2023-06-01");
+fn fetch(
+    request: RequestBuilder<WithBody>,
+    body: &[u8],
+    lines: &Sender<Line>,
+) -> Result<(), Failure> {
+    let request = request
+        .header("content-type", "application/json")
+        .header("anthropic-version", "2023-06-01");
     let mut response = request.send(body).map_err(connection)?;
     let status = response.status().as_u16();
     if status != 200 {
         let text = response.body_mut().read_to_string().unwrap_or_default();
-        let message = serde_json::from_str(&text).ok().and_then(|body| stream::error_message(&body));
-        let message =
-            message.unwrap_or(if text.trim().is_empty() { "no reason given".to_string() } else { text });
-        let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let message = serde_json::from_str(&text)
+            .ok()
+            .and_then(|body| stream::error_message(&body));
+        let message = message.unwrap_or(if text.trim().is_empty() {
+            "no reason given".to_string()
+        } else {
+            text
+        });
+        let after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let after = after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         return Err((ModelError::Api { status, message }, after));
     }
     let whole = response.body().mime_type() == Some("application/json");
-    let body = response.into_body().into_with_config().limit(MAX_REPLY_BYTES);
+    let body = response
+        .into_body()
+        .into_with_config()
+        .limit(MAX_REPLY_BYTES);
     if whole {
         // The server does not stream. A message in one piece is one more kind of event.
         let _ = lines.send(Ok(body.read_to_string().map_err(connection)?));
@@ -237,9 +309,9 @@ fn listen(lines: &Receiver<Line>, stop: &Interrupt, report: OnProgress) -> Resul
             recv(lines) -> line => line,
         };
         match line {
-            Ok(Ok(event)) => {
-                assembly.apply(&event, &mut |text| report(Progress::Text(text))).map_err(plain)?
-            }
+            Ok(Ok(event)) => assembly
+                .apply(&event, &mut |text| report(Progress::Text(text)))
+                .map_err(plain)?,
             Ok(Err(failure)) if assembly.stop_reason.is_none() => return Err(failure),
             _ => break,
         }
@@ -266,12 +338,18 @@ fn body(model: &str, request: &Request<'_>) -> Result<Vec<u8>, ModelError> {
         head["tools"] = tools.chain([marked(json!(last))]).collect();
     }
     let mut messages: Vec<_> = request.messages.iter().map(Cow::Borrowed).collect();
-    for message in messages.iter_mut().rev().filter(|message| message.role == Role::User).take(2) {
+    for message in messages
+        .iter_mut()
+        .rev()
+        .filter(|message| message.role == Role::User)
+        .take(2)
+    {
         if let Some(block) = message.to_mut().content.last_mut() {
             *block = ContentBlock::Other(marked(json!(block)));
         }
     }
-    serde_json::to_vec(&Body { head, messages }).map_err(|error| ModelError::Protocol(error.to_string()))
+    serde_json::to_vec(&Body { head, messages })
+        .map_err(|error| ModelError::Protocol(error.to_string()))
 }
 
 fn marked(mut block: Value) -> Value {

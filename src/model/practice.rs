@@ -30,8 +30,12 @@ pub struct Practice {
 impl Practice {
     /// Thinks for `MEANWHILE_THINKING_MS` milliseconds, or 300.
     pub fn from_env() -> Self {
-        let millis = std::env::var("MEANWHILE_THINKING_MS").ok().and_then(|millis| millis.parse().ok());
-        Practice { thinking: Duration::from_millis(millis.unwrap_or(300)) }
+        let millis = std::env::var("MEANWHILE_THINKING_MS")
+            .ok()
+            .and_then(|millis| millis.parse().ok());
+        Practice {
+            thinking: Duration::from_millis(millis.unwrap_or(300)),
+        }
     }
 }
 
@@ -42,14 +46,29 @@ impl Model for Practice {
         on_progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Reply, ModelError> {
         let (text, call, again) = answer(request);
-        let pause = if again { self.thinking.max(POLL_PAUSE) } else { self.thinking };
-        if let Err(RecvTimeoutError::Disconnected) = request.interrupt.receiver().recv_timeout(pause) {
+        let pause = if again {
+            self.thinking.max(POLL_PAUSE)
+        } else {
+            self.thinking
+        };
+        if let Err(RecvTimeoutError::Disconnected) =
+            request.interrupt.receiver().recv_timeout(pause)
+        {
             return Err(ModelError::Interrupted);
         }
-        text.split_inclusive('\n').for_each(|line| on_progress(Progress::Text(line)));
-        let stop_reason = if call.is_some() { StopReason::ToolUse } else { StopReason::EndTurn };
+        text.split_inclusive('\n')
+            .for_each(|line| on_progress(Progress::Text(line)));
+        let stop_reason = if call.is_some() {
+            StopReason::ToolUse
+        } else {
+            StopReason::EndTurn
+        };
         let text = (!text.is_empty()).then_some(ContentBlock::Text { text });
-        Ok(Reply { content: text.into_iter().chain(call).collect(), stop_reason, usage: Usage::default() })
+        Ok(Reply {
+            content: text.into_iter().chain(call).collect(),
+            stop_reason,
+            usage: Usage::default(),
+        })
     }
 
     fn describe(&self) -> String {
@@ -72,22 +91,38 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
         return say(why.to_string());
     }
     let (turn, prompt) = current_turn(request.messages);
-    let last = request.messages.last().map_or(&[][..], std::slice::from_ref);
+    let last = request
+        .messages
+        .last()
+        .map_or(&[][..], std::slice::from_ref);
     let steps = match phrases::parse(prompt) {
         Ok(steps) => steps,
         // Compaction has more to say about it.
-        Err(_) if prompt.to_lowercase().starts_with("summarise this conversation") => {
+        Err(_)
+            if prompt
+                .to_lowercase()
+                .starts_with("summarise this conversation") =>
+        {
             return say(summary(request.messages));
         }
         Err(problem) => {
-            let asked = last.iter().flat_map(|message| &message.content).any(ContentBlock::is_prompt);
+            let asked = last
+                .iter()
+                .flat_map(|message| &message.content)
+                .any(ContentBlock::is_prompt);
             let news = news_text(last);
             let woken = !asked && !news.is_empty();
-            return say(if woken { news } else { format!("{problem} {}", help(request)) });
+            return say(if woken {
+                news
+            } else {
+                format!("{problem} {}", help(request))
+            });
         }
     };
     let results = results(turn);
-    let stopped = results.values().any(|(text, _)| text.starts_with("ERROR: interrupted by the user"));
+    let stopped = results
+        .values()
+        .any(|(text, _)| text.starts_with("ERROR: interrupted by the user"));
     if stopped && !news_text(last).is_empty() {
         return say(news_text(last)); // a result has woken me, and the prompt before was stopped
     }
@@ -117,7 +152,9 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
             }
         }
     }
-    let waits = steps.iter().any(|step| matches!(step.action, Action::Wait(_)));
+    let waits = steps
+        .iter()
+        .any(|step| matches!(step.action, Action::Wait(_)));
     let woken = !turn.is_empty() && !waits && self::results(last).is_empty();
     match news_text(last) {
         news if woken && !news.is_empty() => say(news),
@@ -128,22 +165,36 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>, bool) {
 /// Where results come by themselves, waiting is to end the turn: the words for that, or what has
 /// come. `None` where that is not so, or for a task that was never started.
 fn await_delivery(request: &Request<'_>, action: &Action) -> Option<Result<String, String>> {
-    let (Action::Wait(input), true) = (action, is_offered(request, "stop_bg")) else { return None };
+    let (Action::Wait(input), true) = (action, is_offered(request, "stop_bg")) else {
+        return None;
+    };
     let started = started(request.messages);
     let wanted: Vec<&str> = match input["id"].as_str() {
-        Some(id) => started.into_iter().filter(|task| *task == id.trim()).collect(),
+        Some(id) => started
+            .into_iter()
+            .filter(|task| *task == id.trim())
+            .collect(),
         None => started,
     };
     let news = news(request.messages);
-    let missing: Vec<&str> =
-        wanted.iter().copied().filter(|task| !news.iter().any(|(id, _)| id == task)).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|task| !news.iter().any(|(id, _)| id == task))
+        .collect();
     if wanted.is_empty() {
         return None;
     }
     if !missing.is_empty() {
-        return Some(Err(format!("I wait for {}: the result comes by itself.", missing.join(", "))));
+        return Some(Err(format!(
+            "I wait for {}: the result comes by itself.",
+            missing.join(", ")
+        )));
     }
-    let of_wanted = news.into_iter().filter(|(id, _)| wanted.contains(id)).map(|(_, text)| text);
+    let of_wanted = news
+        .into_iter()
+        .filter(|(id, _)| wanted.contains(id))
+        .map(|(_, text)| text);
     Some(Ok(of_wanted.collect::<Vec<_>>().join("\n")))
 }
 
@@ -151,9 +202,20 @@ fn await_delivery(request: &Request<'_>, action: &Action) -> Option<Result<Strin
 fn started(messages: &[Message]) -> Vec<&str> {
     let blocks = messages.iter().flat_map(|message| &message.content);
     let lines = blocks.filter_map(|block| match block {
-        ContentBlock::ToolResult { content, is_error: false, .. } => {
-            let moved = || content.strip_prefix("moved to the background as ")?.split_once([' ', ',']);
-            content.split_once(": started in the background.").or_else(moved).map(|(id, _)| id)
+        ContentBlock::ToolResult {
+            content,
+            is_error: false,
+            ..
+        } => {
+            let moved = || {
+                content
+                    .strip_prefix("moved to the background as ")?
+                    .split_once([' ', ','])
+            };
+            content
+                .split_once(": started in the background.")
+                .or_else(moved)
+                .map(|(id, _)| id)
         }
         _ => None,
     });
@@ -162,32 +224,52 @@ fn started(messages: &[Message]) -> Vec<&str> {
 
 /// What came by itself: the task, and the text about it.
 fn news(messages: &[Message]) -> Vec<(&str, &str)> {
-    let blocks = messages.iter().flat_map(|message| &message.content).filter_map(ContentBlock::as_text);
+    let blocks = messages
+        .iter()
+        .flat_map(|message| &message.content)
+        .filter_map(ContentBlock::as_text);
     let news = blocks.filter_map(|text| {
-        let (id, rest) = text.strip_prefix("<task-notification task=\"")?.split_once("\">\n")?;
+        let (id, rest) = text
+            .strip_prefix("<task-notification task=\"")?
+            .split_once("\">\n")?;
         Some((id, rest.split_once("\n</task-notification>")?.0))
     });
     news.collect()
 }
 
 fn news_text(messages: &[Message]) -> String {
-    news(messages).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n")
+    news(messages)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// True if a summary has taken the place of the results of this turn: to begin again would be to
 /// do everything twice.
 fn is_cut(message: &Message) -> bool {
     let begins = |block: Option<&ContentBlock>, tag| {
-        block.and_then(ContentBlock::as_text).is_some_and(|text| text.starts_with(tag))
+        block
+            .and_then(ContentBlock::as_text)
+            .is_some_and(|text| text.starts_with(tag))
     };
-    begins(message.content.first(), "<summary>") && begins(message.content.last(), "<system-reminder>")
+    begins(message.content.first(), "<summary>")
+        && begins(message.content.last(), "<system-reminder>")
 }
 
 /// The last prompt, and the messages after it.
 fn current_turn(messages: &[Message]) -> (&[Message], &str) {
-    let users = messages.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
+    let users = messages
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, message)| message.role == Role::User);
     let mut prompts = users.filter_map(|(at, message)| {
-        let prompt = message.content.iter().rfind(|block| block.is_prompt())?.as_text();
+        let prompt = message
+            .content
+            .iter()
+            .rfind(|block| block.is_prompt())?
+            .as_text();
         Some((&messages[at + 1..], prompt?.trim()))
     });
     prompts.next().unwrap_or_default()
@@ -197,7 +279,14 @@ fn current_turn(messages: &[Message]) -> (&[Message], &str) {
 fn results(turn: &[Message]) -> HashMap<usize, (&str, bool)> {
     let blocks = turn.iter().flat_map(|message| &message.content);
     let results = blocks.filter_map(|block| {
-        let ContentBlock::ToolResult { tool_use_id, content, is_error } = block else { return None };
+        let ContentBlock::ToolResult {
+            tool_use_id,
+            content,
+            is_error,
+        } = block
+        else {
+            return None;
+        };
         let (_, step) = tool_use_id.strip_prefix(ID)?.rsplit_once('_')?;
         Some((step.parse().ok()?, (content.as_str(), !is_error)))
     });
@@ -207,9 +296,14 @@ fn results(turn: &[Message]) -> HashMap<usize, (&str, bool)> {
 /// True if the step waits for a task that still runs. In an answer about one task, output follows
 /// the first line; in one about all, each line is a task.
 fn goes_on(action: &Action, result: &str) -> bool {
-    let Action::Wait(input) = action else { return false };
+    let Action::Wait(input) = action else {
+        return false;
+    };
     let lines = if input["id"].is_null() { usize::MAX } else { 1 };
-    result.lines().take(lines).any(|line| line.contains("still running"))
+    result
+        .lines()
+        .take(lines)
+        .any(|line| line.contains("still running"))
 }
 
 /// An id that the conversation does not hold yet.
@@ -234,23 +328,32 @@ fn next_call<'a>(
         Action::Summary => end(summary(request.messages), true),
         Action::Help => end(help(request), true),
         Action::Call(input) if step.tool == "bg_bash" && !offered("bg_bash") && offered("bash") => {
-            let remark = "There is no bg_bash here: this runs in the foreground, and I wait for it.";
+            let remark =
+                "There is no bg_bash here: this runs in the foreground, and I wait for it.";
             Ok(("bash", json!({ "command": input["command"] }), remark))
         }
-        _ if step.tool == "check_bg" && !offered("bg_bash") && !offered("check_bg") => {
-            end("nothing to check: it ran in the foreground and has ended".to_string(), true)
-        }
+        _ if step.tool == "check_bg" && !offered("bg_bash") && !offered("check_bg") => end(
+            "nothing to check: it ran in the foreground and has ended".to_string(),
+            true,
+        ),
         _ if !offered(step.tool) => {
             let Step { tool, lesson, .. } = step;
-            end(format!("it needs the tool {tool}, which is not offered here ({lesson} brings it)"), false)
+            end(
+                format!("it needs the tool {tool}, which is not offered here ({lesson} brings it)"),
+                false,
+            )
         }
         Action::Call(input) | Action::Wait(input) => {
             let mut fields = input.as_object().into_iter().flat_map(|input| input.keys());
             match fields.find(|field| !takes(request, step.tool, field)) {
                 None => Ok((step.tool, input.clone(), "")),
-                Some(field) => {
-                    end(format!("{} takes no {field} here ({} brings it)", step.tool, step.lesson), false)
-                }
+                Some(field) => end(
+                    format!(
+                        "{} takes no {field} here ({} brings it)",
+                        step.tool, step.lesson
+                    ),
+                    false,
+                ),
             }
         }
         Action::Plan { items, done } => {
@@ -266,7 +369,11 @@ fn next_call<'a>(
             };
             let todos: Vec<Value> = items.iter().enumerate().map(todo).collect();
             let kept = "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
-            Ok((step.tool, json!({ "todos": todos }), if done.is_none() { kept } else { "" }))
+            Ok((
+                step.tool,
+                json!({ "todos": todos }),
+                if done.is_none() { kept } else { "" },
+            ))
         }
     }
 }
@@ -277,7 +384,11 @@ fn is_offered(request: &Request<'_>, tool: &str) -> bool {
 
 fn takes(request: &Request<'_>, tool: &str, field: &str) -> bool {
     let mut specs = request.tools.iter().filter(|spec| spec.name == tool);
-    specs.any(|spec| spec.input_schema.get("properties").is_none_or(|known| known.get(field).is_some()))
+    specs.any(|spec| {
+        spec.input_schema
+            .get("properties")
+            .is_none_or(|known| known.get(field).is_some())
+    })
 }
 
 fn help(request: &Request<'_>) -> String {
@@ -295,17 +406,34 @@ fn help(request: &Request<'_>) -> String {
 /// the first is worth a line, and only if it failed.
 fn report(steps: &[Step], ended: &[Ended]) -> String {
     let mut lines = Vec::new();
-    for (Step { label, tool, action, .. }, (text, ok)) in steps.iter().zip(ended) {
+    for (
+        Step {
+            label,
+            tool,
+            action,
+            ..
+        },
+        (text, ok),
+    ) in steps.iter().zip(ended)
+    {
         let failed = if *ok { "" } else { " failed" };
         if steps.len() == 1 {
-            return if *ok { text.clone() } else { format!("{label}{failed}: {text}") };
+            return if *ok {
+                text.clone()
+            } else {
+                format!("{label}{failed}: {text}")
+            };
         }
         if matches!(action, Action::Plan { done: Some(done), .. } if *ok || *done > 0) {
             continue;
         }
         let several = !ok || *tool == "check_bg";
         let start: Vec<&str> = text.lines().take(if several { 4 } else { 1 }).collect();
-        let text = if tool.is_empty() { text } else { &short(&start.join(" · "), 200) };
+        let text = if tool.is_empty() {
+            text
+        } else {
+            &short(&start.join(" · "), 200)
+        };
         lines.push(format!("{}. {label}{failed}: {text}", lines.len() + 1));
     }
     lines.join("\n")

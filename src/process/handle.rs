@@ -64,7 +64,10 @@ impl Handle {
             supervisor,
             control: Some(control),
         };
-        Handle { state: Arc::new(Mutex::new(state)), started: Instant::now() }
+        Handle {
+            state: Arc::new(Mutex::new(state)),
+            started: Instant::now(),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -108,7 +111,9 @@ impl Handle {
         let output = state.output.render();
         let left = state.exited.map_or(0, |(_, left)| left);
         let outcome = match (&state.error, state.stopped, state.exited) {
-            (Some(message), ..) => Outcome::Failed { message: message.clone() },
+            (Some(message), ..) => Outcome::Failed {
+                message: message.clone(),
+            },
             (_, Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
             (_, Some(Stop::Asked), _) => Outcome::Killed { output },
             (_, _, Some((exit_code, _))) => Outcome::Finished { exit_code, output },

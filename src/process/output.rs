@@ -70,13 +70,21 @@ impl Output {
     /// The last line that says something, so far; at most `width` characters of it.
     pub fn last_line(&self, width: usize) -> String {
         let text = self.end();
-        let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let line = text
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         line.chars().take(width).collect()
     }
 
     /// The last 4 KiB, so far.
     pub fn end(&self) -> String {
-        let tail = if self.tail.is_empty() { self.head.clone() } else { self.tail.iter().copied().collect() };
+        let tail = if self.tail.is_empty() {
+            self.head.clone()
+        } else {
+            self.tail.iter().copied().collect()
+        };
         readable(&tail[tail.len().saturating_sub(4 * 1024)..])
     }
 
@@ -90,9 +98,16 @@ impl Output {
         };
         // At line ends; but a line that is longer than half of it all is not given up for that.
         let newline = |byte: &u8| *byte == b'\n';
-        let head_end = self.head.iter().rposition(newline).filter(|at| *at >= HEAD / 2);
+        let head_end = self
+            .head
+            .iter()
+            .rposition(newline)
+            .filter(|at| *at >= HEAD / 2);
         let tail_start = tail.iter().position(newline).filter(|at| *at <= TAIL / 2);
-        let (head_end, tail_start) = (head_end.map_or(HEAD, |at| at + 1), tail_start.map_or(0, |at| at + 1));
+        let (head_end, tail_start) = (
+            head_end.map_or(HEAD, |at| at + 1),
+            tail_start.map_or(0, |at| at + 1),
+        );
         let (head, tail) = (&self.head[..head_end], &tail[tail_start..]);
         let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         format!(
@@ -109,13 +124,24 @@ impl Output {
 impl Whole {
     fn create() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(1);
-        let path = scratch_folder().join(format!("output-{}.txt", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let path = scratch_folder().join(format!(
+            "output-{}.txt",
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
         let open = || -> io::Result<File> {
             make_scratch_folder()?;
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
         };
         let file = open().ok();
-        Whole { path, file, written: 0 }
+        Whole {
+            path,
+            file,
+            written: 0,
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -133,7 +159,10 @@ impl Whole {
             Some(_) if self.written < MAX_FILE => format!("the whole is in {path}"),
             Some(_) => format!("its first {} MiB are in {path}", MAX_FILE / 1024 / 1024),
             None if self.written > 0 => {
-                format!("its first {} bytes are in {path}; the disk took no more", self.written)
+                format!(
+                    "its first {} bytes are in {path}; the disk took no more",
+                    self.written
+                )
             }
             None => "the whole could not be written to a file".to_string(),
         }
@@ -145,7 +174,9 @@ impl Whole {
 pub(super) fn scratch_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })

@@ -89,9 +89,14 @@ impl Supervisor {
             .arg(supervisor::ARGUMENT)
             .arg(id().to_string())
             .arg(scratch_folder());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // Nobody is there to answer: let what would ask fail at once, and page nothing.
-        command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "never");
+        command
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("SSH_ASKPASS_REQUIRE", "never");
         command.env("PAGER", "cat").env("GIT_PAGER", "cat");
         // The key is ours, not the command's.
         for (name, _) in
@@ -107,7 +112,13 @@ impl Supervisor {
         let (Some(control), Some(output), Some(status)) = pipes else {
             return Err(io::Error::other("a pipe is missing")); // cannot be: all three were asked for
         };
-        let mut supervisor = Supervisor { child, control, output, status, folder };
+        let mut supervisor = Supervisor {
+            child,
+            control,
+            output,
+            status,
+            folder,
+        };
         // Before it is ready it may still be hit by signals that are meant for us.
         let why = match read_line(&mut supervisor.status) {
             Ok(said) if said == supervisor::READY => return Ok(supervisor),
@@ -125,7 +136,8 @@ impl Supervisor {
 
 fn current_folder() -> io::Result<PathBuf> {
     std::env::current_dir().map_err(|error| {
-        let text = format!("the working directory is gone ({error}); start again in one that is there");
+        let text =
+            format!("the working directory is gone ({error}); start again in one that is there");
         io::Error::new(error.kind(), text)
     })
 }
@@ -167,7 +179,9 @@ fn tell_keeper(task: Task) {
     if keeper.is_none() {
         let (sender, tasks) = unbounded();
         let work = move || keep(&tasks);
-        let started = thread::Builder::new().name("supervisors".into()).spawn(work);
+        let started = thread::Builder::new()
+            .name("supervisors".into())
+            .spawn(work);
         *keeper = started.is_ok().then_some(sender);
     }
     let sender = keeper.clone();
@@ -234,8 +248,10 @@ pub(super) fn kill_orphans_of(mut supervisor: Child, group: Option<Pid>) {
     let deadline = Instant::now() + PERSISTENCE;
     let mut none_seen = 0; // one look may miss somebody, while another child is being buried
     while none_seen < 2 && Instant::now() < deadline {
-        let orphans: Vec<Pid> =
-            tree::children(getpid()).into_iter().filter(|pid| !ours.contains(pid)).collect();
+        let orphans: Vec<Pid> = tree::children(getpid())
+            .into_iter()
+            .filter(|pid| !ours.contains(pid))
+            .collect();
         none_seen = if orphans.is_empty() { none_seen + 1 } else { 0 };
         for orphan in orphans {
             kill_each(tree::descendants(orphan).into_iter().chain([orphan]));

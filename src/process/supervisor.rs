@@ -62,8 +62,14 @@ const PERSISTENCE: Duration = Duration::from_secs(10);
 /// that runs commands calls this first thing in `main`.
 pub fn become_supervisor_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|argument| argument == ARGUMENT) {
-        let program = arguments.next().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0);
+    if arguments
+        .next()
+        .is_some_and(|argument| argument == ARGUMENT)
+    {
+        let program = arguments
+            .next()
+            .and_then(|id| id.to_str()?.parse().ok())
+            .unwrap_or(0);
         let scratch = arguments.next().unwrap_or_default();
         supervise(Pid::from_raw(program), Path::new(&scratch));
         exit(0);
@@ -90,7 +96,9 @@ fn supervise(program: Pid, scratch: &Path) {
         }
     };
     if let Err(error) = thread::Builder::new().spawn(listen) {
-        return say(format_args!("error no thread for the control pipe: {error}"));
+        return say(format_args!(
+            "error no thread for the control pipe: {error}"
+        ));
     }
     say(READY);
 
@@ -128,7 +136,9 @@ fn clean_up_after(program: Pid, scratch: &Path) {
         getppid() != program
     });
     // Whatever we were told to remove: nothing but a folder of that kind.
-    let ours = scratch.file_name().is_some_and(|name| name.to_string_lossy().starts_with(output::SCRATCH));
+    let ours = scratch
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(output::SCRATCH));
     if gone && ours {
         let _ = std::fs::remove_dir_all(scratch);
     }
@@ -140,7 +150,10 @@ fn start_shell(command: &str) -> io::Result<Pid> {
     let nowhere = File::options().write(true).open("/dev/null")?;
     let errors = io::stdout().as_fd().try_clone_to_owned()?;
     let mut bash = Command::new("bash");
-    bash.args(["-c", "--", command]).stdin(Stdio::null()).stderr(errors).process_group(0);
+    bash.args(["-c", "--", command])
+        .stdin(Stdio::null())
+        .stderr(errors)
+        .process_group(0);
     let shell = bash.spawn()?;
     dup2_stdout(nowhere)?;
     Ok(Pid::from_raw(shell.id() as i32))
@@ -176,13 +189,19 @@ fn reap(shell: Pid) {
                 },
                 Err(Errno::ECHILD) => break 0,
                 // Ended by a real-time signal, for which nix has no name.
-                Err(Errno::EINVAL) if shell_runs && kill(shell, None).is_err() => exit_code = Some(128),
+                Err(Errno::EINVAL) if shell_runs && kill(shell, None).is_err() => {
+                    exit_code = Some(128)
+                }
                 _ => {}
             }
             news = waitpid(None, Some(WaitPidFlag::WNOHANG));
         };
         let childless = left == 0;
-        let left = if childless && !tree::ADOPTS { everyone(shell).len() } else { left };
+        let left = if childless && !tree::ADOPTS {
+            everyone(shell).len()
+        } else {
+            left
+        };
         match exit_code {
             Some(code) => say(format_args!("exit {code} {left}")),
             None if !shell_runs => say(format_args!("left {left}")),
@@ -230,7 +249,10 @@ fn obey(mut control: BufReader<io::Stdin>, shell: Pid) {
 
 /// All that runs below us; what `kill` takes.
 fn everyone(shell: Pid) -> Vec<Pid> {
-    tree::descendants(getpid()).into_iter().chain(tree::group(Some(shell))).collect()
+    tree::descendants(getpid())
+        .into_iter()
+        .chain(tree::group(Some(shell)))
+        .collect()
 }
 
 fn signal_all(shell: Pid, signal: Signal) {

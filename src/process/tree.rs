@@ -38,7 +38,9 @@ mod system {
     /// The direct children, those of every thread: the kernel lists them by thread. A few kernels
     /// are built without these lists, and a thread may end while we look; then everybody is asked.
     pub fn children(parent: Pid) -> Vec<Pid> {
-        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+            return Vec::new();
+        };
         let lists = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
         match lists.collect::<Result<String, _>>() {
             Ok(list) => pids(&list),
@@ -47,15 +49,23 @@ mod system {
     }
 
     fn children_by_parent(parent: Pid) -> Vec<Pid> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        let names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         let all = names.iter().flat_map(|name| pids(name));
-        all.filter(|pid| stat(*pid).and_then(|stat| field(&stat, 1)) == Some(parent.as_raw())).collect()
+        all.filter(|pid| stat(*pid).and_then(|stat| field(&stat, 1)) == Some(parent.as_raw()))
+            .collect()
     }
 
     fn pids(list: &str) -> Vec<Pid> {
-        list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+        list.split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .map(Pid::from_raw)
+            .collect()
     }
 
     /// Everything below `ancestor` that still runs, parents first. Who has died and only waits to
@@ -124,6 +134,8 @@ mod system {
     /// The whole group as one negative number, which `kill` takes for a group; none when nobody is
     /// in it any more.
     pub fn group(leader: Option<Pid>) -> Option<Pid> {
-        leader.filter(|leader| killpg(*leader, None).is_ok()).map(|leader| Pid::from_raw(-leader.as_raw()))
+        leader
+            .filter(|leader| killpg(*leader, None).is_ok())
+            .map(|leader| Pid::from_raw(-leader.as_raw()))
     }
 }

@@ -66,12 +66,18 @@ impl Shared {
     }
 
     fn commands(&self) -> Vec<(&'static str, &'static str)> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A slash command that is somebody else's to carry out.
     pub fn add_command(&self, name: &'static str, what: &'static str) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push((name, what));
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name, what));
     }
 
     /// Carries out what needs no agent. False if the line is for somebody else.
@@ -91,7 +97,9 @@ impl Shared {
                 && !self.commands().iter().any(|(name, _)| *name == line) =>
             {
                 let command: String = line.chars().take(40).collect();
-                say(&format!("There is no command {command}. /help lists the commands."));
+                say(&format!(
+                    "There is no command {command}. /help lists the commands."
+                ));
             }
             _ => return false,
         }
@@ -106,7 +114,9 @@ impl Shared {
             self.screen.say("  ! COMMAND   run a command yourself\n  Ctrl+B      what runs in the foreground goes on in the background");
         }
         self.screen.say("  Ctrl+C      drop the line; while the agent works: interrupt it\nAnything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
-        self.scenario.iter().for_each(|line| self.screen.say(&format!("  {line}")));
+        self.scenario
+            .iter()
+            .for_each(|line| self.screen.say(&format!("  {line}")));
     }
 
     /// True if a line that is typed now must wait for the end of the turn, and that is shown.
@@ -119,24 +129,30 @@ impl Shared {
         let waits = self.is_queueing();
         if waits {
             let count = self.queued.fetch_add(1, SeqCst) + 1;
-            self.screen.lines(&format!("(queued, {count}: {line})"), Style::Dim);
+            self.screen
+                .lines(&format!("(queued, {count}: {line})"), Style::Dim);
         }
         waits
     }
 
     /// The next line is about to be carried out. True if it was shown as queued.
     pub fn take_queued(&self) -> bool {
-        self.queued.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).is_ok()
+        self.queued
+            .fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1))
+            .is_ok()
     }
 
     /// Ctrl+B. True if the key was used up.
     pub fn move_to_background(&self, line_is_empty: bool) -> bool {
-        let Some(key) = self.key.get() else { return false };
+        let Some(key) = self.key.get() else {
+            return false;
+        };
         if !self.busy.load(SeqCst) && !line_is_empty {
             return false; // one to the left, as ever
         }
         if !key.press() {
-            self.screen.say("Nothing runs in the foreground that could be sent to the background.");
+            self.screen
+                .say("Nothing runs in the foreground that could be sent to the background.");
         }
         true
     }
@@ -148,16 +164,23 @@ impl Shared {
             let mut executor = lock(executor);
             let mut running = executor.running();
             running.retain(|id| !executor.in_foreground(id));
-            running.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            running
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         });
         match running.as_deref().unwrap_or_default() {
             "" => true,
             running if person && !self.warned.swap(true, SeqCst) => {
-                self.screen.say(&format!("Still running: {running}. Leaving ends that. Once more to leave."));
+                self.screen.say(&format!(
+                    "Still running: {running}. Leaving ends that. Once more to leave."
+                ));
                 false
             }
             running => {
-                self.screen.say(&format!("Ended, as it was still running: {running}."));
+                self.screen
+                    .say(&format!("Ended, as it was still running: {running}."));
                 true
             }
         }

@@ -35,7 +35,10 @@ struct Counts {
 
 impl Status {
     pub fn new(colour: bool) -> Self {
-        Status { colour, ..Status::default() }
+        Status {
+            colour,
+            ..Status::default()
+        }
     }
 
     /// The terminal is so wide.
@@ -58,9 +61,14 @@ impl Status {
                 if what.len() < whole.len() {
                     what.push('…');
                 }
-                counts.waiting = format!("{what}, {} s (Ctrl+B: to the background)", elapsed.as_secs());
+                counts.waiting = format!(
+                    "{what}, {} s (Ctrl+B: to the background)",
+                    elapsed.as_secs()
+                );
             }
-            Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => counts.waiting.clear(),
+            Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => {
+                counts.waiting.clear()
+            }
             _ => return false,
         }
         let shown = counts.line();
@@ -72,7 +80,11 @@ impl Status {
     fn line(&self) -> String {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let line = fit(&counts.shown, self.columns.load(Relaxed).saturating_sub(1)).0;
-        if self.colour { format!("\x1b[2m{line}\x1b[0m") } else { line }
+        if self.colour {
+            format!("\x1b[2m{line}\x1b[0m")
+        } else {
+            line
+        }
     }
 }
 
@@ -80,7 +92,11 @@ impl Counts {
     fn line(&self) -> String {
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
         let waiting = (!self.waiting.is_empty()).then(|| self.waiting.clone());
-        let parts = [count(self.running, "running"), count(self.news, "with news"), waiting];
+        let parts = [
+            count(self.running, "running"),
+            count(self.news, "with news"),
+            waiting,
+        ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 }
@@ -89,7 +105,11 @@ impl Counts {
 pub(crate) struct Helper(pub Arc<Status>);
 
 impl Highlighter for Helper {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        default: bool,
+    ) -> Cow<'b, str> {
         if default && prompt.starts_with('\n') {
             Cow::Owned(self.0.line() + prompt)
         } else {

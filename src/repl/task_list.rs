@@ -9,7 +9,8 @@ const SHOWN_LINES: usize = 20;
 /// A line for each task, first those that run.
 pub fn all(executor: &mut BackgroundExecutor) -> String {
     let ids = executor.ids();
-    let mut rows: Vec<(bool, [String; 4], String)> = ids.iter().map(|id| row(executor, id)).collect();
+    let mut rows: Vec<(bool, [String; 4], String)> =
+        ids.iter().map(|id| row(executor, id)).collect();
     if rows.is_empty() {
         return "No tasks so far.".to_string();
     }
@@ -21,7 +22,10 @@ pub fn all(executor: &mut BackgroundExecutor) -> String {
         }
     }
     let line = |(_, cells, progress): (bool, [String; 4], String)| {
-        let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let line: String = cells.chain([progress]).collect::<Vec<_>>().join("  ");
         line.trim_end().to_string()
     };
@@ -34,7 +38,9 @@ pub fn one(executor: &mut BackgroundExecutor, id: &str) -> String {
         (Ok(status), Ok(details), _) => (status, details),
         (Err(refusal), ..) | (_, Err(refusal), _) => return format!("{}.", sentence(&refusal)),
     };
-    let Some(task_id) = TaskId::new(id) else { return String::new() };
+    let Some(task_id) = TaskId::new(id) else {
+        return String::new();
+    };
     let (_, cells, progress) = row(executor, &task_id);
     let text = match details.split_once('\n') {
         Some((_, text)) => text,
@@ -42,18 +48,26 @@ pub fn one(executor: &mut BackgroundExecutor, id: &str) -> String {
     };
     let output = match &status {
         // A transcript ends with what was said last, and that is the output.
-        Status::Ended { outcome, .. } if !text.trim_end().ends_with(outcome.output().trim_end()) => {
+        Status::Ended { outcome, .. }
+            if !text.trim_end().ends_with(outcome.output().trim_end()) =>
+        {
             outcome.output()
         }
         Status::Ended { .. } | Status::Running { .. } => "",
     };
-    let mut lines: Vec<&str> = text.trim_end().lines().chain(output.trim_end().lines()).collect();
+    let mut lines: Vec<&str> = text
+        .trim_end()
+        .lines()
+        .chain(output.trim_end().lines())
+        .collect();
     let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
     let mut answer = format!("{}  {progress}", cells.join("  "));
     if !lines.is_empty() {
         answer += &format!("\n  … {} lines before these", lines.len());
     }
-    shown.iter().for_each(|line| answer += &format!("\n  {line}"));
+    shown
+        .iter()
+        .for_each(|line| answer += &format!("\n  {line}"));
     answer
 }
 
@@ -73,7 +87,12 @@ pub fn stop(executor: &mut BackgroundExecutor, id: &str) -> String {
 fn sentence(refusal: &Refusal) -> String {
     let text = refusal.to_string();
     let mut characters = text.chars();
-    characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect()
+    characters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(characters)
+        .collect()
 }
 
 /// True if it has ended; its id, kind, status and time; how it stands.
@@ -91,6 +110,21 @@ fn row(executor: &mut BackgroundExecutor, id: &TaskId) -> (bool, [String; 4], St
         Err(_) => (true, String::new(), std::time::Duration::ZERO),
     };
     let status = status.replace("finished with exit code 0", "finished");
-    let status: String = status.lines().next().unwrap_or_default().chars().take(40).collect();
-    (has_ended, [name, kind.to_string(), status, format!("{:.1} s", elapsed.as_secs_f64())], progress)
+    let status: String = status
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(40)
+        .collect();
+    (
+        has_ended,
+        [
+            name,
+            kind.to_string(),
+            status,
+            format!("{:.1} s", elapsed.as_secs_f64()),
+        ],
+        progress,
+    )
 }

@@ -74,34 +74,61 @@ impl Chart {
     /// not ended goes on to the right edge, what began earlier starts at the left edge.
     pub fn of(records: &[Record], until: u64, dropped: usize) -> Chart {
         let mut spans = records.iter().filter(|record| record.ph == 'B');
-        let turn = spans.clone().find(|record| record.is(Kind::Turn)).or(spans.next());
+        let turn = spans
+            .clone()
+            .find(|record| record.is(Kind::Turn))
+            .or(spans.next());
         let start = turn.map_or(until, |record| record.ts);
-        let seconds = |ts: u64| ts.clamp(start, until.max(start)).saturating_sub(start) as f64 / 1e6;
+        let seconds =
+            |ts: u64| ts.clamp(start, until.max(start)).saturating_sub(start) as f64 / 1e6;
         let mut lanes = BTreeMap::new();
         for record in records.iter().filter(|record| record.ts <= until) {
             if let Some(name) = record.track_name() {
-                let lane = Lane { label: name.to_string(), bars: Vec::new() };
+                let lane = Lane {
+                    label: name.to_string(),
+                    bars: Vec::new(),
+                };
                 lanes.insert(record.tid, (lane, Vec::new()));
             }
-            let Some(kind) = record.cat.filter(|kind| kind.is_drawn()) else { continue };
-            let Some((lane, open)) = lanes.get_mut(&record.tid) else { continue };
+            let Some(kind) = record.cat.filter(|kind| kind.is_drawn()) else {
+                continue;
+            };
+            let Some((lane, open)) = lanes.get_mut(&record.tid) else {
+                continue;
+            };
             if record.ph == 'B' {
                 open.push(lane.bars.len());
                 let (start, end) = (seconds(record.ts), seconds(until));
-                lane.bars.push(Bar { kind, name: record.name.clone(), start, end });
+                lane.bars.push(Bar {
+                    kind,
+                    name: record.name.clone(),
+                    start,
+                    end,
+                });
             } else if let Some(bar) = open.pop().and_then(|index: usize| lane.bars.get_mut(index)) {
                 bar.end = seconds(record.ts);
             }
         }
-        let lanes = lanes.into_values().map(|(lane, _)| lane).filter(|lane| !lane.bars.is_empty());
-        Chart { lanes: lanes.collect(), seconds: seconds(until), dropped }
+        let lanes = lanes
+            .into_values()
+            .map(|(lane, _)| lane)
+            .filter(|lane| !lane.bars.is_empty());
+        Chart {
+            lanes: lanes.collect(),
+            seconds: seconds(until),
+            dropped,
+        }
     }
 
     /// The lanes as text, at most `width` characters wide, with a time axis of `seconds`.
     pub fn draw(&self, width: usize, seconds: f64) -> String {
         let columns = width.saturating_sub(LABEL + 12).max(10);
         let end = format!("{seconds:.1} s");
-        let mut text = format!("  {:LABEL$} 0 s{end:>axis$}\n", "", axis = columns.saturating_sub(3));
+        let mut text = format!(
+            "  {:LABEL$} 0 s{end:>axis$}\n",
+            "",
+            axis = columns.saturating_sub(3)
+        );
         for lane in &self.lanes {
             let row = row(lane, columns, seconds);
             let (label, used) = fit(&lane.label, LABEL);
@@ -135,7 +162,12 @@ impl Chart {
 
     /// A sentence on what is not in the picture.
     pub fn dropped_note(&self) -> Option<String> {
-        let note = || format!("{} later spans are left out; --trace FILE keeps them all.", self.dropped);
+        let note = || {
+            format!(
+                "{} later spans are left out; --trace FILE keeps them all.",
+                self.dropped
+            )
+        };
         (self.dropped > 0).then(note)
     }
 }
@@ -145,7 +177,10 @@ fn row(lane: &Lane, columns: usize, seconds: f64) -> String {
     let column = seconds.max(1e-9) / columns as f64;
     let mut shares = vec![[0.0_f64; Kind::LEGEND.len()]; columns];
     for bar in &lane.bars {
-        let kind = Kind::LEGEND.iter().position(|(kind, ..)| *kind == bar.kind).unwrap_or_default();
+        let kind = Kind::LEGEND
+            .iter()
+            .position(|(kind, ..)| *kind == bar.kind)
+            .unwrap_or_default();
         let first = (bar.start / column) as usize;
         let last = columns.min((bar.end / column).ceil() as usize);
         for (index, share) in shares.iter_mut().enumerate().take(last).skip(first) {
@@ -154,8 +189,14 @@ fn row(lane: &Lane, columns: usize, seconds: f64) -> String {
         }
     }
     let character = |shares: [f64; Kind::LEGEND.len()]| {
-        let most = (0..shares.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b])).unwrap_or_default();
-        if shares[most] > 0.0 { Kind::LEGEND[most].1 } else { ' ' }
+        let most = (0..shares.len())
+            .max_by(|a, b| shares[*a].total_cmp(&shares[*b]))
+            .unwrap_or_default();
+        if shares[most] > 0.0 {
+            Kind::LEGEND[most].1
+        } else {
+            ' '
+        }
     };
     shares.into_iter().map(character).collect()
 }

@@ -32,7 +32,15 @@ pub struct Record {
 
 impl Record {
     pub(super) fn begin(tid: usize, ts: u64, kind: Kind, name: &str) -> Self {
-        Record { ph: 'B', ts, pid: 1, tid, cat: Some(kind), name: name.to_string(), args: Value::Null }
+        Record {
+            ph: 'B',
+            ts,
+            pid: 1,
+            tid,
+            cat: Some(kind),
+            name: name.to_string(),
+            args: Value::Null,
+        }
     }
 
     pub(super) fn name_of_track(tid: usize, name: &str) -> Self {
@@ -45,7 +53,15 @@ impl Record {
 
     fn naming(what: &str, tid: usize, name: &str) -> Self {
         let args = json!({ "name": name });
-        Record { ph: 'M', ts: 0, pid: 1, tid, cat: None, name: what.to_string(), args }
+        Record {
+            ph: 'M',
+            ts: 0,
+            pid: 1,
+            tid,
+            cat: None,
+            name: what.to_string(),
+            args,
+        }
     }
 
     /// True if it is of a span of that kind.
@@ -61,5 +77,10 @@ impl Record {
 
 /// The beginning of the first line.
 pub(super) fn short(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(MAX_TEXT).collect()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(MAX_TEXT)
+        .collect()
 }

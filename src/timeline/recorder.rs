@@ -60,7 +60,11 @@ impl Recorder {
     }
 
     pub fn chart(&self) -> Chart {
-        let end = self.turn.iter().rev().find(|record| record.ph == 'E' && record.is(Kind::Turn));
+        let end = self
+            .turn
+            .iter()
+            .rev()
+            .find(|record| record.ph == 'E' && record.is(Kind::Turn));
         let until = end.map_or_else(|| self.since(Instant::now()), |record| record.ts);
         let names = self.tracks.names();
         let records: Vec<Record> = names.chain(self.turn.iter().cloned()).collect();
@@ -78,19 +82,35 @@ impl Recorder {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    pub fn note(&mut self, Stamped { at, agent, in_background, event }: Stamped<'_>) {
+    pub fn note(
+        &mut self,
+        Stamped {
+            at,
+            agent,
+            in_background,
+            event,
+        }: Stamped<'_>,
+    ) {
         let owner = match agent.map(str::to_string) {
             None => Owner::Main,
             // What a background agent does is drawn within its task, but what it did when it was
             // sent there ends where it began.
-            Some(name) if in_background && !self.is_open(&Owner::Agent(name.clone())) => Owner::Task(name),
+            Some(name) if in_background && !self.is_open(&Owner::Agent(name.clone())) => {
+                Owner::Task(name)
+            }
             Some(name) => Owner::Agent(name),
         };
         let task = |id: &String| Owner::Task(id.clone());
         match event {
             Event::TurnStarted { prompt } => {
                 self.forget();
-                self.begin(at, owner, Kind::Turn, "turn", json!({ "prompt": short(prompt) }));
+                self.begin(
+                    at,
+                    owner,
+                    Kind::Turn,
+                    "turn",
+                    json!({ "prompt": short(prompt) }),
+                );
             }
             Event::TurnFinished => {
                 while self.open.iter().any(|open| open.begin.is(Kind::Turn)) {
@@ -104,15 +124,35 @@ impl Recorder {
             Event::RequestFinished { usage, .. } => self.end(at, &owner, json!(usage)),
             Event::RequestFailed => self.end(at, &owner, json!({ "result": "no reply" })),
             Event::ToolStarted { name, input, .. } => {
-                self.begin(at, owner, Kind::Tool, name, json!({ "input": short(&describe(input)) }));
+                self.begin(
+                    at,
+                    owner,
+                    Kind::Tool,
+                    name,
+                    json!({ "input": short(&describe(input)) }),
+                );
             }
-            Event::ToolFinished { output, is_error, .. } => {
-                self.end(at, &owner, json!({ "result": short(output), "is_error": is_error }));
+            Event::ToolFinished {
+                output, is_error, ..
+            } => {
+                self.end(
+                    at,
+                    &owner,
+                    json!({ "result": short(output), "is_error": is_error }),
+                );
             }
             Event::TaskStarted { id, what } => {
-                self.begin(at, task(id), Kind::Task, id, json!({ "input": short(what) }));
+                self.begin(
+                    at,
+                    task(id),
+                    Kind::Task,
+                    id,
+                    json!({ "input": short(what) }),
+                );
             }
-            Event::TaskFinished { id, result } => self.end(at, &task(id), json!({ "result": short(result) })),
+            Event::TaskFinished { id, result } => {
+                self.end(at, &task(id), json!({ "result": short(result) }))
+            }
             Event::Delivered(line) => {
                 let result = json!({ "result": short(line) });
                 self.begin(at, owner.clone(), Kind::Delivered, "delivered", Value::Null);
@@ -126,7 +166,10 @@ impl Recorder {
     fn forget(&mut self) {
         self.open.iter_mut().for_each(|open| open.kept = true);
         let carried = self.open.iter().map(|open| open.begin.clone()).collect();
-        self.before = Some((std::mem::replace(&mut self.turn, carried), std::mem::take(&mut self.dropped)));
+        self.before = Some((
+            std::mem::replace(&mut self.turn, carried),
+            std::mem::take(&mut self.dropped),
+        ));
     }
 
     fn begin(&mut self, at: Instant, owner: Owner, kind: Kind, name: &str, args: Value) {
@@ -139,9 +182,13 @@ impl Recorder {
         if let Some(name) = new {
             self.write(&name);
         }
-        self.write(&Record { args, ..begin.clone() });
+        self.write(&Record {
+            args,
+            ..begin.clone()
+        });
         // Every end of what is kept has its place, too.
-        let kept = self.turn.len() + self.open.iter().filter(|open| open.kept).count() < MAX_RECORDS - 1;
+        let kept =
+            self.turn.len() + self.open.iter().filter(|open| open.kept).count() < MAX_RECORDS - 1;
         if kept {
             self.turn.push(begin.clone());
         }
@@ -151,7 +198,9 @@ impl Recorder {
 
     /// Ends what began last on this track.
     fn end(&mut self, at: Instant, owner: &Owner, args: Value) {
-        let Some(tid) = self.tracks.find(owner).map(|track| track.tid) else { return };
+        let Some(tid) = self.tracks.find(owner).map(|track| track.tid) else {
+            return;
+        };
         if let Some(index) = self.open.iter().rposition(|open| open.begin.tid == tid) {
             let open = self.open.remove(index);
             self.close(at, open, args);
@@ -165,9 +214,19 @@ impl Recorder {
 
     fn close(&mut self, at: Instant, Open { begin, kept }: Open, args: Value) {
         let now = self.since(at);
-        let ts = self.tracks.with_tid(begin.tid).map_or(now, |track| track.advance(now));
-        let end = Record { ph: 'E', ts, ..begin };
-        self.write(&Record { args, ..end.clone() });
+        let ts = self
+            .tracks
+            .with_tid(begin.tid)
+            .map_or(now, |track| track.advance(now));
+        let end = Record {
+            ph: 'E',
+            ts,
+            ..begin
+        };
+        self.write(&Record {
+            args,
+            ..end.clone()
+        });
         if kept {
             self.turn.push(end);
         }

@@ -45,7 +45,10 @@ pub fn draw(chart: &Chart, title: &str) -> String {
     );
     let bottom = TOP + ROW * chart.lanes.len() as f64;
     let step = tick_step(chart.seconds);
-    for time in (0..).map(|tick| f64::from(tick) * step).take_while(|time| *time <= chart.seconds) {
+    for time in (0..)
+        .map(|tick| f64::from(tick) * step)
+        .take_while(|time| *time <= chart.seconds)
+    {
         let (at, time) = (x(time), (time * 10.0).round() / 10.0);
         svg += &format!(
             "<line class=\"axis\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
@@ -55,7 +58,11 @@ pub fn draw(chart: &Chart, title: &str) -> String {
     }
     for (index, lane) in chart.lanes.iter().enumerate() {
         let y = TOP + ROW * index as f64;
-        svg += &format!("<text x=\"16\" y=\"{:.1}\">{}</text>\n", y + 22.0, escape(&label(&lane.label)));
+        svg += &format!(
+            "<text x=\"16\" y=\"{:.1}\">{}</text>\n",
+            y + 22.0,
+            escape(&label(&lane.label))
+        );
         for bar in &lane.bars {
             let (start, end) = (x(bar.start), x(bar.end));
             svg += &format!(
@@ -67,7 +74,12 @@ pub fn draw(chart: &Chart, title: &str) -> String {
                 bar.end - bar.start
             );
         }
-        svg += &format!("<text x=\"{:.1}\" y=\"{:.1}\">{:.1} s</text>\n", right + 12.0, y + 22.0, busy(lane));
+        svg += &format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\">{:.1} s</text>\n",
+            right + 12.0,
+            y + 22.0,
+            busy(lane)
+        );
     }
     let mut at = LABELS;
     for (kind, _, meaning) in Kind::LEGEND {
@@ -81,7 +93,10 @@ pub fn draw(chart: &Chart, title: &str) -> String {
         at += 70.0 + meaning.len() as f64 * 8.0;
     }
     if let Some(note) = chart.dropped_note() {
-        svg += &format!("<text class=\"tick\" x=\"{LABELS}\" y=\"{:.1}\">{note}</text>\n", bottom + 58.0);
+        svg += &format!(
+            "<text class=\"tick\" x=\"{LABELS}\" y=\"{:.1}\">{note}</text>\n",
+            bottom + 58.0
+        );
     }
     svg + "</svg>\n"
 }
@@ -103,13 +118,24 @@ fn label(text: &str) -> String {
 
 /// At most ten ticks, at round numbers.
 fn tick_step(seconds: f64) -> f64 {
-    let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0];
-    steps.into_iter().find(|step| seconds / step <= 10.0).unwrap_or(seconds / 5.0)
+    let steps = [
+        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0,
+    ];
+    steps
+        .into_iter()
+        .find(|step| seconds / step <= 10.0)
+        .unwrap_or(seconds / 5.0)
 }
 
 /// Text as it may stand in XML: control characters have no place there.
 fn escape(text: &str) -> String {
     let allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
-    let text: String = text.chars().map(|c| if allowed(c) { c } else { ' ' }).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let text: String = text
+        .chars()
+        .map(|c| if allowed(c) { c } else { ' ' })
+        .collect();
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -52,7 +52,12 @@ impl Tracks {
                 Owner::Agent(name) | Owner::Task(name) => name.clone(),
             };
             self.last_tid += 1;
-            self.list.push(Track { tid: self.last_tid, owner, label, last: 0 });
+            self.list.push(Track {
+                tid: self.last_tid,
+                owner,
+                label,
+                last: 0,
+            });
         }
         let track = &mut self.list[index];
         let name = known.is_none().then(|| track.name());
@@ -75,6 +80,7 @@ impl Tracks {
     /// Tasks that have ended never come again.
     pub fn forget_tasks_but(&mut self, records: &[Record]) {
         let needed = |track: &Track| records.iter().any(|record| record.tid == track.tid);
-        self.list.retain(|track| !matches!(track.owner, Owner::Task(_)) || needed(track));
+        self.list
+            .retain(|track| !matches!(track.owner, Owner::Task(_)) || needed(track));
     }
 }

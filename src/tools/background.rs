@@ -96,8 +96,17 @@ pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>, results: Results) -> [To
         ),
         Access::Ask,
         move |input: Start, context| {
-            run_in_background(&mut lock(&starts), &input.id, input.command, &context.events)?;
-            Ok(format!("{}: started in the background. {}", input.id.trim(), results.advice()))
+            run_in_background(
+                &mut lock(&starts),
+                &input.id,
+                input.command,
+                &context.events,
+            )?;
+            Ok(format!(
+                "{}: started in the background. {}",
+                input.id.trim(),
+                results.advice()
+            ))
         },
     );
     let check_bg = Tool::new(
@@ -123,7 +132,10 @@ pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
     Tool::new(
         "stop_bg",
         "Stop a background task and everything it started. Its output so far is delivered like any result.",
-        object(json!({ "id": { "type": "string", "description": "The task's name." } }), &["id"]),
+        object(
+            json!({ "id": { "type": "string", "description": "The task's name." } }),
+            &["id"],
+        ),
         Access::Free,
         move |Stop { id }: Stop, _| {
             let mut executor = lock(&executor);
@@ -145,9 +157,15 @@ fn run_in_background(
 ) -> Result<(), Refusal> {
     let (events, name) = (events.clone(), id.trim().to_string());
     executor.submit(id, move |control| {
-        events.emit(Event::TaskStarted { id: name.clone(), what: command.clone() });
+        events.emit(Event::TaskStarted {
+            id: name.clone(),
+            what: command.clone(),
+        });
         let outcome = process::run_to_end(&command, |handle| control.attach(handle));
-        events.emit(Event::TaskFinished { id: name, result: outcome.to_string() });
+        events.emit(Event::TaskFinished {
+            id: name,
+            result: outcome.to_string(),
+        });
         outcome
     })
 }
@@ -176,7 +194,8 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
         let status = executor.check(&id)?;
         Ok(format!("{id}: {}", describe(executor, &id, &status)))
     };
-    let lines: Result<Vec<String>, ToolError> = ids.iter().map(ToString::to_string).map(line).collect();
+    let lines: Result<Vec<String>, ToolError> =
+        ids.iter().map(ToString::to_string).map(line).collect();
     Ok(lines?.join("\n"))
 }
 
@@ -184,7 +203,9 @@ fn describe(executor: &BackgroundExecutor, id: &str, status: &Status) -> String 
     match status {
         Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
             Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
-            None if progress.is_empty() => format!("still running ({:.1} s)", elapsed.as_secs_f64()),
+            None if progress.is_empty() => {
+                format!("still running ({:.1} s)", elapsed.as_secs_f64())
+            }
             None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
         },
         Status::Ended { elapsed, outcome } => executor.tell(id, *elapsed, outcome),

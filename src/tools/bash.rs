@@ -22,22 +22,31 @@ struct Input {
 
 /// The tool.
 pub fn tool() -> Tool {
-    let command =
-        json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
+    let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
     let schema = object(json!({ "command": command }), &["command"]);
     let description = format!(
         "Run a shell command and wait until it has ended. Returns its output, standard error included. It is ended after {} s.",
         TIME_LIMIT.as_secs()
     );
-    Tool::new("bash", description, schema, Access::Ask, |input: Input, context| {
-        let watch = |now: process::Snapshot| {
-            let (what, progress) = (input.command.clone(), now.last_line);
-            context.events.emit(Event::Waiting { what, elapsed: now.elapsed, progress });
-        };
-        let (outcome, left_running) =
-            process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
-        answer(&outcome, left_running, "at most until this program ends")
-    })
+    Tool::new(
+        "bash",
+        description,
+        schema,
+        Access::Ask,
+        |input: Input, context| {
+            let watch = |now: process::Snapshot| {
+                let (what, progress) = (input.command.clone(), now.last_line);
+                context.events.emit(Event::Waiting {
+                    what,
+                    elapsed: now.elapsed,
+                    progress,
+                });
+            };
+            let (outcome, left_running) =
+                process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
+            answer(&outcome, left_running, "at most until this program ends")
+        },
+    )
 }
 
 /// What the model reads of a command that it has waited for; and if the shell left others running,
@@ -57,11 +66,16 @@ pub(crate) fn answer(outcome: &Outcome, left_running: usize, fate: &str) -> Tool
     };
     match outcome {
         Outcome::Finished { exit_code: 0, .. } => Ok(format!("{output}{rest}")),
-        Outcome::Killed { .. } => Err(ToolError(format!("interrupted by the user\n{output}{rest}"))),
+        Outcome::Killed { .. } => Err(ToolError(format!(
+            "interrupted by the user\n{output}{rest}"
+        ))),
         Outcome::Failed { message } => Err(ToolError(message.clone())),
         _ => {
             let why = outcome.to_string();
-            Err(ToolError(format!("{}\n{output}{rest}", why.trim_start_matches("ERROR: "))))
+            Err(ToolError(format!(
+                "{}\n{output}{rest}",
+                why.trim_start_matches("ERROR: ")
+            )))
         }
     }
 }

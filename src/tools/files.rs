@@ -54,7 +54,10 @@ pub fn tools_in(root: impl Into<PathBuf>) -> [Tool; 3] {
     let path = json!({ "type": "string", "description": "relative to the working directory" });
     let text = json!({ "type": "string" });
     let read = object(json!({ "path": path }), &["path"]);
-    let write = object(json!({ "path": path, "content": text }), &["path", "content"]);
+    let write = object(
+        json!({ "path": path, "content": text }),
+        &["path", "content"],
+    );
     let edit = json!({ "path": path, "old_text": text, "new_text": text });
     let edit = object(edit, &["path", "old_text", "new_text"]);
     let about = [
@@ -63,42 +66,77 @@ pub fn tools_in(root: impl Into<PathBuf>) -> [Tool; 3] {
         "Replaces old_text, which must occur exactly once in the file, by new_text.",
     ];
     [
-        Tool::new("read_file", about[0], read, Access::Free, move |input, _| read_file(&reads, &input)),
-        Tool::new("write_file", about[1], write, Access::Ask, move |input, _| write_file(&writes, &input)),
-        Tool::new("edit_file", about[2], edit, Access::Ask, move |input, _| edit_file(&edits, &input)),
+        Tool::new(
+            "read_file",
+            about[0],
+            read,
+            Access::Free,
+            move |input, _| read_file(&reads, &input),
+        ),
+        Tool::new(
+            "write_file",
+            about[1],
+            write,
+            Access::Ask,
+            move |input, _| write_file(&writes, &input),
+        ),
+        Tool::new("edit_file", about[2], edit, Access::Ask, move |input, _| {
+            edit_file(&edits, &input)
+        }),
     ]
 }
 
 fn read_file(root: &Path, ReadFile { path }: &ReadFile) -> ToolOutcome {
     let real = resolve(root, path)?;
-    let (mut text, rest) = read_text(&real, READ_LIMIT).map_err(|error| failed("read", path, &error))?;
+    let (mut text, rest) =
+        read_text(&real, READ_LIMIT).map_err(|error| failed("read", path, &error))?;
     if rest > 0 {
         let line = text.matches('\n').count() + 1;
         let last = line + 200;
-        text += &format!("\n… {rest} more bytes; use bash with sed -n {line},{last}p to read further.");
+        text +=
+            &format!("\n… {rest} more bytes; use bash with sed -n {line},{last}p to read further.");
     }
-    Ok(if text.is_empty() { format!("({path} is empty)") } else { text })
+    Ok(if text.is_empty() {
+        format!("({path} is empty)")
+    } else {
+        text
+    })
 }
 
 fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutcome {
     let real = resolve(root, path)?;
-    let written = real.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| replace(&real, content));
+    let written = real
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| replace(&real, content));
     written.map_err(|error| failed("written", path, &error))?;
     Ok(format!("wrote {} bytes to {path}", content.len()))
 }
 
 /// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.
-fn edit_file(root: &Path, EditFile { path, old_text: old, new_text: new }: &EditFile) -> ToolOutcome {
+fn edit_file(
+    root: &Path,
+    EditFile {
+        path,
+        old_text: old,
+        new_text: new,
+    }: &EditFile,
+) -> ToolOutcome {
     if old.is_empty() {
-        return Err("old_text is empty. Give the text to replace; write_file makes a new file.".into());
+        return Err(
+            "old_text is empty. Give the text to replace; write_file makes a new file.".into(),
+        );
     }
     if old == new {
         return Err("old_text and new_text are the same, so nothing was changed.".into());
     }
     let real = resolve(root, path)?;
-    let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(|error| failed("read", path, &error))?;
+    let (text, rest) =
+        read_text(&real, EDIT_LIMIT).map_err(|error| failed("read", path, &error))?;
     if rest > 0 {
-        return Err(format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.").into());
+        return Err(
+            format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.").into(),
+        );
     }
     let line_ends = text.matches('\n').count();
     let crlf = line_ends > 0 && line_ends == text.matches("\r\n").count();
@@ -119,15 +157,21 @@ fn edit_file(root: &Path, EditFile { path, old_text: old, new_text: new }: &Edit
 
 /// The real place of a path: links followed as far as it exists, and inside the root.
 fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
-    let root = root.canonicalize().map_err(|error| failed("used", "the working directory", &error))?;
+    let root = root
+        .canonicalize()
+        .map_err(|error| failed("used", "the working directory", &error))?;
     let (mut existing, mut missing) = (root.join(path), Vec::new());
     // A link to nowhere is not missing: writing "through" it could land anywhere.
     while matches!(existing.try_exists(), Ok(false)) && !existing.is_symlink() {
-        let Some(name) = existing.file_name() else { break };
+        let Some(name) = existing.file_name() else {
+            break;
+        };
         missing.push(name.to_os_string());
         existing.pop();
     }
-    let mut real = existing.canonicalize().map_err(|error| failed("used", path, &error))?;
+    let mut real = existing
+        .canonicalize()
+        .map_err(|error| failed("used", path, &error))?;
     if !real.starts_with(&root) {
         return Err(format!("{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it.").into());
     }
@@ -148,7 +192,9 @@ pub fn explain(error: &io::Error) -> String {
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             "a part of its path is a file, not a folder; use another path, or move that file away"
         }
-        ErrorKind::PermissionDenied => "permission denied; use another file, or ask the user to allow it",
+        ErrorKind::PermissionDenied => {
+            "permission denied; use another file, or ask the user to allow it"
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             "there is no room for it; what was there is unchanged; ask the user to free some space"
         }
@@ -166,10 +212,17 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<(String, u64)> {
     let size = file.metadata()?.len();
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
-    let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid()).to_string();
+    let text = bytes
+        .utf8_chunks()
+        .next()
+        .map_or("", |chunk| chunk.valid())
+        .to_string();
     let cut = if size > limit { 3 } else { 0 }; // The limit may fall inside a character.
     if text.len() + cut < bytes.len() {
-        let why = format!("it is not text (invalid UTF-8 after {} bytes); try bash: file, xxd", text.len());
+        let why = format!(
+            "it is not text (invalid UTF-8 after {} bytes); try bash: file, xxd",
+            text.len()
+        );
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
     let rest = size.saturating_sub(text.len() as u64);
@@ -215,7 +268,9 @@ fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
         return Err(ErrorKind::IsADirectory.into());
     }
     if !kind.is_file() {
-        return Err(io::Error::other("it is no regular file but a pipe, socket or device; use bash"));
+        return Err(io::Error::other(
+            "it is no regular file but a pipe, socket or device; use bash",
+        ));
     }
     options.open(path)
 }

@@ -17,7 +17,10 @@ fn run(command: &str) -> (Outcome, usize) {
 }
 
 fn finished(exit_code: i32, output: &str) -> Outcome {
-    Outcome::Finished { exit_code, output: output.into() }
+    Outcome::Finished {
+        exit_code,
+        output: output.into(),
+    }
 }
 
 #[test]
@@ -36,9 +39,10 @@ fn a_foreground_command_returns_when_its_shell_does() {
 
 #[test]
 fn the_model_is_told_what_a_foreground_command_left_running() {
-    for (count, told) in
-        [(1, "1 process that it started is still running"), (2, "2 processes that it started are")]
-    {
+    for (count, told) in [
+        (1, "1 process that it started is still running"),
+        (2, "2 processes that it started are"),
+    ] {
         let place = Place::new();
         let mut talk = Talk::with("s01_agent_loop");
         let command = "sleep 1000 & echo $! >> {}/pids; ".repeat(count) + "echo started";
@@ -58,8 +62,14 @@ fn a_background_task_has_ended_when_its_last_process_has() {
     place.gate("first");
     place.gate("second");
     let child = |gate| format!("{{ read line < {{}}/{gate}; echo {gate} is through; }} & ");
-    let both = format!("{} {} echo started; exit 3", child("first"), child("second"));
-    executor.submit("server", command(place.command(&both))).expect("it starts");
+    let both = format!(
+        "{} {} echo started; exit 3",
+        child("first"),
+        child("second")
+    );
+    executor
+        .submit("server", command(place.command(&both)))
+        .expect("it starts");
     let (first, second) = (place.open("first"), place.open("second"));
     let mut progress = String::new();
     for (gate, expected) in [(first, "2 processes"), (second, "1 process")] {
@@ -69,8 +79,15 @@ fn a_background_task_has_ended_when_its_last_process_has() {
         });
         drop(gate);
     }
-    assert!(progress.ends_with("is through") || progress.ends_with("started"), "{progress}");
-    let Outcome::Finished { exit_code: 3, output } = executor.until_ended("server") else {
+    assert!(
+        progress.ends_with("is through") || progress.ends_with("started"),
+        "{progress}"
+    );
+    let Outcome::Finished {
+        exit_code: 3,
+        output,
+    } = executor.until_ended("server")
+    else {
         panic!("the exit code is the shell's")
     };
     assert_eq!(output.lines().count(), 3, "{output}");
@@ -85,13 +102,21 @@ fn check_bg_says_that_the_shell_has_exited() {
     let [bg_bash, check_bg] = background::tools(&shared(4), background::Results::Polled);
     let context = Context::default();
     let command = place.command("read line < {}/gate & echo started");
-    bg_bash.call(json!({ "id": "server", "command": command }), &context).expect("it starts");
-    let check = || check_bg.call(json!({ "id": "server" }), &context).expect("a known task");
+    bg_bash
+        .call(json!({ "id": "server", "command": command }), &context)
+        .expect("it starts");
+    let check = || {
+        check_bg
+            .call(json!({ "id": "server" }), &context)
+            .expect("a known task")
+    };
     until("the shell has exited", || {
         check().starts_with("server: shell exited, 1 process still running; 8 bytes")
     });
     drop(place.open("gate"));
-    until("the end", || check().starts_with("server: finished with exit code 0 after "));
+    until("the end", || {
+        check().starts_with("server: finished with exit code 0 after ")
+    });
 }
 
 #[test]
@@ -99,12 +124,26 @@ fn a_stopped_task_takes_with_it_what_its_shell_left() {
     let place = Place::new();
     let mut executor = executor(1);
     let tree = "setsid bash -c 'echo $BASHPID >> {}/pids; exec sleep 1000' & echo started";
-    executor.submit("server", command(place.command(tree))).expect("it starts");
+    executor
+        .submit("server", command(place.command(tree)))
+        .expect("it starts");
     let pids = place.pids(1);
-    until("the shell has exited", || executor.progress("server").starts_with("shell exited, 1 process"));
+    until("the shell has exited", || {
+        executor
+            .progress("server")
+            .starts_with("shell exited, 1 process")
+    });
     executor.stop("server").expect("a known task");
-    assert_eq!(executor.until_ended("server"), Outcome::Killed { output: "started\n".into() });
-    assert!(pids.iter().all(|pid| !runs(*pid)), "it was said to have ended");
+    assert_eq!(
+        executor.until_ended("server"),
+        Outcome::Killed {
+            output: "started\n".into()
+        }
+    );
+    assert!(
+        pids.iter().all(|pid| !runs(*pid)),
+        "it was said to have ended"
+    );
 }
 
 /// Every byte there is; a title change, a hyperlink, cursor moves, a bell.
@@ -112,23 +151,40 @@ fn a_stopped_task_takes_with_it_what_its_shell_left() {
 fn bytes_of_every_kind_are_valid_and_harmless_text() {
     let mut escaped = String::new();
     (0..=255).for_each(|byte| write!(escaped, "\\x{byte:02x}").expect("a string takes it"));
-    escaped +=
-        r"\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b[2J\x1b[H\x1b[31m\xc2\x9b5A\xe2\x80";
+    escaped += r"\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b[2J\x1b[H\x1b[31m\xc2\x9b5A\xe2\x80";
     let text = format!("printf '{escaped}'; printf 'one\\r\\ntwo\\rthree\\n'");
     let (outcome, _) = run(&text);
     let output = outcome.output();
     assert!(outcome.is_success());
-    assert_eq!(output.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')), None, "{output:?}");
-    for shown in
-        ["^@^A^B", "^[]0;title^G", "^[[2J^[[H^[[31m", "^?", "\u{fffd}", " !\"#$%&'()*+", "one\ntwo\nthree\n"]
-    {
+    assert_eq!(
+        output
+            .chars()
+            .find(|c| c.is_control() && !matches!(c, '\n' | '\t')),
+        None,
+        "{output:?}"
+    );
+    for shown in [
+        "^@^A^B",
+        "^[]0;title^G",
+        "^[[2J^[[H^[[31m",
+        "^?",
+        "\u{fffd}",
+        " !\"#$%&'()*+",
+        "one\ntwo\nthree\n",
+    ] {
         assert!(output.contains(shown), "{shown:?} is not in {output:?}");
     }
     // The same on the learner's screen.
     let lesson = Lesson::new("s01_agent_loop").file("bytes.sh", &format!("{text}\n"));
     let transcript = lesson.line("run \"bash bytes.sh\"").run();
     transcript.has("^[]0;title^G");
-    assert_eq!(transcript.out.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')), None);
+    assert_eq!(
+        transcript
+            .out
+            .chars()
+            .find(|c| c.is_control() && !matches!(c, '\n' | '\t')),
+        None
+    );
 }
 
 /// The last line of a background task is looked at while it runs, wherever it was cut.
@@ -138,11 +194,19 @@ fn a_running_task_can_be_looked_at() {
     place.gate("gate");
     let mut executor = executor(1);
     let talkative = r"for i in {1..5000}; do echo ééééééééééé; done; printf '\xc3\n\n  \n'; printf 'half \x1b[2J\xe2'; read line < {}/gate";
-    executor.submit("talks", command(place.command(talkative))).expect("it starts");
+    executor
+        .submit("talks", command(place.command(talkative)))
+        .expect("it starts");
     let gate = place.open("gate");
-    until("all of it has arrived", || executor.progress("talks").starts_with("115016 bytes of output; "));
+    until("all of it has arrived", || {
+        executor
+            .progress("talks")
+            .starts_with("115016 bytes of output; ")
+    });
     assert!(
-        executor.progress("talks").ends_with("last line: half ^[[2J\u{fffd}"),
+        executor
+            .progress("talks")
+            .ends_with("last line: half ^[[2J\u{fffd}"),
         "{}",
         executor.progress("talks")
     );
@@ -152,7 +216,10 @@ fn a_running_task_can_be_looked_at() {
 
 #[test]
 fn odd_commands_are_run_as_they_are() {
-    assert_eq!(run("--version").0, finished(127, "bash: line 1: --version: command not found\n"));
+    assert_eq!(
+        run("--version").0,
+        finished(127, "bash: line 1: --version: command not found\n")
+    );
     assert_eq!(run("").0, finished(0, ""));
     assert_eq!(run("exit 300").0, finished(300 % 256, ""));
     assert_eq!(run("kill -9 $$").0, finished(128 + 9, ""));
@@ -161,7 +228,14 @@ fn odd_commands_are_run_as_they_are() {
     // Silent from the beginning, and alive.
     assert_eq!(run("exec >&- 2>&-; true; exit 5").0, finished(5, ""));
     let (nul, _) = run("echo \0");
-    assert!(nul.to_string().starts_with("ERROR: the command could not be started: it holds a NUL"), "{nul}");
+    assert!(
+        nul.to_string()
+            .starts_with("ERROR: the command could not be started: it holds a NUL"),
+        "{nul}"
+    );
     let (long, _) = run(&format!("echo {}", "x".repeat(200_000)));
-    assert_eq!(long.to_string(), "ERROR: the command is too long; write it to a file and run that");
+    assert_eq!(
+        long.to_string(),
+        "ERROR: the command is too long; write it to a file and run that"
+    );
 }

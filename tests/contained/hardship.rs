@@ -25,7 +25,10 @@ fn limited(lesson: &Path, folder: &Path, limit: &str) -> Command {
     clean_environment(&mut command, folder);
     // What it was given by other tests that start something at the same time, it gives back.
     let alone = "for fd in {3..63}; do eval \"exec $fd>&-\"; done";
-    command.arg("-c").arg(format!("{alone}; {limit} && exec \"$0\"")).arg(lesson);
+    command
+        .arg("-c")
+        .arg(format!("{alone}; {limit} && exec \"$0\""))
+        .arg(lesson);
     command
 }
 
@@ -56,20 +59,35 @@ fn live_through(talk: &mut Talk, limit: &str, why: &[&str], seen: &mut Seen) {
     open_to_all(&place.path("gate"));
     let hogs = ["hog1", "hog2", "hog3"];
     for hog in hogs {
-        talk.say(&place.command(&format!("run 'read line < {{}}/gate' in the background as {hog}")));
+        talk.say(&place.command(&format!(
+            "run 'read line < {{}}/gate' in the background as {hog}"
+        )));
     }
     let id = "build";
-    let started = talk.say(&format!("run 'echo it $((1 + 1)) ran' in the background as {id}"));
-    let shown = if started.contains("ERROR") { started } else { talk.say(&format!("wait for {id}")) };
+    let started = talk.say(&format!(
+        "run 'echo it $((1 + 1)) ran' in the background as {id}"
+    ));
+    let shown = if started.contains("ERROR") {
+        started
+    } else {
+        talk.say(&format!("wait for {id}"))
+    };
     if shown.contains("ERROR: ") {
-        assert!(why.iter().any(|why| shown.contains(why)), "under {limit}: {shown}");
+        assert!(
+            why.iter().any(|why| shown.contains(why)),
+            "under {limit}: {shown}"
+        );
         seen.errors += 1;
     } else {
         assert!(shown.contains("it 2 ran"), "under {limit}: {shown}");
         seen.successes += 1;
     }
     // Some of the hogs may have failed themselves, and nobody may be at the gate.
-    let gate = std::fs::OpenOptions::new().read(true).write(true).open(place.path("gate")).expect("a gate");
+    let gate = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(place.path("gate"))
+        .expect("a gate");
     std::io::Write::write_all(&mut &gate, &b"go\n".repeat(10)).expect("the gate takes it");
     for hog in hogs {
         let shown = talk.say(&format!("wait for {hog}"));
@@ -85,8 +103,9 @@ fn live_through(talk: &mut Talk, limit: &str, why: &[&str], seen: &mut Seen) {
 /// the new task.
 fn recover(talk: &mut Talk, limit: &str, why: &[&str], seen: &mut Seen) {
     for id in ["build", "test"] {
-        let shown = talk
-            .say(&format!("run 'echo again $((1 + 1)) ran' in the background as {id}, then wait for {id}"));
+        let shown = talk.say(&format!(
+            "run 'echo again $((1 + 1)) ran' in the background as {id}, then wait for {id}"
+        ));
         if shown.contains("again 2 ran") {
             seen.successes += 1;
         } else {
@@ -104,13 +123,18 @@ fn no_more_descriptors() {
     let lesson = copy_in(&place);
     for count in 6..=24 {
         let limit = format!("ulimit -n {count}");
-        let mut talk = Talk::through("s08_background_tasks", |folder| limited(&lesson, folder, &limit));
+        let mut talk = Talk::through("s08_background_tasks", |folder| {
+            limited(&lesson, folder, &limit)
+        });
         let why = ["Too many open files", "No file descriptors available"];
         live_through(&mut talk, &limit, &why, &mut seen);
         talk.leave();
     }
     println!("measured: {seen:?}");
-    assert!(seen.errors > 0 && seen.successes > 0, "both were to be seen: {seen:?}");
+    assert!(
+        seen.errors > 0 && seen.successes > 0,
+        "both were to be seen: {seen:?}"
+    );
 }
 
 #[test]
@@ -135,7 +159,10 @@ fn no_more_processes() {
         talk.leave();
     }
     println!("measured: {seen:?}");
-    assert!(seen.errors > 0 && seen.successes > 0, "both were to be seen: {seen:?}");
+    assert!(
+        seen.errors > 0 && seen.successes > 0,
+        "both were to be seen: {seen:?}"
+    );
 }
 
 fn my_user_id() -> u32 {
@@ -154,7 +181,11 @@ fn a_working_directory_that_is_gone() {
         command.current_dir(place.path("here"));
         command
     });
-    talk.say(&place.command("run 'read line < {}/gate; echo it $((1 + 1)) ran' in the background as before"));
+    talk.say(
+        &place.command(
+            "run 'read line < {}/gate; echo it $((1 + 1)) ran' in the background as before",
+        ),
+    );
     let gate = place.open("gate");
     std::fs::remove_dir(place.path("here")).expect("it is there");
     let shown = talk.say("run 'echo here'");
@@ -185,7 +216,10 @@ fn no_bash() {
     });
     for _ in 0..2 {
         let shown = talk.say("run 'echo here'");
-        assert!(shown.contains("ERROR: bash was not found; install it, or put it into PATH"), "{shown}");
+        assert!(
+            shown.contains("ERROR: bash was not found; install it, or put it into PATH"),
+            "{shown}"
+        );
     }
     talk.say("run 'echo here' in the background as task");
     let shown = talk.say("wait for task");
@@ -198,18 +232,29 @@ fn no_bash() {
 
 #[test]
 fn a_command_sees_no_key_and_runs_where_the_program_is() {
-    let key = [("ANTHROPIC_API_KEY", "sk-secret"), ("ANTHROPIC_AUTH_TOKEN", "secret"), ("OTHER", "kept")];
-    alone("hardship::a_command_sees_no_key_and_runs_where_the_program_is", &key, |place| {
-        let run = |command| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
-        for _ in 0..2 {
-            // The environment of the command, and of the supervisor above it.
-            let all = run("env; tr '\\0' '\\n' < /proc/$PPID/environ");
-            assert!(all.is_success() && !all.output().contains("ANTHROPIC"), "{all:?}");
-            assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
-        }
-        // A spare waits in the old folder.
-        std::env::set_current_dir(place.0.path()).expect("it is there");
-        let here = std::env::current_dir().expect("it is there");
-        assert_eq!(run("pwd").output().trim_end(), here.display().to_string());
-    });
+    let key = [
+        ("ANTHROPIC_API_KEY", "sk-secret"),
+        ("ANTHROPIC_AUTH_TOKEN", "secret"),
+        ("OTHER", "kept"),
+    ];
+    alone(
+        "hardship::a_command_sees_no_key_and_runs_where_the_program_is",
+        &key,
+        |place| {
+            let run = |command| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
+            for _ in 0..2 {
+                // The environment of the command, and of the supervisor above it.
+                let all = run("env; tr '\\0' '\\n' < /proc/$PPID/environ");
+                assert!(
+                    all.is_success() && !all.output().contains("ANTHROPIC"),
+                    "{all:?}"
+                );
+                assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
+            }
+            // A spare waits in the old folder.
+            std::env::set_current_dir(place.0.path()).expect("it is there");
+            let here = std::env::current_dir().expect("it is there");
+            assert_eq!(run("pwd").output().trim_end(), here.display().to_string());
+        },
+    );
 }

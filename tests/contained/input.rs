@@ -25,8 +25,14 @@ fn ends(command: &str, code: i32) -> String {
 fn reading_finds_the_end_of_file() {
     assert_eq!(ends("cat; echo done", 0), "done\n");
     assert_eq!(ends("read -p 'Your name: ' name", 1), "");
-    assert_eq!(ends("read -s -p 'Password: ' word; echo \"[$word]\"", 0), "[]\n");
-    assert_eq!(ends("bash -c 'setsid cat; (cat) && echo done'", 0), "done\n");
+    assert_eq!(
+        ends("read -s -p 'Password: ' word; echo \"[$word]\"", 0),
+        "[]\n"
+    );
+    assert_eq!(
+        ends("bash -c 'setsid cat; (cat) && echo done'", 0),
+        "done\n"
+    );
 }
 
 /// The way sudo, ssh and getpass ask: past standard input, through the terminal.
@@ -43,7 +49,10 @@ fn asking_through_the_terminal_finds_none() {
 /// A server that wants a password for everything.
 #[test]
 fn git_does_not_ask_for_a_password() {
-    let has_git = std::process::Command::new("git").arg("--version").output().is_ok();
+    let has_git = std::process::Command::new("git")
+        .arg("--version")
+        .output()
+        .is_ok();
     if !has_git {
         return println!("not looked at: there is no git here");
     }
@@ -61,7 +70,9 @@ fn git_does_not_ask_for_a_password() {
     // Nothing of the person who runs this: no helper that knows a password or asks in a window.
     let git = "env -u GIT_ASKPASS -u SSH_ASKPASS -u http_proxy -u HTTP_PROXY -u all_proxy HOME={} LC_ALL=C \
         GIT_CONFIG_NOSYSTEM=1 git";
-    let clone = place.command(&format!("{git} clone http://127.0.0.1:{port}/secret.git {{}}/clone"));
+    let clone = place.command(&format!(
+        "{git} clone http://127.0.0.1:{port}/secret.git {{}}/clone"
+    ));
     let output = ends(&clone, 128);
     assert!(output.contains("terminal prompts disabled"), "{output}");
     let push = format!(
@@ -79,7 +90,8 @@ fn the_persons_keys_go_to_the_prompt() {
     place.gate("gate");
     let mut terminal = Seat::new("s01_agent_loop").start();
     terminal.until_ends("s01 >>");
-    let command = place.command("read line < {}/gate; cat; read -t 1 x; read x < /dev/tty; echo got [$x]");
+    let command =
+        place.command("read line < {}/gate; cat; read -t 1 x; read x < /dev/tty; echo got [$x]");
     terminal.send(&format!("run '{command}'\r"));
     let gate = place.open("gate");
     terminal.send("run 'echo these were $((1 + 1)) lines'\r");

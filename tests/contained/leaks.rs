@@ -20,19 +20,45 @@ const FLOOD: &str = "echo begin; yes | head -c 300M; echo end";
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 fn look_at(outcome: &Outcome) {
-    let Outcome::Finished { exit_code: 0, output } = outcome else { panic!("{outcome:?}") };
-    assert!(output.len() < 40 * 1024, "{} bytes are for the model", output.len());
+    let Outcome::Finished {
+        exit_code: 0,
+        output,
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        output.len() < 40 * 1024,
+        "{} bytes are for the model",
+        output.len()
+    );
     assert!(output.starts_with("begin\ny\ny\n") && output.ends_with("\ny\ny\nend\n"));
-    let cut = output.lines().find(|line| line.starts_with("[… ")).expect("a line on what was cut");
-    let numbers: Vec<u64> = cut.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let cut = output
+        .lines()
+        .find(|line| line.starts_with("[… "))
+        .expect("a line on what was cut");
+    let numbers: Vec<u64> = cut
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
     let kept = output.len() - cut.len() - 1;
     let (lines, bytes) = (numbers[0], numbers[1]);
     assert_eq!(bytes + kept as u64, 300 * 1024 * 1024 + 10, "{cut}");
-    assert_eq!(lines + output.lines().count() as u64 - 1, 150 * 1024 * 1024 + 2, "{cut}");
-    let path = cut.split_once("its first 256 MiB are in ").expect("where the rest is").1;
+    assert_eq!(
+        lines + output.lines().count() as u64 - 1,
+        150 * 1024 * 1024 + 2,
+        "{cut}"
+    );
+    let path = cut
+        .split_once("its first 256 MiB are in ")
+        .expect("where the rest is")
+        .1;
     let path = PathBuf::from(path.trim_end_matches(" …]"));
     let file = fs::metadata(&path).expect("it is there");
-    assert_eq!((file.permissions().mode() & 0o777, file.len()), (0o600, MAX_FILE));
+    assert_eq!(
+        (file.permissions().mode() & 0o777, file.len()),
+        (0o600, MAX_FILE)
+    );
     let folder = fs::metadata(path.parent().expect("a folder")).expect("it is there");
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     fs::remove_file(path).expect("it is ours");
@@ -44,7 +70,9 @@ fn a_flood_takes_no_memory() {
         let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
         let foreground = |command: &str| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
         let mut background = |id: &str, text: &str| {
-            executor.submit(id, command(text)).expect("the one before has ended");
+            executor
+                .submit(id, command(text))
+                .expect("the one before has ended");
             executor.until_ended(id)
         };
         // What a command takes anyhow, it has taken now.
@@ -67,11 +95,18 @@ fn long_lines_keep_head_and_tail() {
         "head -c 500000 /dev/zero | tr '\\0' a; echo X; head -c 500000 /dev/zero | tr '\\0' z; echo",
     );
     let (outcome, _) = run_blocking(&command, NO_LIMIT, &Interrupt::default());
-    let (head, rest) = outcome.output().split_once("\n[… ").expect("a line on what was cut");
+    let (head, rest) = outcome
+        .output()
+        .split_once("\n[… ")
+        .expect("a line on what was cut");
     let (cut, tail) = rest.split_once('\n').expect("a tail");
     assert_eq!((head.len(), tail.len()), (8 * 1024, 24 * 1024), "{cut}");
     assert!(head.ends_with("aaa") && tail.ends_with("zzz\n"));
-    let path = cut.split_once("the whole is in ").expect("where it is").1.trim_end_matches(" …]");
+    let path = cut
+        .split_once("the whole is in ")
+        .expect("where it is")
+        .1
+        .trim_end_matches(" …]");
     assert_eq!(fs::metadata(path).expect("it is there").len(), 1_000_003);
     fs::remove_file(path).expect("it is ours");
 }
@@ -109,10 +144,18 @@ fn long_output_goes_with_the_program_however_that_goes() {
     // Nobody is there to remove it but the supervisor of a command that runs.
     let other = Place::new();
     let mut talk = lesson_with(place.0.path());
-    talk.send(&format!("run '{}'", other.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; sleep 1000")));
+    talk.send(&format!(
+        "run '{}'",
+        other.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; sleep 1000")
+    ));
     let pids = other.pids(2);
-    until("there is a spare as well", || children(talk.pid()).len() == 2);
-    children(talk.pid()).into_iter().filter(|pid| *pid != pids[1]).for_each(kill);
+    until("there is a spare as well", || {
+        children(talk.pid()).len() == 2
+    });
+    children(talk.pid())
+        .into_iter()
+        .filter(|pid| *pid != pids[1])
+        .for_each(kill);
     kill(talk.pid());
     until_gone(&pids);
     until("the folder has gone although the spare was killed", gone);
@@ -125,7 +168,9 @@ fn long_output_goes_with_a_program_that_leaves_at_once() {
     for _ in 0..40 {
         let mut command = std::process::Command::new(program("s01_agent_loop"));
         clean_environment(&mut command, place.0.path());
-        command.env("TMPDIR", place.0.path()).args(["-p", "run 'yes | head -c 1M'"]);
+        command
+            .env("TMPDIR", place.0.path())
+            .args(["-p", "run 'yes | head -c 1M'"]);
         assert!(command.output().expect("it runs").status.success());
     }
     until("the folders have gone", || count(place.0.path()) == 0);
@@ -150,37 +195,66 @@ fn a_supervisor_removes_nothing_else() {
 /// As many as run in 15 seconds, up to 10,000.
 #[test]
 fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
-    alone("leaks::thousands_of_tasks_leave_no_zombie_and_no_descriptor", &[], |_| {
-        let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
-        let (me, begun, mut count) = (getpid(), Instant::now(), 0);
-        let mut some = |executor: &mut BackgroundExecutor, how_many: usize| {
-            for _ in 0..how_many {
-                until("one of four has ended", || executor.running().len() < 4);
-                count += 1;
-                // Some with orphans, some that fail, some that are ended by a signal.
-                let text = ["true", "(true &)", "false", "setsid true & true", "kill -9 $$"][count % 5];
-                executor.submit(&format!("task {count}"), command(text)).expect("there is room");
+    alone(
+        "leaks::thousands_of_tasks_leave_no_zombie_and_no_descriptor",
+        &[],
+        |_| {
+            let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
+            let (me, begun, mut count) = (getpid(), Instant::now(), 0);
+            let mut some = |executor: &mut BackgroundExecutor, how_many: usize| {
+                for _ in 0..how_many {
+                    until("one of four has ended", || executor.running().len() < 4);
+                    count += 1;
+                    // Some with orphans, some that fail, some that are ended by a signal.
+                    let text = [
+                        "true",
+                        "(true &)",
+                        "false",
+                        "setsid true & true",
+                        "kill -9 $$",
+                    ][count % 5];
+                    executor
+                        .submit(&format!("task {count}"), command(text))
+                        .expect("there is room");
+                }
+                until("all have ended", || executor.running().is_empty());
+                until_only_a_spare_is_there(me);
+                count
+            };
+            some(&mut executor, 100);
+            let (descriptors_before, threads_before) = (descriptors(me), thread_count());
+            let mut total = 0;
+            while total < 10_000 && begun.elapsed() < Duration::from_secs(15) {
+                total = some(&mut executor, 100);
             }
-            until("all have ended", || executor.running().is_empty());
-            until_only_a_spare_is_there(me);
-            count
-        };
-        some(&mut executor, 100);
-        let (descriptors_before, threads_before) = (descriptors(me), thread_count());
-        let mut total = 0;
-        while total < 10_000 && begun.elapsed() < Duration::from_secs(15) {
-            total = some(&mut executor, 100);
-        }
-        println!("measured: {total} tasks");
-        until("nothing is open that was not before", || descriptors(me) <= descriptors_before);
-        until("no thread is left over", || thread_count() <= threads_before);
-        for number in 1..=total {
-            let outcome = executor.outcome(&format!("task {number}")).expect("it has ended");
-            assert!(matches!(outcome, Outcome::Finished { exit_code: 0 | 1 | 137, .. }), "{outcome:?}");
-        }
-    });
+            println!("measured: {total} tasks");
+            until("nothing is open that was not before", || {
+                descriptors(me) <= descriptors_before
+            });
+            until("no thread is left over", || {
+                thread_count() <= threads_before
+            });
+            for number in 1..=total {
+                let outcome = executor
+                    .outcome(&format!("task {number}"))
+                    .expect("it has ended");
+                assert!(
+                    matches!(
+                        outcome,
+                        Outcome::Finished {
+                            exit_code: 0 | 1 | 137,
+                            ..
+                        }
+                    ),
+                    "{outcome:?}"
+                );
+            }
+        },
+    );
 }
 
 fn thread_count() -> usize {
-    fs::read_dir("/proc/self/task").expect("our threads").count()
+    fs::read_dir("/proc/self/task")
+        .expect("our threads")
+        .count()
 }

@@ -14,7 +14,10 @@ use meanwhile::tools::background;
 use super::support::*;
 
 fn said(text: &str) -> Outcome {
-    Outcome::Finished { exit_code: 0, output: text.to_string() }
+    Outcome::Finished {
+        exit_code: 0,
+        output: text.to_string(),
+    }
 }
 
 /// 200 times over, because a race is lost only now and then.
@@ -28,7 +31,10 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
             let (together, output) = (together.clone(), id.clone());
             let job = move |_: &_| {
                 together.wait();
-                Outcome::Finished { exit_code: 0, output }
+                Outcome::Finished {
+                    exit_code: 0,
+                    output,
+                }
             };
             executor.submit(id, job).expect("there is room for three");
         }
@@ -50,23 +56,38 @@ fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
     for id in ["a", "b", "c"] {
         place.gate(id);
         let command = place.command(&format!("read line < {{}}/{id}; echo this is {id}; exit 7"));
-        bg_bash.call(json!({ "id": id, "command": command }), &context).expect("it starts");
+        bg_bash
+            .call(json!({ "id": id, "command": command }), &context)
+            .expect("it starts");
     }
     let gates = ["a", "b", "c"].map(|id| place.open(id));
     let all = check_bg.call(json!({}), &context).expect("a list");
     assert_eq!(all.matches("still running").count(), 3, "{all}");
     drop(gates);
     for id in ["a", "b", "c"] {
-        let check = || check_bg.call(json!({ "id": id }), &context).expect("a known task");
+        let check = || {
+            check_bg
+                .call(json!({ "id": id }), &context)
+                .expect("a known task")
+        };
         until("its end", || !check().contains("still running"));
         for _ in 0..2 {
             let answer = check();
-            assert!(answer.starts_with(&format!("{id}: ERROR: exit code 7 after ")), "{answer}");
+            assert!(
+                answer.starts_with(&format!("{id}: ERROR: exit code 7 after ")),
+                "{answer}"
+            );
             assert!(answer.ends_with(&format!(" s\nthis is {id}")), "{answer}");
         }
     }
     let all = check_bg.call(json!({}), &context).expect("a list");
-    assert_eq!(all.lines().filter(|line| line.contains("ERROR: exit code 7")).count(), 3, "{all}");
+    assert_eq!(
+        all.lines()
+            .filter(|line| line.contains("ERROR: exit code 7"))
+            .count(),
+        3,
+        "{all}"
+    );
 }
 
 /// When such a panic is cleaned up, it panics once more: nothing in the job's thread is left to
@@ -82,11 +103,18 @@ impl Drop for Bomb {
 #[test]
 fn a_thread_that_dies_without_a_word_is_lost() {
     let mut executor = executor(4);
-    executor.submit("quiet", |_| panic_any(Bomb)).expect("it starts");
+    executor
+        .submit("quiet", |_| panic_any(Bomb))
+        .expect("it starts");
     assert_eq!(executor.until_ended("quiet"), Outcome::Lost);
-    executor.submit("panics", |_| panic!("a word")).expect("it starts");
+    executor
+        .submit("panics", |_| panic!("a word"))
+        .expect("it starts");
     let why = "the job broke down: a word".to_string();
-    assert_eq!(executor.until_ended("panics"), Outcome::Failed { message: why });
+    assert_eq!(
+        executor.until_ended("panics"),
+        Outcome::Failed { message: why }
+    );
     assert_eq!(executor.outcome("quiet"), Some(Outcome::Lost));
     assert!(Outcome::Lost.to_string().starts_with("ERROR: "));
 }
@@ -94,10 +122,14 @@ fn a_thread_that_dies_without_a_word_is_lost() {
 #[test]
 fn what_ended_before_a_thousand_others_still_answers() {
     let mut executor = executor(1);
-    executor.submit("first", |_| said("I was here")).expect("it starts");
+    executor
+        .submit("first", |_| said("I was here"))
+        .expect("it starts");
     executor.until_ended("first");
     for number in 0..1000 {
-        executor.submit(&number.to_string(), |_| Outcome::Lost).expect("the one before has ended");
+        executor
+            .submit(&number.to_string(), |_| Outcome::Lost)
+            .expect("the one before has ended");
         executor.until_ended(&number.to_string());
     }
     for _ in 0..2 {
@@ -116,7 +148,10 @@ fn the_first_outcome_counts() {
     notifier.notify(id.clone(), said("first"));
     notifier.notify(id.clone(), Outcome::Lost);
     for _ in 0..2 {
-        assert_eq!(bus.check(&id).map(|ended| ended.outcome.clone()), Some(said("first")));
+        assert_eq!(
+            bus.check(&id).map(|ended| ended.outcome.clone()),
+            Some(said("first"))
+        );
     }
     drop(bus);
     notifier.notify(id, Outcome::Lost); // nobody is there, and nothing breaks
@@ -125,21 +160,37 @@ fn the_first_outcome_counts() {
 /// 200 tasks with 200 KB of output each: 40 MB, of which 32 KiB a task are kept.
 #[test]
 fn an_ended_task_holds_little_memory_and_no_descriptor() {
-    alone("outcomes::an_ended_task_holds_little_memory_and_no_descriptor", &[], |_| {
-        let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
-        let me = nix::unistd::getpid();
-        let mut run = |number: usize| {
-            let id = number.to_string();
-            executor.submit(&id, command("yes | head -c 200000")).expect("the one before has ended");
-            assert!(executor.until_ended(&id).output().contains("the whole is in "));
-        };
-        (0..10).for_each(&mut run);
-        until_only_a_spare_is_there(me);
-        let (memory_before, descriptors_before) = (memory(me, "VmRSS"), descriptors(me));
-        (10..210).for_each(&mut run);
-        until("nothing is open that was not before", || descriptors(me) <= descriptors_before);
-        let grown = memory(me, "VmRSS").saturating_sub(memory_before);
-        println!("measured: 200 ended tasks with 200 KB of output each hold {grown} KiB");
-        assert!(grown < 200 * 40 + 4 * 1024, "200 ended tasks hold {grown} KiB");
-    });
+    alone(
+        "outcomes::an_ended_task_holds_little_memory_and_no_descriptor",
+        &[],
+        |_| {
+            let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+            let me = nix::unistd::getpid();
+            let mut run = |number: usize| {
+                let id = number.to_string();
+                executor
+                    .submit(&id, command("yes | head -c 200000"))
+                    .expect("the one before has ended");
+                assert!(
+                    executor
+                        .until_ended(&id)
+                        .output()
+                        .contains("the whole is in ")
+                );
+            };
+            (0..10).for_each(&mut run);
+            until_only_a_spare_is_there(me);
+            let (memory_before, descriptors_before) = (memory(me, "VmRSS"), descriptors(me));
+            (10..210).for_each(&mut run);
+            until("nothing is open that was not before", || {
+                descriptors(me) <= descriptors_before
+            });
+            let grown = memory(me, "VmRSS").saturating_sub(memory_before);
+            println!("measured: 200 ended tasks with 200 KB of output each hold {grown} KiB");
+            assert!(
+                grown < 200 * 40 + 4 * 1024,
+                "200 ended tasks hold {grown} KiB"
+            );
+        },
+    );
 }

@@ -38,11 +38,20 @@ enum Order {
 impl Order {
     fn outcome(self) -> Outcome {
         match self {
-            Order::Finish(exit_code) => Outcome::Finished { exit_code, output: String::new() },
-            Order::Fail => Outcome::Failed { message: "failed".into() },
-            Order::Panic => Outcome::Failed { message: "the job broke down: panicked".into() },
+            Order::Finish(exit_code) => Outcome::Finished {
+                exit_code,
+                output: String::new(),
+            },
+            Order::Fail => Outcome::Failed {
+                message: "failed".into(),
+            },
+            Order::Panic => Outcome::Failed {
+                message: "the job broke down: panicked".into(),
+            },
             Order::DieWithoutAWord => Outcome::Lost,
-            Order::Stop => Outcome::Killed { output: String::new() },
+            Order::Stop => Outcome::Killed {
+                output: String::new(),
+            },
         }
     }
 }
@@ -122,7 +131,11 @@ impl Schedule {
         };
         let name = id.trim().to_string();
         let known = self.tasks.iter().any(|task| task.id == name);
-        let gated = self.tasks.iter().filter(|task| task.order.is_none()).count();
+        let gated = self
+            .tasks
+            .iter()
+            .filter(|task| task.order.is_none())
+            .count();
         let not_seen_ended = self.tasks.iter().filter(|task| !task.seen_ended).count();
         match self.executor.submit(id, job) {
             Err(Refusal::EmptyId) => assert!(name.is_empty()),
@@ -133,8 +146,16 @@ impl Schedule {
                 self.are_running(&running);
             }
             Ok(()) => {
-                assert!(!known && !name.is_empty() && gated < self.max, "{gated} stand at their gates");
-                self.tasks.push(Known { id: name, release, order: None, seen_ended: false });
+                assert!(
+                    !known && !name.is_empty() && gated < self.max,
+                    "{gated} stand at their gates"
+                );
+                self.tasks.push(Known {
+                    id: name,
+                    release,
+                    order: None,
+                    seen_ended: false,
+                });
             }
             Err(other) => panic!("{other:?}"),
         }
@@ -144,7 +165,11 @@ impl Schedule {
     fn are_running(&self, running: &[TaskId]) {
         for task in &self.tasks {
             let listed = running.iter().any(|id| id.to_string() == task.id);
-            assert!(listed || task.order.is_some(), "{} stands at its gate", task.id);
+            assert!(
+                listed || task.order.is_some(),
+                "{} stands at its gate",
+                task.id
+            );
             assert!(!listed || !task.seen_ended, "{} had ended", task.id);
         }
     }
@@ -152,7 +177,10 @@ impl Schedule {
     fn check(&mut self, id: &str) {
         let status = self.executor.check(id);
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else {
-            assert!(matches!(status, Err(Refusal::UnknownId { .. })), "{status:?}");
+            assert!(
+                matches!(status, Err(Refusal::UnknownId { .. })),
+                "{status:?}"
+            );
             return;
         };
         match (status.expect("a known task"), task.order) {
@@ -184,8 +212,13 @@ impl Schedule {
             (3, _) => self.submit([" ", " quiet-a "][random.below(2)]),
             (4, Some(index)) => self.order(index, Order::Stop),
             (5 | 6, Some(index)) => {
-                let orders =
-                    [Order::Finish(0), Order::Finish(3), Order::Fail, Order::Panic, Order::DieWithoutAWord];
+                let orders = [
+                    Order::Finish(0),
+                    Order::Finish(3),
+                    Order::Fail,
+                    Order::Panic,
+                    Order::DieWithoutAWord,
+                ];
                 self.order(index, orders[random.below(orders.len())]);
             }
             (7, _) => {
@@ -210,13 +243,25 @@ impl Schedule {
         }
         let deadline = Instant::now() + PATIENCE;
         while !self.executor.running().is_empty() {
-            assert!(Instant::now() < deadline, "these never end: {:?}", self.executor.running());
+            assert!(
+                Instant::now() < deadline,
+                "these never end: {:?}",
+                self.executor.running()
+            );
             thread::yield_now();
         }
-        for id in self.tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>() {
+        for id in self
+            .tasks
+            .iter()
+            .map(|task| task.id.clone())
+            .collect::<Vec<_>>()
+        {
             self.check(&id);
         }
-        assert!(self.tasks.iter().all(|task| task.seen_ended), "every task has its outcome");
+        assert!(
+            self.tasks.iter().all(|task| task.seen_ended),
+            "every task has its outcome"
+        );
         assert_eq!(self.executor.ids().len(), self.tasks.len());
         assert!(self.gauge.most.load(Ordering::SeqCst) <= self.max);
     }
@@ -227,7 +272,13 @@ fn run(seed: u64) {
     let bus = NotificationBus::default();
     let (notifier, max) = (bus.notifier(), 1 + random.below(4));
     let executor = BackgroundExecutor::new(bus, max);
-    let mut schedule = Schedule { executor, notifier, max, gauge: Arc::default(), tasks: Vec::new() };
+    let mut schedule = Schedule {
+        executor,
+        notifier,
+        max,
+        gauge: Arc::default(),
+        tasks: Vec::new(),
+    };
     for _ in 0..4 + random.below(20) {
         schedule.step(&mut random);
     }
@@ -240,7 +291,10 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("to see it again: MEANWHILE_TEST_SEED={:#x} (one schedule)", self.0);
+            eprintln!(
+                "to see it again: MEANWHILE_TEST_SEED={:#x} (one schedule)",
+                self.0
+            );
         }
     }
 }
@@ -253,7 +307,10 @@ fn ten_thousand_random_schedules() {
         return run(seed);
     }
     // Another seed every time: what one run misses, another finds.
-    let start = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_nanos() as u64;
+    let start = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock")
+        .as_nanos() as u64;
     let mut seeds = Random(start | 1);
     for _ in 0..10_000 {
         let seed = Seed(seeds.below(usize::MAX) as u64 | 1);

@@ -41,8 +41,19 @@ fn a_time_limit_ends_what_ignores_sigterm_and_keeps_its_output() {
     let limit = Duration::from_secs(5);
     let started = Instant::now();
     let (outcome, left) = run_blocking(&deaf(&place), limit, &Interrupt::default());
-    assert!(started.elapsed() >= limit + GRACE, "SIGKILL came before its time");
-    assert_eq!((outcome, left), (Outcome::TimedOut { output: "before\n".into() }, 0));
+    assert!(
+        started.elapsed() >= limit + GRACE,
+        "SIGKILL came before its time"
+    );
+    assert_eq!(
+        (outcome, left),
+        (
+            Outcome::TimedOut {
+                output: "before\n".into()
+            },
+            0
+        )
+    );
     until_gone(&place.pids(3));
 }
 
@@ -50,7 +61,15 @@ fn a_time_limit_ends_what_ignores_sigterm_and_keeps_its_output() {
 fn a_limit_that_has_passed_before_the_start_counts() {
     prepare();
     let (outcome, left) = run_blocking("sleep 1000", Duration::ZERO, &Interrupt::default());
-    assert_eq!((outcome, left), (Outcome::TimedOut { output: String::new() }, 0));
+    assert_eq!(
+        (outcome, left),
+        (
+            Outcome::TimedOut {
+                output: String::new()
+            },
+            0
+        )
+    );
 }
 
 #[test]
@@ -64,38 +83,76 @@ fn an_interrupt_ends_what_ignores_sigterm_and_keeps_its_output() {
     trigger.trigger();
     let (outcome, left) = runner.join().expect("it returns");
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
-    assert_eq!((outcome, left), (Outcome::Killed { output: "before\n".into() }, 0));
+    assert_eq!(
+        (outcome, left),
+        (
+            Outcome::Killed {
+                output: "before\n".into()
+            },
+            0
+        )
+    );
     until_gone(&pids);
     // One that is there already ends the next command at once.
     let (outcome, _) = run_blocking("sleep 1000", NO_LIMIT, &trigger);
-    assert_eq!(outcome, Outcome::Killed { output: String::new() });
+    assert_eq!(
+        outcome,
+        Outcome::Killed {
+            output: String::new()
+        }
+    );
 }
 
 #[test]
 fn a_stopped_task_that_ignores_sigterm_is_running_until_it_is_gone() {
     let place = Place::new();
     let mut executor = executor(1);
-    executor.submit("deaf", command(deaf(&place))).expect("it starts");
+    executor
+        .submit("deaf", command(deaf(&place)))
+        .expect("it starts");
     let pids = place.pids(3);
     let asked = Instant::now();
     executor.stop("deaf").expect("a known task");
     executor.stop("deaf").expect("twice is as good as once");
-    assert_eq!(executor.until_ended("deaf"), Outcome::Killed { output: "before\n".into() });
+    assert_eq!(
+        executor.until_ended("deaf"),
+        Outcome::Killed {
+            output: "before\n".into()
+        }
+    );
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
-    assert!(pids.iter().all(|pid| !runs(*pid)), "it was said to have ended");
+    assert!(
+        pids.iter().all(|pid| !runs(*pid)),
+        "it was said to have ended"
+    );
     executor.stop("deaf").expect("without effect");
-    assert_eq!(executor.until_ended("deaf"), Outcome::Killed { output: "before\n".into() });
+    assert_eq!(
+        executor.until_ended("deaf"),
+        Outcome::Killed {
+            output: "before\n".into()
+        }
+    );
 }
 
 #[test]
 fn who_handles_sigterm_has_time_to_do_so() {
     let place = Place::new();
     let mut executor = executor(1);
-    executor.submit("polite", command(polite(&place))).expect("it starts");
+    executor
+        .submit("polite", command(polite(&place)))
+        .expect("it starts");
     let pids = place.pids(3);
     executor.stop("polite").expect("a known task");
-    assert_eq!(executor.until_ended("polite"), Outcome::Killed { output: "before\nbye\nbye\nbye\n".into() });
-    assert!(pids.iter().all(|pid| !runs(*pid)), "it was said to have ended");
+    assert_eq!(
+        executor.until_ended("polite"),
+        Outcome::Killed {
+            output: "before\nbye\nbye\nbye\n".into()
+        }
+    );
+    assert!(
+        pids.iter().all(|pid| !runs(*pid)),
+        "it was said to have ended"
+    );
 }
 
 #[test]
@@ -109,21 +166,34 @@ fn what_was_paused_can_be_stopped() {
     ];
     for (id, pause) in pauses {
         executor
-            .submit(id, command(place.command(&format!("echo $$ >> {{}}/pids; {pause}"))))
+            .submit(
+                id,
+                command(place.command(&format!("echo $$ >> {{}}/pids; {pause}"))),
+            )
             .expect("it starts");
     }
     let pids = place.pids(2);
     let paused = |pid| state(pid) == Some('T');
     let parent = |pid| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("its parent");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))
+            .expect("its parent");
         nix::unistd::Pid::from_raw(line.trim().parse().expect("a number"))
     };
     let all: Vec<_> = pids.iter().flat_map(|pid| [*pid, parent(*pid)]).collect();
-    until("one shell and one supervisor are paused", || all.iter().filter(|pid| paused(**pid)).count() == 2);
+    until("one shell and one supervisor are paused", || {
+        all.iter().filter(|pid| paused(**pid)).count() == 2
+    });
     for (id, output) in [("shell", "bye\n"), ("supervisor", "")] {
         executor.stop(id).expect("a known task");
-        assert_eq!(executor.until_ended(id), Outcome::Killed { output: output.into() });
+        assert_eq!(
+            executor.until_ended(id),
+            Outcome::Killed {
+                output: output.into()
+            }
+        );
     }
     until_gone(&pids);
 }
@@ -137,28 +207,49 @@ fn a_killed_supervisor_leaves_nothing_behind() {
     let place = Place::new();
     let mut talk = Talk::with("s08_background_tasks");
     // As a background task, killed from outside; in the foreground, by its own command.
-    let command = place.command(&format!("{TREE} echo $PPID > {{}}/supervisor; wait; sleep 1000"));
-    talk.say(&format!("run '{}' in the background as tree", command.replace('\'', "\"")));
+    let command = place.command(&format!(
+        "{TREE} echo $PPID > {{}}/supervisor; wait; sleep 1000"
+    ));
+    talk.say(&format!(
+        "run '{}' in the background as tree",
+        command.replace('\'', "\"")
+    ));
     let pids = place.pids(4);
     let supervisor = || std::fs::read_to_string(place.path("supervisor")).unwrap_or_default();
     until("it knows its supervisor", || supervisor().ends_with('\n'));
-    kill(nix::unistd::Pid::from_raw(supervisor().trim().parse().expect("a process id")));
+    kill(nix::unistd::Pid::from_raw(
+        supervisor().trim().parse().expect("a process id"),
+    ));
     let shown = talk.say("wait for tree");
-    assert!(shown.contains("tree: ERROR: its supervisor was killed from outside"), "{shown}");
+    assert!(
+        shown.contains("tree: ERROR: its supervisor was killed from outside"),
+        "{shown}"
+    );
     assert!(shown.contains("begun"), "the output until then: {shown}");
-    assert!(pids.iter().all(|pid| !runs(*pid)), "it was said to have ended");
+    assert!(
+        pids.iter().all(|pid| !runs(*pid)),
+        "it was said to have ended"
+    );
 
     let place = Place::new();
     let command = place.command(&format!(
         "{TREE} until [ $(wc -l < {{}}/pids) = 4 ]; do :; done; kill -9 $PPID; wait; sleep 1000"
     ));
     let shown = talk.say(&format!("run '{}'", command.replace('\'', "\"")));
-    assert!(shown.contains("ERROR: its supervisor was killed from outside"), "{shown}");
-    assert!(place.pids(4).iter().all(|pid| !runs(*pid)), "it was said to have ended");
+    assert!(
+        shown.contains("ERROR: its supervisor was killed from outside"),
+        "{shown}"
+    );
+    assert!(
+        place.pids(4).iter().all(|pid| !runs(*pid)),
+        "it was said to have ended"
+    );
 
     let shown = talk.say("run 'echo next: $((40 + 2))'");
     assert!(shown.contains("next: 42"), "{shown}");
-    until("none of it is a zombie", || children(talk.pid()).iter().all(|pid| runs(*pid)));
+    until("none of it is a zombie", || {
+        children(talk.pid()).iter().all(|pid| runs(*pid))
+    });
     talk.leave();
 }
 
@@ -167,7 +258,10 @@ fn a_killed_spare_is_replaced() {
     let mut talk = Talk::with("s01_agent_loop");
     for number in 1..=3 {
         let shown = talk.say(&format!("run 'echo number $(({number} + 10))'"));
-        assert!(shown.contains(&format!("number {}", number + 10)), "{shown}");
+        assert!(
+            shown.contains(&format!("number {}", number + 10)),
+            "{shown}"
+        );
         // The used one goes, the new spare comes.
         until_only_a_spare_is_there(talk.pid());
         let spare = children(talk.pid())[0];
@@ -181,7 +275,8 @@ fn a_killed_spare_is_replaced() {
 fn a_paused_supervisor_does_not_outlive_the_program() {
     let place = Place::new();
     let mut talk = Talk::with("s08_background_tasks");
-    let command = place.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; kill -STOP $PPID; sleep 1000");
+    let command =
+        place.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; kill -STOP $PPID; sleep 1000");
     talk.say(&format!("run '{command}' in the background as paused"));
     let pids = place.pids(2);
     until("the supervisor is paused", || state(pids[1]) == Some('T'));
@@ -191,13 +286,26 @@ fn a_paused_supervisor_does_not_outlive_the_program() {
 
 #[test]
 fn commands_hear_sigterm_whatever_the_threads_of_the_program_block() {
-    alone("stopping::commands_hear_sigterm_whatever_the_threads_of_the_program_block", &[], |_| {
-        nix::sys::signal::SigSet::all().thread_block().expect("signals can be blocked");
-        for _ in 0..2 {
-            let (outcome, _) = run_blocking("kill -TERM $$; echo deaf", NO_LIMIT, &Interrupt::default());
-            assert_eq!(outcome, Outcome::Finished { exit_code: 128 + 15, output: String::new() });
-        }
-    });
+    alone(
+        "stopping::commands_hear_sigterm_whatever_the_threads_of_the_program_block",
+        &[],
+        |_| {
+            nix::sys::signal::SigSet::all()
+                .thread_block()
+                .expect("signals can be blocked");
+            for _ in 0..2 {
+                let (outcome, _) =
+                    run_blocking("kill -TERM $$; echo deaf", NO_LIMIT, &Interrupt::default());
+                assert_eq!(
+                    outcome,
+                    Outcome::Finished {
+                        exit_code: 128 + 15,
+                        output: String::new()
+                    }
+                );
+            }
+        },
+    );
 }
 
 #[test]
@@ -212,7 +320,10 @@ fn commands_run_when_the_programs_own_file_is_gone() {
     std::fs::remove_file(talk.folder.path().join("copy")).expect("it is there");
     for number in 1..=3 {
         let shown = talk.say(&format!("run 'echo number $(({number} + 10))'"));
-        assert!(shown.contains(&format!("number {}", number + 10)), "{shown}");
+        assert!(
+            shown.contains(&format!("number {}", number + 10)),
+            "{shown}"
+        );
     }
     talk.leave();
 }

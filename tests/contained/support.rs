@@ -47,7 +47,9 @@ pub fn prepare() {
         // What a job's panic says is its outcome; what it says when it dies without a word, nothing.
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let quiet = thread::current().name().is_some_and(|name| name.starts_with("quiet"));
+            let quiet = thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with("quiet"));
             if !is_caught() && !quiet {
                 print(panic);
             }
@@ -128,7 +130,11 @@ impl Place {
         let mut gate = None;
         until(&format!("a command at the gate {name}"), || {
             let nonblocking = nix::libc::O_NONBLOCK;
-            gate = fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(self.path(name)).ok();
+            gate = fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(nonblocking)
+                .open(self.path(name))
+                .ok();
             gate.is_some()
         });
         gate.expect("it is open")
@@ -140,8 +146,12 @@ impl Place {
         let mut pids = Vec::new();
         until(&format!("{count} processes have started"), || {
             let list = fs::read_to_string(self.path("pids")).unwrap_or_default();
-            let complete = list.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            pids = complete.map(|line| Pid::from_raw(line.trim().parse().expect("a process id"))).collect();
+            let complete = list
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            pids = complete
+                .map(|line| Pid::from_raw(line.trim().parse().expect("a process id")))
+                .collect();
             pids.len() >= count
         });
         pids
@@ -159,7 +169,11 @@ pub fn until_gone(pids: &[Pid]) {
 /// One that has been killed looks dead while its other threads are still dying.
 pub fn runs(pid: Pid) -> bool {
     let Some(stat) = stat(pid) else { return false };
-    let threads: usize = stat.split(' ').nth(17).and_then(|count| count.parse().ok()).expect("a number");
+    let threads: usize = stat
+        .split(' ')
+        .nth(17)
+        .and_then(|count| count.parse().ok())
+        .expect("a number");
     !stat.starts_with(['Z', 'X']) || threads > 1
 }
 
@@ -179,10 +193,16 @@ pub fn kill(pid: Pid) {
 }
 
 pub fn children(parent: Pid) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let threads = fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     let pids = |list: String| -> Vec<Pid> {
-        list.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a process id"))).collect()
+        list.split_whitespace()
+            .map(|pid| Pid::from_raw(pid.parse().expect("a process id")))
+            .collect()
     };
     lists.flat_map(pids).collect()
 }
@@ -203,14 +223,23 @@ pub fn until_only_a_spare_is_there(parent: Pid) {
 }
 
 pub fn descriptors(pid: Pid) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").count()
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("its descriptors")
+        .count()
 }
 
 /// A line of /proc/PID/status, in KiB: `VmHWM` is the most memory it ever had, `VmRSS` what it has.
 pub fn memory(pid: Pid, line: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let fields: HashMap<_, _> = status.lines().filter_map(|line| line.split_once(':')).collect();
-    fields[line].trim().trim_end_matches(" kB").parse().expect("a number")
+    let fields: HashMap<_, _> = status
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .collect();
+    fields[line]
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 /// Runs the rest of a test in a process of its own: for what is counted by process, and for the
@@ -224,12 +253,23 @@ pub fn alone(name: &str, variables: &[(&str, &str)], work: impl FnOnce(&Place)) 
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     clean_environment(&mut command, folder.path());
-    command.args([name, "--exact", "--nocapture"]).env(MARK, name).env("TMPDIR", folder.path());
-    let output = command.envs(variables.iter().copied()).output().expect("this program again");
+    command
+        .args([name, "--exact", "--nocapture"])
+        .env(MARK, name)
+        .env("TMPDIR", folder.path());
+    let output = command
+        .envs(variables.iter().copied())
+        .output()
+        .expect("this program again");
     let text = String::from_utf8_lossy(&output.stdout);
     let aside = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains(" 1 passed"), "{text}\n{aside}");
-    text.lines().filter(|line| line.starts_with("measured")).for_each(|line| println!("{line}"));
+    assert!(
+        output.status.success() && text.contains(" 1 passed"),
+        "{text}\n{aside}"
+    );
+    text.lines()
+        .filter(|line| line.starts_with("measured"))
+        .for_each(|line| println!("{line}"));
     until("the scratch folder has gone with the program", || {
         fs::read_dir(folder.path()).expect("the folder").count() == 0
     });
@@ -268,7 +308,10 @@ impl Talk {
     pub fn through(lesson: &str, wrap: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let mut command = wrap(folder.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("the lesson starts");
         let mut out = child.stdout.take().expect("a pipe");
         let (sender, output) = channel();
@@ -280,7 +323,13 @@ impl Talk {
         });
         let prompt = format!("\n{} >> ", lesson.split('_').next().unwrap_or_default());
         let lines = child.stdin.take();
-        let mut talk = Talk { folder, child, lines, output, prompt };
+        let mut talk = Talk {
+            folder,
+            child,
+            lines,
+            output,
+            prompt,
+        };
         talk.until_prompt();
         talk
     }
@@ -292,7 +341,9 @@ impl Talk {
     /// Types a line.
     pub fn send(&mut self, line: &str) {
         let lines = self.lines.as_mut().expect("it listens");
-        lines.write_all(format!("{line}\n").as_bytes()).expect("it listens");
+        lines
+            .write_all(format!("{line}\n").as_bytes())
+            .expect("it listens");
     }
 
     /// Types a line; what it shows until the next prompt.

@@ -52,8 +52,13 @@ pub fn clean_environment(command: &mut Command, folder: &Path) {
             command.env_remove(name);
         }
     }
-    command.env_remove("MODEL_ID").env("MEANWHILE_THINKING_MS", "0");
-    command.env("HOME", folder).env("XDG_STATE_HOME", folder.join("state")).current_dir(folder);
+    command
+        .env_remove("MODEL_ID")
+        .env("MEANWHILE_THINKING_MS", "0");
+    command
+        .env("HOME", folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .current_dir(folder);
 }
 
 impl Lesson {
@@ -61,7 +66,11 @@ impl Lesson {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let mut command = Command::new(program(name));
         clean_environment(&mut command, folder.path());
-        Lesson { folder, command, input: Vec::new() }
+        Lesson {
+            folder,
+            command,
+            input: Vec::new(),
+        }
     }
 
     pub fn argument(mut self, argument: &str) -> Self {
@@ -99,11 +108,17 @@ impl Lesson {
             // By another process: a file that is open for writing here, or in a child of another
             // thread, cannot be run.
             let copy = folder.join("program");
-            let copied = Command::new("cp").arg(self.command.get_program()).arg(&copy).status();
+            let copied = Command::new("cp")
+                .arg(self.command.get_program())
+                .arg(&copy)
+                .status();
             assert!(copied.expect("cp runs").success(), "no copy of the program");
             chown(folder, Some(NOBODY), Some(NOBODY)).expect("root may give a folder away");
             let mut command = Command::new(copy);
-            command.args(self.command.get_args()).uid(NOBODY).gid(NOBODY);
+            command
+                .args(self.command.get_args())
+                .uid(NOBODY)
+                .gid(NOBODY);
             clean_environment(&mut command, folder);
             self.command = command;
         }
@@ -123,18 +138,33 @@ impl Lesson {
         let mut stdin = child.stdin.take().expect("a pipe");
         let input = std::mem::take(&mut self.input);
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ran");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = child.wait_with_output().expect("the program ran");
         drop(ended);
         writer.join().expect("the writer");
         let out = String::from_utf8(stdout).expect("valid text on standard output");
-        assert!(!watch.join().expect("the watch"), "it did not end in {PATIENCE:?}\n--- it showed:\n{out}");
+        assert!(
+            !watch.join().expect("the watch"),
+            "it did not end in {PATIENCE:?}\n--- it showed:\n{out}"
+        );
         let err = String::from_utf8_lossy(&stderr).into_owned();
-        Transcript { folder: self.folder, out, err, code: status.code() }
+        Transcript {
+            folder: self.folder,
+            out,
+            err,
+            code: status.code(),
+        }
     }
 
     /// Starts it and leaves the pipes to the caller.
     pub fn start(&mut self) -> Child {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         self.command.spawn().expect("the lesson program starts")
     }
 }
@@ -153,7 +183,11 @@ impl Transcript {
 
     #[track_caller]
     pub fn has_not(&self, text: &str) -> &Self {
-        assert!(!self.out.contains(text), "shown: {text:?}\n--- it showed:\n{}", self.out);
+        assert!(
+            !self.out.contains(text),
+            "shown: {text:?}\n--- it showed:\n{}",
+            self.out
+        );
         self
     }
 
@@ -164,7 +198,10 @@ impl Transcript {
         for text in texts {
             rest = match rest.split_once(text) {
                 Some((_, rest)) => rest,
-                None => panic!("not shown in this place: {text:?}\n--- it showed:\n{}", self.out),
+                None => panic!(
+                    "not shown in this place: {text:?}\n--- it showed:\n{}",
+                    self.out
+                ),
             };
         }
         self

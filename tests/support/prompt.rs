@@ -43,7 +43,11 @@ pub fn gate(terminal: &Terminal, name: &str) {
 
 /// Waits until the command waits, and lets it go on.
 pub fn open(terminal: &Terminal, name: &str) {
-    fs::write(terminal.folder.path().join(name), format!("through {name}\n")).expect("an open gate");
+    fs::write(
+        terminal.folder.path().join(name),
+        format!("through {name}\n"),
+    )
+    .expect("an open gate");
 }
 
 /// Waits until a line of the trace holds all of these: that has happened.
@@ -51,7 +55,9 @@ pub fn open(terminal: &Terminal, name: &str) {
 pub fn until_traced(terminal: &Terminal, words: &[&str]) {
     eventually(&format!("{words:?} happens"), || {
         let trace = fs::read_to_string(terminal.folder.path().join(TRACE)).unwrap_or_default();
-        trace.lines().any(|line| words.iter().all(|word| line.contains(word)))
+        trace
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
     });
 }
 
@@ -75,14 +81,21 @@ pub fn is_gone(pid: Pid) -> bool {
 #[track_caller]
 pub fn leaves_everything_as_it_was(terminal: &mut Terminal, code: u32) {
     assert_eq!(terminal.wait(), code, "{}", terminal.text());
-    assert!(terminal.is_as_before(), "the terminal's settings were not put back");
+    assert!(
+        terminal.is_as_before(),
+        "the terminal's settings were not put back"
+    );
     assert!(!terminal.marks_pastes(), "bracketed paste was left on");
 }
 
 /// The blocks of the last message of a request, as short words.
 pub fn last_message(server: &Server, request: usize) -> Vec<String> {
     let requests = server.requests();
-    let message = requests[request].messages().last().expect("a message").clone();
+    let message = requests[request]
+        .messages()
+        .last()
+        .expect("a message")
+        .clone();
     let blocks = message["content"].as_array().cloned().unwrap_or_default();
     let text = |block: &Value, field: &str| block[field].as_str().unwrap_or_default().to_string();
     let word = |block: &Value| match (text(block, "type").as_str(), text(block, "text")) {

@@ -21,7 +21,11 @@ pub enum Answer {
     /// A complete event stream.
     Stream(String),
     /// Any other complete response.
-    Http { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    Http {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+    },
     /// The beginning of an event stream; then the connection breaks.
     Drop(String),
     /// The beginning of an event stream; then nothing, until the client goes away.
@@ -41,7 +45,10 @@ pub fn reply_text(text: &str) -> Answer {
 
 /// A reply that calls one tool.
 pub fn reply_tool(id: &str, name: &str, input: Value) -> Answer {
-    reply_blocks(&[json!({ "type": "tool_use", "id": id, "name": name, "input": input })], "tool_use")
+    reply_blocks(
+        &[json!({ "type": "tool_use", "id": id, "name": name, "input": input })],
+        "tool_use",
+    )
 }
 
 /// A reply of these content blocks, streamed as the real API does it.
@@ -60,8 +67,13 @@ pub fn held(answer: Answer) -> (Sender<()>, Answer) {
 
 /// A response with the API's own kind of error body.
 pub fn reply_error(status: u16, kind: &str, message: &str) -> Answer {
-    let body = json!({ "type": "error", "error": { "type": kind, "message": message } }).to_string();
-    Answer::Http { status, headers: vec![("content-type", "application/json".to_string())], body }
+    let body =
+        json!({ "type": "error", "error": { "type": kind, "message": message } }).to_string();
+    Answer::Http {
+        status,
+        headers: vec![("content-type", "application/json".to_string())],
+        body,
+    }
 }
 
 /// The events of a reply: what [`reply_blocks`] sends, for tests that change or cut them.
@@ -69,17 +81,22 @@ pub fn events(blocks: &[Value], stop_reason: &str) -> Vec<Value> {
     let usage = json!({ "input_tokens": 10, "output_tokens": 1 });
     let message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "fake",
         "stop_reason": null, "stop_sequence": null, "usage": usage });
-    let mut events = vec![json!({ "type": "message_start", "message": message }), json!({ "type": "ping" })];
+    let mut events = vec![
+        json!({ "type": "message_start", "message": message }),
+        json!({ "type": "ping" }),
+    ];
     for (index, block) in blocks.iter().enumerate() {
         let (start, deltas) = pieces(block);
-        events.push(json!({ "type": "content_block_start", "index": index, "content_block": start }));
+        events
+            .push(json!({ "type": "content_block_start", "index": index, "content_block": start }));
         for delta in deltas {
             events.push(json!({ "type": "content_block_delta", "index": index, "delta": delta }));
         }
         events.push(json!({ "type": "content_block_stop", "index": index }));
     }
     let delta = json!({ "stop_reason": stop_reason, "stop_sequence": null });
-    events.push(json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": 5 } }));
+    events
+        .push(json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": 5 } }));
     events.push(json!({ "type": "message_stop" }));
     events
 }
@@ -89,7 +106,10 @@ fn pieces(block: &Value) -> (Value, Vec<Value>) {
     let mut start = block.clone();
     let mut deltas = Vec::new();
     let mut cut = |kind: &str, key: &str, text: &str| {
-        let half = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
+        let half = text
+            .char_indices()
+            .nth(text.chars().count() / 2)
+            .map_or(0, |(at, _)| at);
         let (head, tail) = text.split_at(half);
         deltas.push(json!({ "type": kind, key: head }));
         deltas.push(json!({ "type": kind, key: tail }));
@@ -100,11 +120,19 @@ fn pieces(block: &Value) -> (Value, Vec<Value>) {
             start["text"] = json!("");
         }
         Some("tool_use") => {
-            cut("input_json_delta", "partial_json", &block["input"].to_string());
+            cut(
+                "input_json_delta",
+                "partial_json",
+                &block["input"].to_string(),
+            );
             start["input"] = json!({});
         }
         Some("thinking") => {
-            cut("thinking_delta", "thinking", block["thinking"].as_str().unwrap());
+            cut(
+                "thinking_delta",
+                "thinking",
+                block["thinking"].as_str().unwrap(),
+            );
             start["thinking"] = json!("");
             deltas.push(json!({ "type": "signature_delta", "signature": block["signature"] }));
             start["signature"] = json!("");
@@ -116,8 +144,12 @@ fn pieces(block: &Value) -> (Value, Vec<Value>) {
 
 /// Events as the text of a stream.
 pub fn sse(events: &[Value]) -> String {
-    let event =
-        |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("?"));
+    let event = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap_or("?")
+        )
+    };
     events.iter().map(event).collect()
 }
 
@@ -164,7 +196,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answers = answers.into_iter().collect();
-        let state = Arc::new(Mutex::new(State { answers, ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            answers,
+            ..State::default()
+        }));
         let (stalls, stalled) = channel();
         let (leaves, abandoned) = channel();
         let shared = state.clone();
@@ -178,12 +213,21 @@ impl Server {
                 }
                 state.connections.push(stream.try_clone().unwrap());
                 drop(state);
-                let connection = Connection { number, stream, state: shared.clone() };
+                let connection = Connection {
+                    number,
+                    stream,
+                    state: shared.clone(),
+                };
                 let (stalls, leaves) = (stalls.clone(), leaves.clone());
                 thread::spawn(move || connection.serve(&stalls, &leaves));
             }
         });
-        Server { port, state, stalled, abandoned }
+        Server {
+            port,
+            state,
+            stalled,
+            abandoned,
+        }
     }
 
     /// For `ANTHROPIC_BASE_URL`.
@@ -203,7 +247,11 @@ impl Server {
 
     /// From now on every request must have this header.
     pub fn expect_header(&self, name: &'static str, value: &str) {
-        self.state.lock().unwrap().expected.push((name, value.to_string()));
+        self.state
+            .lock()
+            .unwrap()
+            .expected
+            .push((name, value.to_string()));
     }
 
     /// What came so far.
@@ -213,12 +261,16 @@ impl Server {
 
     /// Waits until the server is silent inside an [`Answer::Stall`].
     pub fn wait_until_stalled(&self) {
-        self.stalled.recv_timeout(PATIENCE).expect("no request reached the stall");
+        self.stalled
+            .recv_timeout(PATIENCE)
+            .expect("no request reached the stall");
     }
 
     /// Waits until the client has gone away from an [`Answer::Stall`].
     pub fn wait_until_abandoned(&self) {
-        self.abandoned.recv_timeout(PATIENCE).expect("the client still holds on to a stalled stream");
+        self.abandoned
+            .recv_timeout(PATIENCE)
+            .expect("the client still holds on to a stalled stream");
     }
 }
 
@@ -233,7 +285,11 @@ impl Drop for Server {
         drop(state);
         let _ = TcpStream::connect(("127.0.0.1", self.port)); // wakes `incoming`
         if !thread::panicking() {
-            assert!(faults.is_empty(), "the Messages API would refuse this:\n{}", faults.join("\n"));
+            assert!(
+                faults.is_empty(),
+                "the Messages API would refuse this:\n{}",
+                faults.join("\n")
+            );
             assert_eq!(left, 0, "answers that nobody came for");
         }
     }
@@ -252,10 +308,14 @@ impl Connection {
         while let Some((start, headers, body)) = read_request(&mut reader) {
             let answer = self.take_in(&start, headers, &body);
             let open = match answer {
-                Answer::Stream(text) => {
-                    self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
-                }
-                Answer::Http { status, headers, body } => self.respond(status, &headers, &body),
+                Answer::Stream(text) => self
+                    .begin(&text)
+                    .and_then(|()| (&self.stream).write_all(b"0\r\n\r\n")),
+                Answer::Http {
+                    status,
+                    headers,
+                    body,
+                } => self.respond(status, &headers, &body),
                 Answer::Drop(text) => self.begin(&text).and(Err(io::ErrorKind::BrokenPipe.into())),
                 Answer::Stall(text) => self.begin(&text).and_then(|()| {
                     let _ = stalls.send(());
@@ -265,12 +325,13 @@ impl Connection {
                 }),
                 Answer::Held(gate, text) => {
                     let _ = gate.recv();
-                    self.begin(&text).and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
+                    self.begin(&text)
+                        .and_then(|()| (&self.stream).write_all(b"0\r\n\r\n"))
                 }
                 Answer::HangUp => Err(io::ErrorKind::BrokenPipe.into()),
-                Answer::Raw(bytes) => {
-                    (&self.stream).write_all(&bytes).and(Err(io::ErrorKind::BrokenPipe.into()))
-                }
+                Answer::Raw(bytes) => (&self.stream)
+                    .write_all(&bytes)
+                    .and(Err(io::ErrorKind::BrokenPipe.into())),
             };
             if open.is_err() {
                 break;
@@ -288,8 +349,14 @@ impl Connection {
         if start != "POST /v1/messages HTTP/1.1" {
             faults.push(format!("request line {start:?}"));
         }
-        let fixed = [("content-type", "application/json"), ("anthropic-version", "2023-06-01")];
-        let expected = state.expected.iter().map(|(name, value)| (*name, value.as_str()));
+        let fixed = [
+            ("content-type", "application/json"),
+            ("anthropic-version", "2023-06-01"),
+        ];
+        let expected = state
+            .expected
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
         for (name, value) in fixed.into_iter().chain(expected) {
             if headers.get(name).map(String::as_str) != Some(value) {
                 faults.push(format!("header {name} is {:?}", headers.get(name)));
@@ -303,15 +370,24 @@ impl Connection {
             }
         };
         faults.extend(body_faults(&body, state.paused));
-        state.requests.push(Recorded { headers, body, connection: self.number });
+        state.requests.push(Recorded {
+            headers,
+            body,
+            connection: self.number,
+        });
         let answer = state.answers.pop_front();
         if answer.is_none() {
             faults.push("no answer was planned for this request".to_string());
         }
-        state.faults.extend(faults.iter().map(|fault| format!("request {number}: {fault}")));
+        state.faults.extend(
+            faults
+                .iter()
+                .map(|fault| format!("request {number}: {fault}")),
+        );
         match answer {
             Some(answer) if faults.is_empty() => {
-                state.paused = matches!(&answer, Answer::Stream(text) if text.contains("\"pause_turn\""));
+                state.paused =
+                    matches!(&answer, Answer::Stream(text) if text.contains("\"pause_turn\""));
                 answer
             }
             _ => reply_error(400, "invalid_request_error", &faults.join("; ")),
@@ -319,7 +395,10 @@ impl Connection {
     }
 
     fn respond(&self, status: u16, headers: &[(&str, String)], body: &str) -> io::Result<()> {
-        let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n", body.len());
+        let mut text = format!(
+            "HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");
         }
@@ -344,7 +423,8 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, HashMap<String, St
     let headers: HashMap<_, _> = lines
         .take_while(|line| !line.is_empty())
         .filter_map(|line| {
-            line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_string()))
+            line.split_once(':')
+                .map(|(name, value)| (name.to_lowercase(), value.trim().to_string()))
         })
         .collect();
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
@@ -360,8 +440,16 @@ pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
             faults.push(fault.to_string());
         }
     };
-    check(body["model"].as_str().is_some_and(|model| !model.is_empty()), format_args!("no model"));
-    check(body["max_tokens"].as_u64().is_some_and(|max| max > 0), format_args!("no max_tokens"));
+    check(
+        body["model"]
+            .as_str()
+            .is_some_and(|model| !model.is_empty()),
+        format_args!("no model"),
+    );
+    check(
+        body["max_tokens"].as_u64().is_some_and(|max| max > 0),
+        format_args!("no max_tokens"),
+    );
     check(body["stream"] == true, format_args!("stream is not true"));
     if let Some(system) = body.get("system") {
         check(
@@ -371,45 +459,80 @@ pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
     }
     let mut names = HashSet::new();
     for tool in list(&body["tools"]).unwrap_or_default() {
-        check(is_word(&tool["name"], 64), format_args!("tool name {}", tool["name"]));
-        check(names.insert(tool["name"].clone()), format_args!("two tools named {}", tool["name"]));
-        check(tool["description"].is_string(), format_args!("a tool without description"));
+        check(
+            is_word(&tool["name"], 64),
+            format_args!("tool name {}", tool["name"]),
+        );
+        check(
+            names.insert(tool["name"].clone()),
+            format_args!("two tools named {}", tool["name"]),
+        );
+        check(
+            tool["description"].is_string(),
+            format_args!("a tool without description"),
+        );
         check(
             tool["input_schema"]["type"] == "object",
             format_args!("schema of {} is no object", tool["name"]),
         );
     }
-    check(count_markers(body) <= 4, format_args!("more than 4 cache_control markers"));
+    check(
+        count_markers(body) <= 4,
+        format_args!("more than 4 cache_control markers"),
+    );
     let messages = list(&body["messages"]).unwrap_or_default();
     let last_role = messages.last().map(|message| &message["role"]);
-    check(last_role == Some(&json!("user")) || paused, format_args!("the last message is not the user's"));
+    check(
+        last_role == Some(&json!("user")) || paused,
+        format_args!("the last message is not the user's"),
+    );
     let mut calls: Vec<Value> = Vec::new();
     let mut ids = HashSet::new();
     for (index, message) in messages.iter().enumerate() {
         let user = index % 2 == 0;
-        let mut check =
-            |holds: bool, fault: fmt::Arguments<'_>| check(holds, format_args!("messages[{index}]: {fault}"));
+        let mut check = |holds: bool, fault: fmt::Arguments<'_>| {
+            check(holds, format_args!("messages[{index}]: {fault}"))
+        };
         check(
             message["role"] == if user { "user" } else { "assistant" },
             format_args!("the roles do not alternate"),
         );
         let content = list(&message["content"]).unwrap_or_default();
-        check(!content.is_empty(), format_args!("content is empty or no list"));
+        check(
+            !content.is_empty(),
+            format_args!("content is empty or no list"),
+        );
         let answers: Vec<_> = content.iter().map_while(result_id).collect();
         let answered = content.iter().filter_map(result_id).count();
-        check(answered == answers.len(), format_args!("a tool_result behind something else"));
-        check(answers == calls, format_args!("calls {calls:?}, but results {answers:?}"));
+        check(
+            answered == answers.len(),
+            format_args!("a tool_result behind something else"),
+        );
+        check(
+            answers == calls,
+            format_args!("calls {calls:?}, but results {answers:?}"),
+        );
         calls.clear();
         for block in content {
             match block["type"].as_str() {
                 Some("text") => check(is_text(block), format_args!("an empty text")),
-                Some("tool_result") => {
-                    check(user && block["content"].is_string(), format_args!("a bad tool_result"))
-                }
+                Some("tool_result") => check(
+                    user && block["content"].is_string(),
+                    format_args!("a bad tool_result"),
+                ),
                 Some("tool_use") => {
-                    check(!user && block["input"].is_object(), format_args!("a bad tool_use"));
-                    check(is_word(&block["name"], 64), format_args!("tool name {}", block["name"]));
-                    check(is_word(&block["id"], 256), format_args!("tool_use id {}", block["id"]));
+                    check(
+                        !user && block["input"].is_object(),
+                        format_args!("a bad tool_use"),
+                    );
+                    check(
+                        is_word(&block["name"], 64),
+                        format_args!("tool name {}", block["name"]),
+                    );
+                    check(
+                        is_word(&block["id"], 256),
+                        format_args!("tool_use id {}", block["id"]),
+                    );
                     check(
                         ids.insert(block["id"].clone()),
                         format_args!("tool_use id {} used twice", block["id"]),
@@ -422,11 +545,17 @@ pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
                         format_args!("bad thinking"),
                     );
                 }
-                kind => check(!user && kind.is_some(), format_args!("a block of a wrong type")),
+                kind => check(
+                    !user && kind.is_some(),
+                    format_args!("a block of a wrong type"),
+                ),
             }
         }
     }
-    check(calls.is_empty(), format_args!("calls without results at the end"));
+    check(
+        calls.is_empty(),
+        format_args!("calls without results at the end"),
+    );
     faults
 }
 
@@ -435,12 +564,17 @@ fn list(value: &Value) -> Option<&[Value]> {
 }
 
 fn is_text(block: &Value) -> bool {
-    block["type"] == "text" && block["text"].as_str().is_some_and(|text| !text.trim().is_empty())
+    block["type"] == "text"
+        && block["text"]
+            .as_str()
+            .is_some_and(|text| !text.trim().is_empty())
 }
 
 fn is_word(value: &Value, max: usize) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    value.as_str().is_some_and(|word| (1..=max).contains(&word.len()) && word.chars().all(legal))
+    value
+        .as_str()
+        .is_some_and(|word| (1..=max).contains(&word.len()) && word.chars().all(legal))
 }
 
 /// What a tool_result answers.

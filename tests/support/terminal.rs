@@ -21,7 +21,12 @@ use super::program::program;
 /// Long enough for a slow machine; only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const SIZE: PtySize = PtySize { rows: 50, cols: 100, pixel_width: 0, pixel_height: 0 };
+const SIZE: PtySize = PtySize {
+    rows: 50,
+    cols: 100,
+    pixel_width: 0,
+    pixel_height: 0,
+};
 
 /// A program about to be started at a terminal of its own, in a folder of its own.
 pub struct Seat {
@@ -55,7 +60,8 @@ impl Seat {
     pub fn folder(mut self, folder: Option<Arc<TempDir>>) -> Self {
         self.folder = folder.unwrap_or(self.folder);
         self.command.env("HOME", self.folder.path());
-        self.command.env("XDG_STATE_HOME", self.folder.path().join("state"));
+        self.command
+            .env("XDG_STATE_HOME", self.folder.path().join("state"));
         self.command.cwd(self.folder.path());
         self
     }
@@ -76,17 +82,29 @@ impl Seat {
     }
 
     pub fn start(self) -> Terminal {
-        let pair = native_pty_system().openpty(SIZE).expect("a pseudo-terminal");
+        let pair = native_pty_system()
+            .openpty(SIZE)
+            .expect("a pseudo-terminal");
         let before = settings(&*pair.master);
-        let child = pair.slave.spawn_command(self.command).expect("the program starts");
+        let child = pair
+            .slave
+            .spawn_command(self.command)
+            .expect("the program starts");
         drop(pair.slave);
         let parser = vt100::Parser::new(SIZE.rows, SIZE.cols, 1000);
         let shown = Arc::new(Shown {
-            screen: Mutex::new(Screen { parser, bytes: Vec::new(), over: false }),
+            screen: Mutex::new(Screen {
+                parser,
+                bytes: Vec::new(),
+                over: false,
+            }),
             changed: Condvar::new(),
             closing: AtomicBool::new(false),
         });
-        let (mut output, to) = (pair.master.try_clone_reader().expect("a reader"), shown.clone());
+        let (mut output, to) = (
+            pair.master.try_clone_reader().expect("a reader"),
+            shown.clone(),
+        );
         let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut buffer) {
@@ -158,7 +176,9 @@ impl Terminal {
 
     /// Presses keys.
     pub fn send(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
+        self.keys
+            .write_all(keys.as_bytes())
+            .expect("the terminal takes keys");
         self.keys.flush().expect("the terminal takes keys");
     }
 
@@ -180,7 +200,9 @@ impl Terminal {
     /// Waits until the screen is as wanted; its text has no white space at its line ends.
     #[track_caller]
     pub fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) {
-        self.wait_for(what, |screen| wanted(&tidy(&screen.parser.screen().contents())));
+        self.wait_for(what, |screen| {
+            wanted(&tidy(&screen.parser.screen().contents()))
+        });
     }
 
     #[track_caller]
@@ -191,9 +213,16 @@ impl Terminal {
             let left = deadline.saturating_duration_since(Instant::now());
             let over = screen.over || left.is_zero();
             let text = || tidy(&screen.parser.screen().contents());
-            assert!(!over, "the screen never came to: {what}\n--- it shows:\n{}", text());
-            (screen, _) =
-                self.shown.changed.wait_timeout(screen, left).unwrap_or_else(PoisonError::into_inner);
+            assert!(
+                !over,
+                "the screen never came to: {what}\n--- it shows:\n{}",
+                text()
+            );
+            (screen, _) = self
+                .shown
+                .changed
+                .wait_timeout(screen, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -218,13 +247,17 @@ impl Terminal {
     #[track_caller]
     pub fn until_busy(&self) {
         eventually("the terminal takes whole lines again", || {
-            self.master.as_deref().is_some_and(|master| settings(master).contains("ICANON"))
+            self.master
+                .as_deref()
+                .is_some_and(|master| settings(master).contains("ICANON"))
         });
     }
 
     /// True if the terminal's settings are those from before the program.
     pub fn is_as_before(&self) -> bool {
-        self.master.as_deref().is_some_and(|master| settings(master) == self.before)
+        self.master
+            .as_deref()
+            .is_some_and(|master| settings(master) == self.before)
     }
 
     /// True while a paste would be marked as one.
@@ -236,7 +269,11 @@ impl Terminal {
     pub fn resize(&self, rows: u16, cols: u16) {
         self.shown.lock().parser.screen_mut().set_size(rows, cols);
         let size = PtySize { rows, cols, ..SIZE };
-        self.master.as_ref().expect("an open terminal").resize(size).expect("another size");
+        self.master
+            .as_ref()
+            .expect("an open terminal")
+            .resize(size)
+            .expect("another size");
     }
 
     /// Waits for the program's end, and for the last of what it printed; its exit code.
@@ -254,9 +291,16 @@ impl Terminal {
 
     /// Closes the terminal, as its window's cross does.
     pub fn close(&mut self) {
-        let name = self.master.as_ref().and_then(|master| master.tty_name()).expect("a name");
+        let name = self
+            .master
+            .as_ref()
+            .and_then(|master| master.tty_name())
+            .expect("a name");
         // The writer's end would be typed as Ctrl+D, if there were such a key.
-        let slave = OpenOptions::new().read(true).custom_flags(OFlag::O_NOCTTY.bits()).open(name);
+        let slave = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOCTTY.bits())
+            .open(name);
         let slave = slave.expect("the terminal's other end");
         let mut settings = tcgetattr(&slave).expect("its settings");
         settings.control_chars[SpecialCharacterIndices::VEOF as usize] = 0;
@@ -295,5 +339,10 @@ fn settings(master: &dyn MasterPty) -> String {
 }
 
 fn tidy(screen: &str) -> String {
-    screen.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    screen
+        .trim_end()
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

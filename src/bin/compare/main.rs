@@ -49,7 +49,12 @@ struct Options {
 
 fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
     let scenario = include_str!("scenario.txt").to_string();
-    let mut options = Options { scenario, scale: 20.0, chart: None, real: false };
+    let mut options = Options {
+        scenario,
+        scale: 20.0,
+        chart: None,
+        real: false,
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("scenario") => {
@@ -102,7 +107,10 @@ fn compare(options: &Options) -> Result<(), String> {
             .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     }
     let real = options.real.then(model::connect);
-    match real.as_ref().map(|model| (model.is_practice(), model.describe())) {
+    match real
+        .as_ref()
+        .map(|model| (model.is_practice(), model.describe()))
+    {
         Some((true, _)) => {
             return Err("No model is connected: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or ANTHROPIC_BASE_URL.".to_string());
         }
@@ -111,11 +119,21 @@ fn compare(options: &Options) -> Result<(), String> {
     }
     let folder = programs()?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
         let _ = signal_hook::flag::register(signal, stop.clone());
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = format!("meanwhile-compare-{}-{:x}", std::process::id(), now.as_nanos());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!(
+        "meanwhile-compare-{}-{:x}",
+        std::process::id(),
+        now.as_nanos()
+    );
     let work = std::env::temp_dir().join(name);
     let runs = PROGRAMS.map(|(program, title)| {
         Run::start(
@@ -135,10 +153,14 @@ fn compare(options: &Options) -> Result<(), String> {
 /// The folder of the lesson programs, which are built first if Cargo runs us: `cargo run` builds
 /// only what it runs.
 fn programs() -> Result<PathBuf, String> {
-    let me = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let me =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
     if let Some(cargo) = std::env::var_os("CARGO") {
-        eprintln!("Building {} …", PROGRAMS.map(|(program, _)| program).join(", "));
+        eprintln!(
+            "Building {} …",
+            PROGRAMS.map(|(program, _)| program).join(", ")
+        );
         let mut build = Command::new(cargo);
         // What Cargo told us about this package is no news for the build of others: with it, the
         // build script of `ring` runs again, and all that rests on it is compiled again.
@@ -156,8 +178,13 @@ fn programs() -> Result<PathBuf, String> {
             _ => return Err("The lesson programs could not be built; see above.".to_string()),
         }
     }
-    match PROGRAMS.iter().find(|(program, _)| !folder.join(program).exists()) {
-        Some((program, _)) => Err(format!("{program} is not there: run `cargo build`, then this again.")),
+    match PROGRAMS
+        .iter()
+        .find(|(program, _)| !folder.join(program).exists())
+    {
+        Some((program, _)) => Err(format!(
+            "{program} is not there: run `cargo build`, then this again."
+        )),
         None => Ok(folder),
     }
 }
@@ -182,13 +209,21 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
             run.title
         ));
     }
-    let width = terminal::size().map_or(80, |(columns, _)| columns.min(120)).saturating_sub(1);
+    let width = terminal::size()
+        .map_or(80, |(columns, _)| columns.min(120))
+        .saturating_sub(1);
     print!("{}\n{}", charts(&runs, width, longest(&runs)), table(&runs));
-    for (run, folder) in runs.iter().flat_map(|run| options.chart.iter().map(move |folder| (run, folder))) {
+    for (run, folder) in runs
+        .iter()
+        .flat_map(|run| options.chart.iter().map(move |folder| (run, folder)))
+    {
         let path = folder.join(format!("{}.svg", run.name()));
         let chart = run.chart();
         let title = format!("{}: {:.1} s", run.title, chart.seconds);
-        let chart = Chart { seconds: longest(&runs), ..chart };
+        let chart = Chart {
+            seconds: longest(&runs),
+            ..chart
+        };
         std::fs::write(&path, svg::draw(&chart, &title))
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }

@@ -32,7 +32,9 @@ pub fn become_program_if_asked() {
             exit(1); // too late: it has gone already
         }
     }
-    let error = Command::new(arguments.next().unwrap_or_default()).args(arguments).exec();
+    let error = Command::new(arguments.next().unwrap_or_default())
+        .args(arguments)
+        .exec();
     eprintln!("{error}");
     exit(1)
 }
@@ -66,17 +68,41 @@ impl Run {
         let trace = File::open(&path).map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.arg(ARGUMENT).arg(id().to_string()).arg(program);
-        command.arg("--yes").arg("-p").arg(instructions).arg("--trace").arg(&path).current_dir(&folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("--yes")
+            .arg("-p")
+            .arg(instructions)
+            .arg("--trace")
+            .arg(&path)
+            .current_dir(&folder);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some(scale) = scale {
-            for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"] {
+            for name in [
+                "ANTHROPIC_API_KEY",
+                "ANTHROPIC_AUTH_TOKEN",
+                "ANTHROPIC_BASE_URL",
+            ] {
                 command.env_remove(name);
             }
-            command.env("MEANWHILE_THINKING_MS", format!("{:.0}", THINKING_TIME * 1000.0 / scale));
+            command.env(
+                "MEANWHILE_THINKING_MS",
+                format!("{:.0}", THINKING_TIME * 1000.0 / scale),
+            );
         }
         let child = command.spawn().map_err(failed)?;
         let started = Instant::now();
-        Ok(Run { title, records: Vec::new(), child, status: None, trace, rest: Vec::new(), started })
+        Ok(Run {
+            title,
+            records: Vec::new(),
+            child,
+            status: None,
+            trace,
+            rest: Vec::new(),
+            started,
+        })
     }
 
     /// Reads what has come into the trace since.
@@ -87,7 +113,9 @@ impl Run {
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             let line = line.trim_ascii_end();
-            self.records.extend(serde_json::from_slice::<Record>(line.strip_suffix(b",").unwrap_or(line)));
+            self.records.extend(serde_json::from_slice::<Record>(
+                line.strip_suffix(b",").unwrap_or(line),
+            ));
         }
     }
 

@@ -20,16 +20,27 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Takes in the next event; what is unknown is passed over.
-    pub(super) fn apply(&mut self, event: &str, on_text: &mut dyn FnMut(&str)) -> Result<(), ModelError> {
+    pub(super) fn apply(
+        &mut self,
+        event: &str,
+        on_text: &mut dyn FnMut(&str),
+    ) -> Result<(), ModelError> {
         let event: Value = serde_json::from_str(event)
             .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?;
         for place in [&event, &event["message"], &event["delta"]] {
             self.count(&place["usage"]);
-            self.stop_reason = place["stop_reason"].as_str().map(str::to_string).or(self.stop_reason.take());
+            self.stop_reason = place["stop_reason"]
+                .as_str()
+                .map(str::to_string)
+                .or(self.stop_reason.take());
         }
         match event["type"].as_str() {
-            Some("content_block_start") => self.begin(&event["index"], &event["content_block"], on_text),
-            Some("content_block_delta") => self.extend(&event["index"], &event["delta"], on_text)?,
+            Some("content_block_start") => {
+                self.begin(&event["index"], &event["content_block"], on_text)
+            }
+            Some("content_block_delta") => {
+                self.extend(&event["index"], &event["delta"], on_text)?
+            }
             Some("message_stop") => self.stopped = true,
             Some("message") => {
                 let blocks = event["content"].as_array().into_iter().flatten();
@@ -55,8 +66,13 @@ impl Assembly {
         delta: &Value,
         on_text: &mut dyn FnMut(&str),
     ) -> Result<(), ModelError> {
-        let block = self.blocks.iter_mut().rev().find(|(known, _)| known == index);
-        let unknown = || ModelError::Protocol("a piece came of a block that had not begun".to_string());
+        let block = self
+            .blocks
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| known == index);
+        let unknown =
+            || ModelError::Protocol("a piece came of a block that had not begun".to_string());
         let (_, block) = block.ok_or_else(unknown)?;
         let key = match delta["type"].as_str() {
             Some("text_delta") => "text",
@@ -81,17 +97,35 @@ impl Assembly {
         let update = |count: &mut u64, key| *count = counts[key].as_u64().unwrap_or(*count);
         update(&mut self.usage.input_tokens, "input_tokens");
         update(&mut self.usage.output_tokens, "output_tokens");
-        update(&mut self.usage.cache_creation_input_tokens, "cache_creation_input_tokens");
-        update(&mut self.usage.cache_read_input_tokens, "cache_read_input_tokens");
+        update(
+            &mut self.usage.cache_creation_input_tokens,
+            "cache_creation_input_tokens",
+        );
+        update(
+            &mut self.usage.cache_read_input_tokens,
+            "cache_read_input_tokens",
+        );
     }
 
     /// The reply, if it is complete.
     pub(super) fn finish(self) -> Result<Reply, ModelError> {
-        let word = self.stop_reason.as_deref().or(self.stopped.then_some("end_turn"));
-        let word = word.ok_or_else(|| ModelError::Protocol("it ended before it was complete".to_string()))?;
+        let word = self
+            .stop_reason
+            .as_deref()
+            .or(self.stopped.then_some("end_turn"));
+        let word = word
+            .ok_or_else(|| ModelError::Protocol("it ended before it was complete".to_string()))?;
         let stop_reason = StopReason::parse(word);
-        let content = self.blocks.into_iter().filter_map(|(_, block)| close(block)).collect();
-        Ok(Reply { content, stop_reason, usage: self.usage })
+        let content = self
+            .blocks
+            .into_iter()
+            .filter_map(|(_, block)| close(block))
+            .collect();
+        Ok(Reply {
+            content,
+            stop_reason,
+            usage: self.usage,
+        })
     }
 }
 
@@ -106,9 +140,11 @@ fn close(mut block: Value) -> Option<ContentBlock> {
     let word = |key: &str| block[key].as_str().unwrap_or_default().to_string();
     Some(match block["type"].as_str()? {
         "text" => ContentBlock::Text { text: word("text") },
-        "tool_use" => {
-            ContentBlock::ToolUse { id: word("id"), name: word("name"), input: block["input"].clone() }
-        }
+        "tool_use" => ContentBlock::ToolUse {
+            id: word("id"),
+            name: word("name"),
+            input: block["input"].clone(),
+        },
         "tool_result" => return None, // ours to say
         _ => ContentBlock::Other(block),
     })
@@ -117,20 +153,33 @@ fn close(mut block: Value) -> Option<ContentBlock> {
 /// What an error says, from its body: `{"error": {"message": …}}`, or less than that.
 pub(super) fn error_message(body: &Value) -> Option<String> {
     let message = [&body["error"]["message"], &body["error"], &body["message"]];
-    message.into_iter().find_map(Value::as_str).map(str::to_string)
+    message
+        .into_iter()
+        .find_map(Value::as_str)
+        .map(str::to_string)
 }
 
 /// Inside the stream it is too late for a status: the kind of error, or llama.cpp's code, tells
 /// which one is meant.
 fn api_error(event: &Value) -> ModelError {
-    let event = if event["error"]["error"].is_object() { &event["error"] } else { event };
+    let event = if event["error"]["error"].is_object() {
+        &event["error"]
+    } else {
+        event
+    };
     let status = match event["error"]["type"].as_str() {
         Some("invalid_request_error") => 400,
         Some("rate_limit_error") => 429,
         Some("api_error") => 500,
         Some("timeout_error") => 504,
         Some("overloaded_error") => 529,
-        _ => event["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(200),
+        _ => event["error"]["code"]
+            .as_u64()
+            .and_then(|code| u16::try_from(code).ok())
+            .unwrap_or(200),
     };
-    ModelError::Api { status, message: error_message(event).unwrap_or_else(|| event.to_string()) }
+    ModelError::Api {
+        status,
+        message: error_message(event).unwrap_or_else(|| event.to_string()),
+    }
 }

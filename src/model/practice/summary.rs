@@ -7,8 +7,9 @@ use crate::message::{ContentBlock, Message, Role};
 /// last result; before them, what an earlier summary held. At most 100 lines: the oldest go.
 pub fn summary(messages: &[Message]) -> String {
     let (mut lines, mut result) = (Vec::new(), None);
-    let blocks =
-        messages.iter().flat_map(|message| message.content.iter().map(|block| (message.role, block)));
+    let blocks = messages
+        .iter()
+        .flat_map(|message| message.content.iter().map(|block| (message.role, block)));
     for (role, block) in blocks {
         match block {
             ContentBlock::Text { text } if role == Role::User => {
