@@ -10,7 +10,7 @@ use std::{fs, io, process};
 
 use serde_json::Value;
 
-use crate::agent::{Agent, TurnError};
+use crate::agent::Agent;
 use crate::message::{ContentBlock, Message, Role, push_user};
 use crate::model::ModelError;
 use crate::tool::Toolbox;
@@ -58,7 +58,7 @@ impl Compactor {
     ///
     /// # Errors
     /// As [`compact`](Self::compact).
-    pub fn make_room(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), TurnError> {
+    pub fn make_room(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         if estimate(messages) > self.limit / 2 {
             shorten(messages, KEEP_RESULTS);
         }
@@ -84,7 +84,7 @@ impl Compactor {
     ///
     /// # Errors
     /// When there is no summary. The conversation is as it was.
-    pub fn compact(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), TurnError> {
+    pub fn compact(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         let (earlier, turn) = messages.split_at(turn_start(messages));
         let mut turn = turn.to_vec();
         let room = self.limit / 4 * 3; // The rest is for the summary and the next rounds.
@@ -118,7 +118,7 @@ impl Compactor {
     }
 
     /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
-    fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, TurnError> {
+    fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let mut worker = Agent {
             toolbox: Toolbox::default(),
             ..agent.clone()
@@ -128,9 +128,9 @@ impl Compactor {
         push_user(&mut copy, ASK);
         match worker.ask(&mut copy).map(|reply| reply.text()) {
             Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
-            Ok(_) | Err(TurnError::Refused) => {
+            Ok(_) | Err(ModelError::Refused) => {
                 let message = "no summary of the conversation came back".to_string();
-                Err(TurnError::Model(ModelError::Api {
+                Err((ModelError::Api {
                     status: 200,
                     message,
                 }))

@@ -30,6 +30,13 @@ pub struct Options {
     pub chart: Option<PathBuf>,
 }
 
+impl Options {
+    /// True if the lines are known beforehand, and the program leaves after the last one.
+    pub fn is_script(&self) -> bool {
+        self.demo || self.prompt.is_some()
+    }
+}
+
 const HELP: &str = "\
 Options:
   -p TEXT        one turn with this text, then leave

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::message::{Message, push_user};
+use crate::message::{Message, push_note};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -171,7 +171,7 @@ pub fn remind(todos: &Mutex<TodoList>, messages: &mut Vec<Message>) {
             .any(|item| item.status != Status::Completed)
     {
         todos.rounds = 1;
-        push_user(
+        push_note(
             messages,
             format!(
                 "<system-reminder>Update your todos with the todo tool: {PATIENCE} rounds of tools went by without it. This reminder is automatic, not from the user.\n{todos}</system-reminder>"
