@@ -152,7 +152,9 @@ pub fn estimate(messages: &[Message]) -> usize {
     let bytes = blocks.map(|block| match block {
         ContentBlock::Text { text, .. } => text.len(),
         ContentBlock::ToolResult { content, .. } => content.len(),
-        other => serde_json::to_string(other).map_or(0, |json| json.len()),
+        ContentBlock::ToolUse { input: value, .. } | ContentBlock::Other(value) => {
+            value.to_string().len()
+        }
     });
     bytes.sum::<usize>() / 4
 }
