@@ -3,10 +3,10 @@
 //! Nothing is kept in memory, the folder is the truth: another program, or a person with an
 //! editor, may change it at any time. Only `blockedBy` counts; `blocks` is derived from it.
 
+mod folder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 
 use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
-use crate::tools::files::{EDIT_LIMIT, failed, read_text, replace};
 use crate::tools::object;
 
 type Ids = BTreeSet<u64>;
@@ -158,10 +157,7 @@ impl TaskBoard {
         };
         entries.insert(id, Ok(task));
         link(&mut entries);
-        File::create_new(self.path(id)).map_err(self.failed("changed"))?;
-        self.save(&entries, id).inspect_err(|_| {
-            let _ = fs::remove_file(self.path(id));
-        })?;
+        self.save_new(&entries, id)?;
         Ok(format!("created {}", find(&mut entries, id)?))
     }
 
@@ -209,69 +205,6 @@ impl TaskBoard {
     fn get(&self, id: u64) -> ToolOutcome {
         Ok(serde_json::to_string_pretty(find(&mut self.load()?, id)?).unwrap_or_default())
     }
-
-    fn path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("task_{id}.json"))
-    }
-
-    fn failed(&self, what: &str) -> impl Fn(io::Error) -> ToolError {
-        let folder = format!("the task folder {}", self.dir.display());
-        move |error| failed(what, &folder)(error)
-    }
-
-    /// Waits for others to finish their change; the lock is gone when the file is dropped.
-    fn lock(&self) -> Result<File, ToolError> {
-        let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
-        let folder = folder.map_err(self.failed("used"))?;
-        let _ = folder.lock(); // Where there are no locks, go on without.
-        Ok(folder)
-    }
-
-    fn load(&self) -> Result<Entries, ToolError> {
-        let mut entries = Entries::new();
-        let files = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(entries),
-            files => files.map_err(self.failed("read"))?,
-        };
-        for file in files {
-            let name = file.map_err(self.failed("read"))?.file_name();
-            if let Some(id) = name.to_str().and_then(task_id) {
-                entries.insert(id, self.read(id));
-            }
-        }
-        link(&mut entries);
-        Ok(entries)
-    }
-
-    fn read(&self, id: u64) -> Entry {
-        let task = read_text(&self.path(id), EDIT_LIMIT)
-            .and_then(|(text, _)| Ok(serde_json::from_str::<BoardTask>(&text)?));
-        let why = match task {
-            Ok(task) if task.id == id => return Ok(task),
-            Ok(task) => format!("it says that it is task {}", task.id),
-            Err(error) => error.to_string(),
-        };
-        Err(format!(
-            "task_{id}.json cannot be read: {why}. Mend or delete it."
-        ))
-    }
-
-    /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
-    /// so that the next change makes up for one that fails.
-    fn save(&self, entries: &Entries, id: u64) -> Result<(), ToolError> {
-        let mut tasks: Vec<&BoardTask> = entries.values().flatten().collect();
-        tasks.sort_by_key(|task| task.id != id);
-        for task in tasks {
-            if self.read(task.id).as_ref() != Ok(task) {
-                let text = serde_json::to_string_pretty(task).unwrap_or_default();
-                let written = replace(&self.path(task.id), &text);
-                if task.id == id {
-                    written.map_err(self.failed("changed"))?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, ToolError> {
@@ -315,13 +248,6 @@ fn refuse_circle(entries: &Entries, id: u64) -> Result<(), ToolError> {
         next.extend(task.blocked_by.iter().filter(|id| seen.insert(**id)));
     }
     Ok(())
-}
-
-/// The N in `task_N.json`.
-fn task_id(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("task_")?.strip_suffix(".json")?;
-    let id: u64 = digits.parse().ok()?;
-    (digits == id.to_string()).then_some(id) // Not ours: task_007.json
 }
 
 /// `1, 2, 3`

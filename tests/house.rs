@@ -351,15 +351,15 @@ fn is_word(c: char) -> bool {
 /// Where a word stands in a text, but not as a part of a longer one.
 fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let alone = move |at: &usize| {
-        let before = text[..*at].chars().next_back();
-        let after = text[at + word.len()..].chars().next();
+        let before = text.split_at(*at).0.chars().next_back();
+        let after = text.split_at(at + word.len()).1.chars().next();
         !before.is_some_and(|c| is_word(c) || c == ':') && !after.is_some_and(is_word)
     };
     text.match_indices(word).map(|(at, _)| at).filter(alone)
 }
 
 fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
+    text.split_at(at).0.matches('\n').count() + 1
 }
 
 /// Adds the paths of a use tree, `a::{b, c::d}` as `a::b` and `a::c::d`; returns what follows it.
@@ -370,11 +370,11 @@ fn expand<'a>(tree: &'a str, prefix: &[&'a str], paths: &mut Vec<Vec<&'a str>>) 
     if let Some(mut rest) = rest.strip_prefix("::{") {
         loop {
             rest = expand(rest, &path, paths);
-            let end = rest.find([',', '}']).unwrap_or(rest.len());
-            let more = rest[end..].starts_with(',');
-            rest = rest.get(end + 1..).unwrap_or_default();
-            if !more || rest.trim_start().starts_with('}') {
-                return rest;
+            // ` as other` may stand between, and a comma before the brace.
+            let end = rest.trim_start_matches(|c| c != ',' && c != '}');
+            rest = end.strip_prefix(',').unwrap_or(end).trim_start();
+            if rest.is_empty() || rest.starts_with('}') {
+                return rest.strip_prefix('}').unwrap_or(rest);
             }
         }
     }
@@ -400,7 +400,7 @@ fn imports<'a>(files: &'a Files, from: &'a str, text: &str) -> Vec<Import<'a>> {
     for root in ["crate", "super", "meanwhile"] {
         for at in places(text, root) {
             let mut paths = Vec::new();
-            expand(&text[at..], &[], &mut paths);
+            expand(text.split_at(at).1, &[], &mut paths);
             for path in paths {
                 let supers = path.iter().take_while(|name| **name == "super").count();
                 let mut module: Vec<&str> = if supers > 0 {
@@ -431,7 +431,7 @@ fn imports<'a>(files: &'a Files, from: &'a str, text: &str) -> Vec<Import<'a>> {
 
 /// Files beside a `main.rs`: they are a program, and `crate` is not the library there.
 fn is_part_of_a_program(files: &Files, path: &str) -> bool {
-    let mut folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+    let mut folders = path.match_indices('/').map(|(at, _)| path.split_at(at).0);
     folders.any(|folder| files.contains_key(&format!("{folder}/main.rs")))
 }
 
