@@ -180,9 +180,18 @@ impl Foreground {
             let attendance = Attendance::new(&id, command, &context.events, true);
             let (command, attended) = (command.to_string(), attendance.clone());
             executor.submit_in_foreground(label, &id, move |control| {
-                let exited = |so_far, left| drop(tell.send((so_far, left)));
                 attended.during(|| {
-                    process::run_telling(&command, |handle| control.attach(handle), exited)
+                    let (handle, news) = process::start(&command);
+                    control.attach(handle);
+                    loop {
+                        match news.recv() {
+                            Ok(process::News::ShellExited(so_far, left)) => {
+                                let _ = tell.send((so_far, left));
+                            }
+                            Ok(process::News::Ended(outcome)) => break outcome,
+                            Err(_) => break Outcome::Lost,
+                        }
+                    }
                 })
             })?;
             (id, attendance)
