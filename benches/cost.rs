@@ -13,7 +13,7 @@ use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::Outcome;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
-use meanwhile::process::{run_blocking, run_to_end};
+use meanwhile::process::{run_to_end, run_watched};
 
 const FLOOD: &str = "yes | head -c 2G";
 const NO_LIMIT: Duration = Duration::from_secs(600);
@@ -92,7 +92,7 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 }
 
 fn contained(command: &str) {
-    let (outcome, left) = run_blocking(command, NO_LIMIT, &Interrupt::default());
+    let (outcome, left) = run_watched(command, NO_LIMIT, &Interrupt::default(), |_| {});
     assert!(outcome.is_success() && left == 0, "{outcome}");
 }
 

@@ -182,12 +182,12 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     program.line(line);
     let mut tree = Tree::grown(program.folder());
     let mut supervisors = Vec::new();
-    eventually("a supervisor for the command, and a spare one", || {
+    eventually("a supervisor for the command", || {
         supervisors = children(program.id());
         supervisors.retain(|pid| {
             fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n")
         });
-        supervisors.len() == 2
+        supervisors.len() == 1
     });
     if way == Way::SupervisorKilled {
         let busy = supervisors

@@ -1,7 +1,7 @@
-//! A running command, seen from outside: to look at it, and to stop it.
+//! foundation · A running command, seen from outside: to look at it, and to stop it.
 
 use std::io::Write;
-use std::process::ChildStdin;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::outcome::Outcome;
 /// A command as it stands now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Since its start.
+    /// The time since its start.
     pub elapsed: Duration,
-    /// Of output, so far.
+    /// The amount of output so far.
     pub bytes: u64,
     /// The last line of output that is not blank, up to 200 characters.
     pub last_line: String,
-    /// If its shell has exited: the number of processes that it left running.
+    /// The number of processes that the shell left running, once it has exited.
     pub left_running: Option<usize>,
 }
 
@@ -32,18 +32,23 @@ pub struct Handle {
     started: Instant,
 }
 
-/// What is known of a command.
-pub(super) struct State {
-    pub output: Output,
-    /// Exit code of the shell, and how many run on without it.
-    pub exited: Option<(i32, usize)>,
-    pub stopped: Option<Stop>,
-    pub error: Option<String>,
-    /// The shell's process group.
-    pub group: Option<Pid>,
-    pub supervisor: Pid,
-    /// Taken when nothing is left that could be stopped. Until then, the supervisor's id is good.
-    pub control: Option<ChildStdin>,
+/// Shared by the handles of a command and the thread that attends to it.
+struct State {
+    stage: Stage,
+    output: Output,
+    /// Kept from the first moment, even if there is nobody yet who could be told.
+    stop: Option<Stop>,
+    left_running: Option<usize>,
+}
+
+/// How far a command has come, as far as stopping it is concerned.
+enum Stage {
+    /// No supervisor has taken it; the one that was asked to may have to be woken.
+    Offered(Option<Pid>),
+    /// The process id is the supervisor's, which gets its orders through the socket.
+    Taken(Pid, Arc<UnixStream>),
+    /// Nothing is left to be stopped, and the supervisor may serve another command.
+    Over,
 }
 
 /// Why a command was stopped.
@@ -53,16 +58,20 @@ pub(super) enum Stop {
     Asked,
 }
 
+/// What became of a command, apart from its being stopped.
+pub(super) enum End {
+    Exited(i32),
+    Failed(String),
+    SupervisorKilled,
+}
+
 impl Handle {
-    pub(super) fn new(supervisor: Pid, control: ChildStdin) -> Self {
+    pub(super) fn new() -> Self {
         let state = State {
+            stage: Stage::Offered(None),
             output: Output::default(),
-            exited: None,
-            stopped: None,
-            error: None,
-            group: None,
-            supervisor,
-            control: Some(control),
+            stop: None,
+            left_running: None,
         };
         Handle {
             state: Arc::new(Mutex::new(state)),
@@ -70,7 +79,7 @@ impl Handle {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -81,22 +90,20 @@ impl Handle {
 
     pub(super) fn stop_because(&self, why: Stop) {
         let mut state = self.state();
-        let state = &mut *state;
-        if let Some(control) = &mut state.control {
-            let _ = control.write_all(supervisor::TERMINATE);
-            let _ = kill(state.supervisor, Signal::SIGCONT); // the command may have stopped it
-            state.stopped.get_or_insert(why);
+        if !matches!(state.stage, Stage::Over) {
+            state.stop.get_or_insert(why);
         }
+        state.pass_on_stop();
     }
 
-    /// How it stands.
+    /// The time since its start, its output so far, and who is left.
     pub fn look(&self) -> Snapshot {
         let state = self.state();
         Snapshot {
             elapsed: self.started.elapsed(),
             bytes: state.output.bytes(),
             last_line: state.output.last_line(200),
-            left_running: state.exited.map(|(_, left)| left),
+            left_running: state.left_running,
         }
     }
 
@@ -105,40 +112,68 @@ impl Handle {
         self.state().output.end()
     }
 
-    /// The outcome as it stands, and how many run on without the shell.
-    pub(super) fn outcome(&self) -> (Outcome, usize) {
+    pub(super) fn offered_to(&self, supervisor: Pid) {
+        let mut state = self.state();
+        state.stage = Stage::Offered(Some(supervisor));
+        wake(supervisor); // it may have been stopped while it was idle
+    }
+
+    pub(super) fn taken_by(&self, supervisor: Pid, orders: Arc<UnixStream>) {
+        let mut state = self.state();
+        state.stage = Stage::Taken(supervisor, orders);
+        state.pass_on_stop();
+    }
+
+    pub(super) fn push_output(&self, bytes: &[u8]) {
+        self.state().output.push(bytes);
+    }
+
+    pub(super) fn shell_exited(&self, left_running: usize) {
+        self.state().left_running = Some(left_running);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state().stop.is_some()
+    }
+
+    /// From now on, stopping has no effect.
+    pub(super) fn close(&self) {
+        self.state().stage = Stage::Over;
+    }
+
+    /// The outcome if the command ends like this.
+    pub(super) fn outcome(&self, end: End) -> Outcome {
         let state = self.state();
         let output = state.output.render();
-        let left = state.exited.map_or(0, |(_, left)| left);
-        let outcome = match (&state.error, state.stopped, state.exited) {
-            (Some(message), ..) => Outcome::Failed {
-                message: message.clone(),
-            },
-            (_, Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
-            (_, Some(Stop::Asked), _) => Outcome::Killed { output },
-            (_, _, Some((exit_code, _))) => Outcome::Finished { exit_code, output },
-            _ => Outcome::Failed {
+        match (state.stop, end) {
+            (Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
+            (Some(Stop::Asked), _) => Outcome::Killed { output },
+            (None, End::Exited(exit_code)) => Outcome::Finished { exit_code, output },
+            (None, End::Failed(message)) => Outcome::Failed { message },
+            (None, End::SupervisorKilled) => Outcome::Failed {
                 message: format!(
                     "its supervisor was killed from outside; all that it had started has been ended. Output until then:\n{output}"
                 ),
             },
-        };
-        (outcome, left)
+        }
     }
 }
 
 impl State {
-    /// Notes a line of the supervisor's.
-    pub fn note(&mut self, line: &str) {
-        let mut words = line.split_whitespace();
-        let word = words.next().unwrap_or_default();
-        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        match word {
-            "started" => self.group = Some(Pid::from_raw(number())),
-            "exit" => self.exited = Some((number(), number() as usize)),
-            "left" => self.exited = self.exited.map(|(code, _)| (code, number() as usize)),
-            "error" => self.error = Some(line.trim().trim_start_matches("error ").to_string()),
+    fn pass_on_stop(&self) {
+        match (&self.stage, self.stop) {
+            (Stage::Offered(Some(supervisor)), Some(_)) => wake(*supervisor),
+            (Stage::Taken(supervisor, orders), Some(_)) => {
+                // An error means that it is dead, which whoever attends to it notices.
+                let _ = (&**orders).write_all(supervisor::TERMINATE);
+                wake(*supervisor);
+            }
             _ => {}
         }
     }
+}
+
+/// One that was stopped (SIGSTOP), by its command say, would not hear us.
+fn wake(supervisor: Pid) {
+    let _ = kill(supervisor, Signal::SIGCONT);
 }

@@ -1,27 +1,40 @@
-//! The small process between the program and the shell.
+//! foundation · The small process between the program and the shell.
 //!
 //! ```text
-//!   program ──control──▶ supervisor ──▶ bash -c COMMAND ──▶ everything it starts
-//!           ◀──status───     │                                │
-//!           ◀────────────────┴──────────output────────────────┘
+//!   program ──orders──▶ supervisor ──▶ bash -c COMMAND ──▶ everything it starts
+//!           ◀─status───     │                                │
+//!           ◀───────────────┴──────────output────────────────┘
 //! ```
 //!
 //! The program starts itself again with a private argument. That process makes a session of its
 //! own (no terminal, so nothing below it can read the person's keys), becomes the parent of every
-//! orphan below it, runs one command, and says on the status pipe what becomes of it. When nothing
-//! is left below it, it waits to be dismissed. When the control pipe closes without that, for
-//! whatever reason the program went, it kills all there is below it, and removes the files with
-//! long outputs. So there is always one who does: none is dismissed before another one waits.
+//! orphan below it, runs a command, and reports what becomes of it. When nothing of the command is
+//! left, it reports that, and waits for the next one: no command begins beside the remains of
+//! another. When the program's end of the socket closes, for whatever reason the program went, it
+//! kills everything below it and removes the files with long outputs.
 //!
-//! Who kills the supervisor itself with SIGKILL hands its orphans to the program, which takes the
-//! same care of them: see [`process`](super). What is not promised: processes that somebody else
-//! starts on our behalf (a `systemd-run`, a container engine, `at`), processes that became another
-//! user's, and anything at all if program and supervisor are killed with SIGKILL in the same
-//! instant. Where there are no subreapers (macOS), a child that makes its own session is not found.
+//! Orders and status share one socket, because nobody can open a socket through `/proc/PID/fd`. What
+//! the loader or a library prints goes to standard output or error, never into the protocol.
+//!
+//! If the supervisor itself is killed with SIGKILL, its orphans go to the program, which kills them:
+//! see [`process`](super). Not promised are:
+//!
+//! - processes that somebody else starts for us (`systemd-run`, a container engine, `at`), and
+//!   processes that became another user's (`sudo`): they are given up after ten seconds;
+//! - anything, if program and supervisor are killed with SIGKILL in the same instant, or if a command
+//!   keeps stopping its supervisor (`while :; do kill -STOP $PPID; done`) until the program is gone;
+//! - that a command leaves its supervisor as it was: a changed priority, limit or pipe size
+//!   (`renice`, `prlimit`, `F_SETPIPE_SZ`) stays for the commands that this supervisor runs next;
+//! - that only the command writes to its output: a process elsewhere that was handed the pipe, or
+//!   opened it through `/proc`, can write into the next command's. What it writes between two
+//!   commands reaches neither;
+//! - on systems without subreapers (macOS), that a child which makes its own session is found.
 
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio, exit};
@@ -30,132 +43,165 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stdout, getpid, getppid, setsid};
+use nix::unistd::{Pid, getpid, setsid};
 
-use super::{output, tree};
+use super::{PERSISTENCE, output, tree};
 
-/// The private first argument. The others are the program's process id and its scratch folder.
+/// The private first argument. The second is the program's scratch folder.
 pub(super) const ARGUMENT: &str = "__supervisor";
 
-/// The first line on the status pipe.
-pub(super) const READY: &str = "ready";
+/// The order to end everything, politely first; no other order is followed after it. Every other
+/// order is a folder and a command, each with a NUL at its end.
+pub(super) const TERMINATE: &[u8] = b"terminate\0";
 
-/// The line that says that the command was read.
-pub(super) const TAKEN: &str = "taken";
-
-/// On the control pipe, after the command: end everything, politely first.
-pub(super) const TERMINATE: &[u8] = b"t";
-
-/// On the control pipe, when nothing of the command is left: not needed any more.
-pub(super) const DISMISS: &[u8] = b"d";
-
-/// From SIGTERM to SIGKILL.
+/// The time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long to try to kill what does not die (a process of another user, say).
-const PERSISTENCE: Duration = Duration::from_secs(10);
+/// What a supervisor reports, one line each.
+pub(super) enum Status {
+    /// It has read the command, and begins only now.
+    Taken,
+    /// The shell's process group; sent only where nothing else below can be reached.
+    Started(Pid),
+    /// The shell has exited and left so many processes running; sent again when they get fewer.
+    Exited { code: i32, left: usize },
+    /// The command could not be started.
+    Failed(String),
+}
+
+impl Status {
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "taken" => Some(Status::Taken),
+            "started" => Some(Status::Started(Pid::from_raw(rest.parse().ok()?))),
+            "exited" => {
+                let (code, left) = rest.split_once(' ')?;
+                let (code, left) = (code.parse().ok()?, left.parse().ok()?);
+                Some(Status::Exited { code, left })
+            }
+            "failed" => Some(Status::Failed(rest.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// Sends a line of status. An error means that the program is gone, which `serve` notices itself.
+fn say(mut control: &UnixStream, status: impl std::fmt::Display) {
+    let _ = control.write_all(format!("{status}\n").as_bytes());
+}
 
 /// Becomes a supervisor, for good, if that is what this process was started for. Every program
 /// that runs commands calls this first thing in `main`.
 pub fn become_supervisor_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments
-        .next()
-        .is_some_and(|argument| argument == ARGUMENT)
-    {
-        let program = arguments
-            .next()
-            .and_then(|id| id.to_str()?.parse().ok())
-            .unwrap_or(0);
+    if arguments.next().is_some_and(|first| first == ARGUMENT) {
         let scratch = arguments.next().unwrap_or_default();
-        supervise(Pid::from_raw(program), Path::new(&scratch));
-        exit(0);
+        let served = serve(Path::new(&scratch));
+        exit(i32::from(served.is_err()));
     }
 }
 
-/// Never prints: when the program is gone, standard error is a broken pipe, and `eprintln!` panics.
-fn say(status: impl std::fmt::Display) {
-    let _ = io::stderr().write_all(format!("{status}\n").as_bytes());
-}
-
-fn supervise(program: Pid, scratch: &Path) {
+/// Runs one command after the other until the program is gone.
+fn serve(scratch: &Path) -> io::Result<()> {
     let _ = setsid();
     // The mask is inherited: below a thread that blocks SIGTERM, nothing would hear it.
     let _ = SigSet::empty().thread_set_mask();
     tree::adopt_orphans();
     tree::prepare_supervisor();
-    // Before the command: where there is no thread to listen, nothing has been started yet.
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let status = control.try_clone()?;
     let (begin, begun) = mpsc::channel();
-    let listen = move || {
-        if let Ok((control, shell)) = begun.recv() {
-            obey(control, shell);
-            kill_all(shell);
-        }
-    };
-    if let Err(error) = thread::Builder::new().spawn(listen) {
-        return say(format_args!(
-            "error no thread for the control pipe: {error}"
-        ));
-    }
-    say(READY);
+    let reap_all = move || begun.iter().for_each(|shell| reap(shell, &status));
+    // Started before the first command: if there can be no thread, nothing has to be ended.
+    let reaper = thread::Builder::new()
+        .name("reaper".into())
+        .spawn(reap_all)
+        .inspect_err(|error| {
+            say(
+                &control,
+                format_args!("failed no thread for its supervisor: {error}"),
+            )
+        })?;
 
-    let mut control = BufReader::new(io::stdin());
-    let mut command = Vec::new();
-    let _ = control.read_until(0, &mut command);
-    if command.pop() == Some(0) {
-        say(TAKEN);
-        match start_shell(&String::from_utf8_lossy(&command)) {
-            Err(error) => say(format_args!("error {}", explain(&error))),
+    let mut orders = BufReader::new(&control);
+    let mut last = None;
+    while let Some((folder, command)) = next_command(&mut orders, last) {
+        say(&control, "taken");
+        match start_shell(&folder, &command) {
+            Err(error) => say(&control, format_args!("failed {}", explain(&error))),
             Ok(shell) => {
                 if !tree::ADOPTS {
-                    say(format_args!("started {shell}")); // the group is then all that can be reached
+                    say(&control, format_args!("started {shell}"));
                 }
-                let _ = begin.send((control, shell));
-                reap(shell);
+                last = Some(shell);
+                let _ = begin.send(shell); // the reaper ends only when `begin` is dropped
             }
         }
     }
-    let mut order = [0];
-    while io::stdin().read(&mut order).is_ok_and(|count| count > 0) {
-        if order == *DISMISS {
-            return;
-        }
-    }
-    clean_up_after(program, scratch);
-}
-
-/// Removes the scratch folder of a program that is going: its end of the control pipe closes a
-/// moment before.
-fn clean_up_after(program: Pid, scratch: &Path) {
-    let mut a_moment = 0..1000;
-    let gone = a_moment.any(|_| {
+    drop(begin);
+    // Again and again: while one is killed another may fork, and a look may miss one that moves.
+    let deadline = Instant::now() + PERSISTENCE;
+    while !reaper.is_finished() && Instant::now() < deadline {
+        signal_all(last, Signal::SIGKILL);
         thread::sleep(Duration::from_millis(1));
-        getppid() != program
-    });
+    }
+    // After a TERMINATE the program still runs, and needs its files.
+    let _ = io::copy(&mut orders, &mut io::sink());
     // Whatever we were told to remove: nothing but a folder of that kind.
-    let ours = scratch
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with(output::SCRATCH));
-    if gone && ours {
+    let name = scratch.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with(output::SCRATCH) {
         let _ = std::fs::remove_dir_all(scratch);
     }
+    Ok(())
 }
 
-/// Runs the command with its output in our standard output, then lets go of that: the program is
-/// to see its end when the last process below us has closed it.
-fn start_shell(command: &str) -> io::Result<Pid> {
-    let nowhere = File::options().write(true).open("/dev/null")?;
-    let errors = io::stdout().as_fd().try_clone_to_owned()?;
+/// The next command and its folder. `None` when everything is to be killed: at once when the socket
+/// has closed, after the grace period when an end was ordered.
+fn next_command(
+    orders: &mut BufReader<&UnixStream>,
+    last: Option<Pid>,
+) -> Option<(OsString, OsString)> {
+    let mut word = || {
+        let mut word = Vec::new();
+        orders.read_until(0, &mut word).ok()?;
+        (word.pop() == Some(0)).then(|| OsString::from_vec(word))
+    };
+    let folder = word()?;
+    if folder.as_encoded_bytes() != &TERMINATE[..TERMINATE.len() - 1] {
+        return Some((folder, word()?));
+    }
+    signal_all(last, Signal::SIGTERM);
+    signal_all(last, Signal::SIGCONT); // one that is stopped would not hear it
+    let deadline = Instant::now() + GRACE;
+    let control = orders.get_mut();
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        let _ = control.set_read_timeout(Some(left.max(Duration::from_millis(1))));
+        match control.read(&mut [0; 16]) {
+            Ok(1..) => {} // a second TERMINATE changes nothing
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => break,
+        }
+    }
+    let _ = control.set_read_timeout(None);
+    None
+}
+
+/// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
+/// learns from our status, not from an end of file, when nobody else can write any more.
+fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
+    // Flags belong to everybody who holds the pipe, and the last command may have set some.
+    let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
     let mut bash = Command::new("bash");
-    bash.args(["-c", "--", command])
-        .stdin(Stdio::null())
-        .stderr(errors)
-        .process_group(0);
-    let shell = bash.spawn()?;
-    dup2_stdout(nowhere)?;
+    bash.args(["-c", "--"]).arg(command).process_group(0);
+    // Only if it differs: we may be in a folder that we could not enter again.
+    if std::env::current_dir().ok().as_deref() != Some(Path::new(folder)) {
+        bash.current_dir(folder);
+    }
+    let shell = bash.stdin(Stdio::null()).stderr(io::stdout()).spawn()?;
     Ok(Pid::from_raw(shell.id() as i32))
 }
 
@@ -169,105 +215,56 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// Waits for everything below us, the shell and every orphan, and says what becomes of them.
-fn reap(shell: Pid) {
-    let mut shell_runs = true;
+/// Waits for everything below us, the shell and every orphan, and reports what becomes of them.
+fn reap(shell: Pid, control: &UnixStream) {
+    let mut exit_code = None;
+    let mut flag = None;
     loop {
-        let mut exit_code = None;
-        let mut news = waitpid(None, None);
-        // Nobody is left only if nobody is left to wait for. Where a look finds nobody sooner, one
-        // has died since, or has changed parents under our eyes: look again.
-        let left = loop {
-            match news {
-                Ok(WaitStatus::Exited(pid, code)) if pid == shell => exit_code = Some(code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == shell => {
-                    exit_code = Some(128 + signal as i32)
-                }
-                Ok(WaitStatus::StillAlive) => match everyone(shell).len() {
-                    0 => thread::yield_now(),
-                    left => break left,
-                },
-                Err(Errno::ECHILD) => break 0,
-                // Ended by a real-time signal, for which nix has no name.
-                Err(Errno::EINVAL) if shell_runs && kill(shell, None).is_err() => {
-                    exit_code = Some(128)
-                }
-                _ => {}
+        let news = waitpid(None, flag);
+        flag = Some(WaitPidFlag::WNOHANG); // who else has died meanwhile?
+        let left = match news {
+            Ok(WaitStatus::Exited(pid, code)) if pid == shell => {
+                exit_code = Some(code);
+                continue;
             }
-            news = waitpid(None, Some(WaitPidFlag::WNOHANG));
-        };
-        let childless = left == 0;
-        let left = if childless && !tree::ADOPTS {
-            everyone(shell).len()
-        } else {
-            left
-        };
-        match exit_code {
-            Some(code) => say(format_args!("exit {code} {left}")),
-            None if !shell_runs => say(format_args!("left {left}")),
-            None => {}
-        }
-        shell_runs &= exit_code.is_none();
-        if childless {
-            break;
-        }
-    }
-    // Where orphans are not ours to wait for, all that can be done is to look now and then.
-    if !tree::ADOPTS {
-        while !everyone(shell).is_empty() {
-            thread::sleep(Duration::from_millis(50));
-        }
-        say("left 0");
-    }
-}
-
-/// Follows the control pipe until everything is to be killed: at once when the pipe closes, after
-/// the grace period when an end was asked for. Once dismissed, it ends this process.
-fn obey(mut control: BufReader<io::Stdin>, shell: Pid) {
-    let mut order = [0];
-    if control.read(&mut order).unwrap_or(0) == 0 {
-        return;
-    }
-    if order == *DISMISS {
-        exit(0);
-    }
-    signal_all(shell, Signal::SIGTERM);
-    signal_all(shell, Signal::SIGCONT); // one that is stopped would not hear it
-    let deadline = Instant::now() + GRACE;
-    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-        let mut fds = [PollFd::new(control.get_ref().as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
-            match control.read(&mut order) {
-                Ok(1..) if order == *DISMISS => exit(0),
-                Ok(1..) => {}
-                _ => return,
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == shell => {
+                exit_code = Some(128 + signal as i32);
+                continue;
             }
+            // Ended by a real-time signal, for which nix has no name.
+            Err(Errno::EINVAL) if exit_code.is_none() && kill(shell, None).is_err() => {
+                exit_code = Some(128);
+                continue;
+            }
+            Ok(WaitStatus::StillAlive) => everyone(Some(shell)).len(),
+            Err(Errno::ECHILD) => tree::group(Some(shell)).iter().count(),
+            _ => continue,
+        };
+        // One has died since, or has changed parents under our eyes: look again.
+        if left == 0 && news.is_ok() {
+            thread::yield_now();
+            continue;
+        }
+        if let Some(code) = exit_code {
+            say(control, format_args!("exited {code} {left}"));
+        }
+        match (news, left) {
+            (Ok(_), _) => flag = None,
+            (Err(_), 0) => return,
+            // They are not ours to wait for: all we can do is to look now and then.
+            (Err(_), _) => thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-/// All that runs below us; what `kill` takes.
-fn everyone(shell: Pid) -> Vec<Pid> {
-    tree::descendants(getpid())
-        .into_iter()
-        .chain(tree::group(Some(shell)))
-        .collect()
+/// Everything that runs below us, as ids for `kill`.
+fn everyone(shell: Option<Pid>) -> Vec<Pid> {
+    let below = tree::descendants(getpid()).into_iter();
+    below.chain(tree::group(shell)).collect()
 }
 
-fn signal_all(shell: Pid, signal: Signal) {
+fn signal_all(shell: Option<Pid>, signal: Signal) {
     for pid in everyone(shell) {
         let _ = kill(pid, signal);
     }
-}
-
-/// Again and again: while one is killed, another may fork, and a look may miss one that moves.
-/// Meanwhile `reap` buries them, and ends this process when nobody is left.
-fn kill_all(shell: Pid) -> ! {
-    let deadline = Instant::now() + PERSISTENCE;
-    while Instant::now() < deadline {
-        signal_all(shell, Signal::SIGKILL);
-        thread::sleep(Duration::from_millis(1));
-    }
-    exit(1)
 }

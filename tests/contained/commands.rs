@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
-use meanwhile::process::run_blocking;
 use serde_json::json;
 
 use super::program::Lesson;

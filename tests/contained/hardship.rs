@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::process::run_blocking;
 
 use super::program::{clean_environment, copy_program, program};
 use super::support::*;
@@ -226,7 +225,7 @@ fn no_bash() {
     assert!(shown.contains("task: ERROR: bash was not found"), "{shown}");
     let shown = talk.say("read note");
     assert!(shown.contains("a note"), "{shown}");
-    until_only_a_spare_is_there(talk.pid());
+    until_only_idle_ones_are_there(talk.pid());
     talk.leave();
 }
 
@@ -251,7 +250,7 @@ fn a_command_sees_no_key_and_runs_where_the_program_is() {
                 );
                 assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
             }
-            // A spare waits in the old folder.
+            // The supervisor stays in the old folder.
             std::env::set_current_dir(place.0.path()).expect("it is there");
             let here = std::env::current_dir().expect("it is there");
             assert_eq!(run("pwd").output().trim_end(), here.display().to_string());

@@ -6,7 +6,6 @@ use std::thread;
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
-use meanwhile::process::run_blocking;
 
 use super::support::*;
 use super::terminal::Seat;

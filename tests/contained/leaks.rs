@@ -9,7 +9,6 @@ use meanwhile::background::BackgroundExecutor;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::Outcome;
-use meanwhile::process::run_blocking;
 use nix::unistd::getpid;
 
 use super::program::{clean_environment, program};
@@ -149,19 +148,20 @@ fn long_output_goes_with_the_program_however_that_goes() {
         other.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; sleep 1000")
     ));
     let pids = other.pids(2);
-    until("there is a spare as well", || {
-        children(talk.pid()).len() == 2
-    });
-    children(talk.pid())
-        .into_iter()
-        .filter(|pid| *pid != pids[1])
-        .for_each(kill);
+    assert_eq!(
+        children(talk.pid()),
+        [pids[1]],
+        "the one that served the command before"
+    );
     kill(talk.pid());
     until_gone(&pids);
-    until("the folder has gone although the spare was killed", gone);
+    until(
+        "the folder has gone although no other supervisor was there",
+        gone,
+    );
 }
 
-/// The program ends in the moment in which its command has ended and no spare waits yet.
+/// The program ends in the moment in which its command has ended.
 #[test]
 fn long_output_goes_with_a_program_that_leaves_at_once() {
     let place = Place::new();
@@ -182,7 +182,7 @@ fn a_supervisor_removes_nothing_else() {
     let place = Place::new();
     fs::create_dir(place.path("precious")).expect("a folder");
     let mut supervisor = std::process::Command::new(program("s01_agent_loop"))
-        .args(["__supervisor", "0"])
+        .arg("__supervisor")
         .arg(place.path("precious"))
         .stdin(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -218,7 +218,7 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
                         .expect("there is room");
                 }
                 until("all have ended", || executor.running().is_empty());
-                until_only_a_spare_is_there(me);
+                until_only_idle_ones_are_there(me);
                 count
             };
             some(&mut executor, 100);

@@ -18,5 +18,6 @@ mod hardship;
 mod input;
 mod leaks;
 mod outcomes;
+mod reuse;
 mod schedules;
 mod stopping;

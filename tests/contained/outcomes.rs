@@ -179,7 +179,7 @@ fn an_ended_task_holds_little_memory_and_no_descriptor() {
                 );
             };
             (0..10).for_each(&mut run);
-            until_only_a_spare_is_there(me);
+            until_only_idle_ones_are_there(me);
             let (memory_before, descriptors_before) = (memory(me, "VmRSS"), descriptors(me));
             (10..210).for_each(&mut run);
             until("nothing is open that was not before", || {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
-use meanwhile::process::run_blocking;
 
 use super::program::{clean_environment, copy_program, program};
 use super::support::*;
@@ -254,7 +253,7 @@ fn a_killed_supervisor_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_killed_spare_is_replaced() {
+fn a_killed_idle_supervisor_is_replaced() {
     let mut talk = Talk::with("s01_agent_loop");
     for number in 1..=3 {
         let shown = talk.say(&format!("run 'echo number $(({number} + 10))'"));
@@ -262,11 +261,10 @@ fn a_killed_spare_is_replaced() {
             shown.contains(&format!("number {}", number + 10)),
             "{shown}"
         );
-        // The used one goes, the new spare comes.
-        until_only_a_spare_is_there(talk.pid());
-        let spare = children(talk.pid())[0];
-        kill(spare);
-        until_gone(&[spare]);
+        until_only_idle_ones_are_there(talk.pid());
+        let idle = children(talk.pid())[0];
+        kill(idle);
+        until_gone(&[idle]);
     }
     talk.leave();
 }

@@ -17,6 +17,7 @@ use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 use meanwhile::background::{BackgroundExecutor, Control, Status};
+use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::{Outcome, is_caught};
 use meanwhile::process;
@@ -64,6 +65,11 @@ pub fn executor(max_concurrent: usize) -> BackgroundExecutor {
 
 pub fn shared(max_concurrent: usize) -> Arc<Mutex<BackgroundExecutor>> {
     Arc::new(Mutex::new(executor(max_concurrent)))
+}
+
+/// Runs a command and waits for it, as `bash` does.
+pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (Outcome, usize) {
+    process::run_watched(command, limit, interrupt, |_| {})
 }
 
 /// The job of a background command, as `bg_bash` submits it.
@@ -207,19 +213,19 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     lists.flat_map(pids).collect()
 }
 
-/// Now and then somebody has died and is not yet buried, or the next spare is not there yet; but
-/// nobody stays so. What is counted after this can be compared.
+/// Now and then somebody has died and is not yet buried; but nobody stays so. What is counted after
+/// this can be compared.
 #[track_caller]
-pub fn until_only_a_spare_is_there(parent: Pid) {
-    until("nobody but a spare is its child", || {
+pub fn until_only_idle_ones_are_there(parent: Pid) {
+    until("only idle supervisors are its children", || {
         let children = children(parent);
-        // One that has run its command has let go of its output.
-        let waits = |pid: Pid| {
-            let output = fs::read_link(format!("/proc/{pid}/fd/1")).unwrap_or_default();
-            runs(pid) && output.to_string_lossy().starts_with("pipe:")
-        };
-        children.len() == 1 && waits(children[0])
+        (1..=2).contains(&children.len())
+            && children.iter().all(|pid| runs(*pid) && nobody_below(*pid))
     });
+}
+
+fn nobody_below(pid: Pid) -> bool {
+    children(pid).is_empty()
 }
 
 pub fn descriptors(pid: Pid) -> usize {

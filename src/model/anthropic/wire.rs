@@ -1,6 +1,7 @@
 //! foundation · The wire format: the request as JSON, and a reply put together from the events of
 //! its stream. No event can make this panic.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::message::{ContentBlock, Reply, StopReason};
@@ -49,7 +50,7 @@ pub(super) struct Assembly {
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
     /// Comes just before the end.
-    pub(super) stop_reason: Option<String>,
+    pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
     pub(super) stopped: bool,
 }
@@ -65,8 +66,8 @@ impl Assembly {
             let counts = counts.filter(|(_, count)| count.is_u64());
             self.usage
                 .extend(counts.map(|(key, count)| (key.clone(), count.clone())));
-            if let Some(word) = place["stop_reason"].as_str() {
-                self.stop_reason = Some(word.to_string());
+            if let Ok(reason) = StopReason::deserialize(&place["stop_reason"]) {
+                self.stop_reason = Some(reason);
             }
         }
         let index = &event["index"];
@@ -119,8 +120,8 @@ impl Assembly {
 
     /// The reply, if it is complete.
     pub(super) fn finish(self) -> Result<Reply, ModelError> {
-        let stop_reason = match self.stop_reason.as_deref() {
-            Some(word) => StopReason::parse(word),
+        let stop_reason = match self.stop_reason {
+            Some(reason) => reason,
             None if self.stopped => StopReason::EndTurn,
             None => {
                 let why = "it ended before it was complete";
@@ -137,7 +138,7 @@ impl Assembly {
 }
 
 /// The finished block; `None` for what no history can hold. Input that is no JSON, because it was
-/// cut off, stays a string: [`Reply::repair`] makes of it what no tool accepts.
+/// cut off, stays a string: [`repair`](super::repair::repair) makes of it what no tool accepts.
 fn close(mut block: Value) -> Option<ContentBlock> {
     if let Some(Value::String(json)) = block.as_object_mut()?.remove("partial_json")
         && !json.trim().is_empty()

@@ -1,0 +1,96 @@
+//! One supervisor serves one command after the other: what one leaves must not reach the next.
+
+use std::time::Duration;
+
+use meanwhile::interrupt::Interrupt;
+use meanwhile::outcome::Outcome;
+use nix::unistd::getpid;
+
+use super::support::*;
+
+fn run(command: &str) -> String {
+    let (outcome, left) = run_blocking(command, NO_LIMIT, &Interrupt::default());
+    assert!(outcome.is_success() && left == 0, "{outcome:?}, {left}");
+    outcome.output().trim_end().to_string()
+}
+
+#[test]
+fn commands_share_a_supervisor_unless_it_was_disturbed() {
+    alone(
+        "reuse::commands_share_a_supervisor_unless_it_was_disturbed",
+        &[],
+        |_| {
+            let first = run("echo $PPID");
+            assert_eq!(run("false; echo $PPID"), first);
+            assert_eq!(
+                run("(true &) ; echo $PPID"),
+                first,
+                "after one that left somebody behind"
+            );
+            let limit = Duration::from_millis(50);
+            let (outcome, _) = run_blocking("sleep 1000", limit, &Interrupt::default());
+            assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
+            assert_ne!(run("echo $PPID"), first);
+            until_only_idle_ones_are_there(getpid());
+        },
+    );
+}
+
+/// Flags of an open file belong to all who hold it.
+#[test]
+fn the_next_command_finds_its_output_as_the_first_one_did() {
+    alone(
+        "reuse::the_next_command_finds_its_output_as_the_first_one_did",
+        &[],
+        |_| {
+            let flags = "echo $PPID; grep flags /proc/self/fdinfo/1";
+            let first = run(flags);
+            // `perl` is part of git.
+            run("perl -MFcntl -e 'fcntl(STDOUT, F_SETFL, O_NONBLOCK | O_APPEND) or die'");
+            assert_eq!(run(flags), first);
+        },
+    );
+}
+
+/// Orders and status go through a socket, which nobody can open by its name.
+#[test]
+fn a_command_can_neither_fake_a_status_nor_hold_the_control_socket() {
+    alone(
+        "reuse::a_command_can_neither_fake_a_status_nor_hold_the_control_socket",
+        &[],
+        |place| {
+            let fake = "for fd in /proc/$PPID/fd/*; do \
+            [ -S $fd ] && for line in 'exit 0 0' 'left 0' 't'; do echo \"$line\" > $fd; done; done; \
+            for fd in 0 2; do echo 'left 0' > /proc/$PPID/fd/$fd; done; echo through";
+            let all = place.command(&format!(
+                "echo $$ >> {{}}/pids; {{ {fake}; }} 2> {{}}/errors"
+            ));
+            assert_eq!(run(&all), "through");
+            let errors = std::fs::read_to_string(place.path("errors")).expect("it was written");
+            assert!(
+                errors.matches("No such device or address").count() >= 3,
+                "{errors}"
+            );
+        },
+    );
+}
+
+/// A process outside holds the pipe: what it writes reaches no other command.
+#[test]
+fn output_of_one_that_got_away_reaches_no_other_command() {
+    alone(
+        "reuse::output_of_one_that_got_away_reaches_no_other_command",
+        &[],
+        |place| {
+            let first = run(&place.command("readlink /proc/$PPID/fd/1 > {}/pipe; echo $PPID"));
+            let held = std::fs::OpenOptions::new()
+                .write(true)
+                .open(format!("/proc/{first}/fd/1"));
+            let mut held = held.expect("a pipe opens by its name");
+            std::io::Write::write_all(&mut held, b"late\n").expect("the pipe takes it");
+            let second = run("echo $PPID");
+            assert_ne!(second, first);
+            assert!(!second.contains("late"));
+        },
+    );
+}
