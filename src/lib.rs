@@ -58,7 +58,7 @@ pub mod foreground;
 // The program around it.
 pub mod options;
 
-pub mod timeline;
+pub mod aids;
 
 pub mod terminal;
 

@@ -1,11 +1,11 @@
 //! Who answers: one trait, two models behind it.
 
 pub mod anthropic;
-pub mod practice;
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::aids::practice::Practice;
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
 use crate::tool::ToolSpec;
@@ -119,6 +119,6 @@ impl std::error::Error for ModelError {}
 pub fn connect() -> Arc<dyn Model> {
     match anthropic::Anthropic::from_env() {
         Some(model) => Arc::new(model),
-        None => Arc::new(practice::Practice::from_env()),
+        None => Arc::new(Practice::from_env()),
     }
 }

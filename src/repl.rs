@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::Select;
 
+use crate::aids::timeline::{Timeline, svg};
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
 use crate::foreground::{Foreground, MoveKey};
@@ -20,7 +21,6 @@ use crate::options::Options;
 use crate::permission::Gate;
 use crate::screen::{Screen, Style};
 use crate::terminal;
-use crate::timeline::{Timeline, svg};
 use crate::tool::Context;
 pub(crate) use shared::Shared;
 pub(crate) use status::{Helper, Status};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use meanwhile::aids::practice::Practice;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_user};
-use meanwhile::model::practice::Practice;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::tool::ToolSpec;
 use serde_json::{Value, json};

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::status::Status;
 use super::task_list;
+use crate::aids::timeline::Timeline;
 use crate::background::{BackgroundExecutor, lock};
 use crate::foreground::MoveKey;
 use crate::interrupt::Interrupt;
 use crate::keyboard::is_leaving;
 use crate::screen::{Screen, Style};
-use crate::timeline::Timeline;
 
 /// Behind an `Arc`; every method may be called on either thread.
 pub(crate) struct Shared {

@@ -16,8 +16,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
-use meanwhile::timeline::chart::Chart;
-use meanwhile::timeline::svg;
+use meanwhile::aids::timeline::chart::Chart;
+use meanwhile::aids::timeline::svg;
 use meanwhile::{model, terminal};
 use picture::{Page, charts, longest, table};
 use run::Run;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use serde_json::{Value, json};
 
-use super::{Model, ModelError, Progress, Request};
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, Usage};
+use crate::model::{Model, ModelError, Progress, Request};
 
 mod phrases;
 mod summary;
