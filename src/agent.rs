@@ -195,12 +195,12 @@ impl Agent {
 
     fn run_tool(&self, call: ToolCall<'_>) -> ToolOutcome {
         if self.context.interrupt.is_triggered() {
-            return Err("interrupted by the user before it ran".into());
+            return Err("[interrupted] by the user before it ran".into());
         }
         let tool = self.toolbox.get(call.name)?;
         let allowed = self.gate.check(tool, call.input, &self.context.interrupt);
         if self.context.interrupt.is_triggered() {
-            return Err("interrupted by the user before it ran".into()); // at the question
+            return Err("[interrupted] by the user before it ran".into()); // at the question
         }
         allowed?;
         catch(|| tool.call(call.input.clone(), &self.context))

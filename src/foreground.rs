@@ -194,10 +194,8 @@ impl Foreground {
             exits,
             context,
         ) {
-            Waited::Ended(outcome) => bash::answer(&outcome, 0, ""),
-            Waited::LeftRunning(outcome, left) => {
-                bash::answer(&outcome, left, &format!("in the background as {id}"))
-            }
+            Waited::Ended(outcome) => bash::answer(&outcome, 0, None),
+            Waited::LeftRunning(outcome, left) => bash::answer(&outcome, left, Some(&id)),
             Waited::Moved(why) => {
                 let details = lock(&self.executor).details(&id)?;
                 let so_far = details
@@ -242,7 +240,7 @@ impl Foreground {
         lock(&self.executor).submit_in_foreground(background_agent::label(priority), id, job)?;
         match self.wait(id, &attendance, never(), never(), context) {
             Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => {
-                bash::answer(&outcome, 0, "")
+                bash::answer(&outcome, 0, None)
             }
             Waited::Moved(why) => Ok(why),
         }
@@ -315,6 +313,6 @@ impl Foreground {
 
 fn moved(id: &str, why: &str) -> String {
     format!(
-        "moved to the background as {id}{why}; you will get its result when it is done; the working directory is unchanged."
+        "{id}: [running] moved to the background{why}; you will get its result when it is done; the working directory is unchanged."
     )
 }

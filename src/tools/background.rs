@@ -111,8 +111,8 @@ pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>, results: Results) -> [To
     );
     let check_bg = Tool::new(
         "check_bg",
-        "Ask how a background task stands: still running (for how long, its last line of output so far), \
-         finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
+        "Ask how a background task stands: [running] (for how long, its last line of output so far), \
+         [shell exited] (others that it started run on), finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
         object(
             json!({ "id": { "type": "string", "description": "The task's name; leave it out for all." } }),
             &[],
@@ -201,13 +201,14 @@ fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
 
 fn describe(executor: &BackgroundExecutor, id: &str, status: &Status) -> String {
     match status {
-        Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
-            Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
-            None if progress.is_empty() => {
-                format!("still running ({:.1} s)", elapsed.as_secs_f64())
+        Status::Running { elapsed, progress } => {
+            let seconds = elapsed.as_secs_f64();
+            match progress.strip_prefix("shell exited, ") {
+                Some(rest) => format!("[shell exited] {seconds:.1} s; {rest}"),
+                None if progress.is_empty() => format!("[running] {seconds:.1} s"),
+                None => format!("[running] {seconds:.1} s; {progress}"),
             }
-            None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
-        },
+        }
         Status::Ended { elapsed, outcome } => executor.tell(id, *elapsed, outcome),
     }
 }

@@ -44,14 +44,14 @@ pub fn tool() -> Tool {
             };
             let (outcome, left_running) =
                 process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
-            answer(&outcome, left_running, "at most until this program ends")
+            answer(&outcome, left_running, None)
         },
     )
 }
 
-/// What the model reads of a command that it has waited for; and if the shell left others running,
-/// their fate.
-pub(crate) fn answer(outcome: &Outcome, left_running: usize, fate: &str) -> ToolOutcome {
+/// What the model reads of a command that it has waited for. If the shell left others running, the
+/// last line says so; with the name of the background task that they are now, if they are one.
+pub(crate) fn answer(outcome: &Outcome, left_running: usize, task: Option<&str>) -> ToolOutcome {
     let output = match outcome.output().trim_end() {
         "" => "(no output)",
         output => output,
@@ -60,14 +60,17 @@ pub(crate) fn answer(outcome: &Outcome, left_running: usize, fate: &str) -> Tool
         1 => "1 process that it started is".to_string(),
         left => format!("{left} processes that it started are"),
     };
-    let rest = match left_running {
-        0 => String::new(),
-        _ => format!("\n[The shell has exited; {count} still running, {fate}.]"),
+    let rest = match task {
+        _ if left_running == 0 => String::new(),
+        Some(id) => format!("\n{id}: [shell exited] {count} still running in the background."),
+        None => format!(
+            "\n[The shell has exited; {count} still running, at most until this program ends.]"
+        ),
     };
     match outcome {
         Outcome::Finished { exit_code: 0, .. } => Ok(format!("{output}{rest}")),
         Outcome::Killed { .. } => Err(ToolError(format!(
-            "interrupted by the user\n{output}{rest}"
+            "[interrupted] by the user\n{output}{rest}"
         ))),
         Outcome::Failed { message } => Err(ToolError(message.clone())),
         _ => {
