@@ -93,12 +93,13 @@ impl BackgroundExecutor {
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany { running });
         }
-        self.start(kind, task_id, job)
+        self.start(kind, Instant::now(), task_id, job)
     }
 
     fn start(
         &mut self,
         kind: Kind,
+        started: Instant,
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
@@ -108,7 +109,7 @@ impl BackgroundExecutor {
         }
         let task = Task {
             kind,
-            started: Instant::now(),
+            started,
             control: Control::default(),
         };
         let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 use crate::agent::Agent;
-use crate::message::{ContentBlock, Message, Role, push_user};
+use crate::message::{ContentBlock, Message, Role, push_note, push_user};
 use crate::model::ModelError;
 use crate::tool::Toolbox;
 
@@ -150,7 +150,7 @@ impl Compactor {
 pub fn estimate(messages: &[Message]) -> usize {
     let blocks = messages.iter().flat_map(|message| &message.content);
     let bytes = blocks.map(|block| match block {
-        ContentBlock::Text { text, .. } => text.len(),
+        ContentBlock::Text { text } | ContentBlock::Note { text } => text.len(),
         ContentBlock::ToolResult { content, .. } => content.len(),
         ContentBlock::ToolUse { input: value, .. } | ContentBlock::Other(value) => {
             value.to_string().len()
@@ -197,7 +197,7 @@ fn turn_start(messages: &[Message]) -> usize {
 /// The summary, then the turn as it is or, if that does not fit, its prompt.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut compacted = Vec::new();
-    push_user(&mut compacted, format!("<summary>\n{summary}\n</summary>"));
+    push_note(&mut compacted, format!("<summary>\n{summary}\n</summary>"));
     let rest = turn.split_off(turn.len().min(1));
     let prompt = turn.into_iter().flat_map(|message| message.content);
     compacted[0]
@@ -209,7 +209,7 @@ fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message>
     if fits {
         compacted.extend(rest);
     } else if !rest.is_empty() {
-        push_user(&mut compacted, GO_ON);
+        push_note(&mut compacted, GO_ON);
     }
     compacted
 }

@@ -60,6 +60,7 @@ struct Current {
 struct Work {
     id: TaskId,
     kind: Kind,
+    started: Instant,
     what: String,
     watch: Arc<dyn Watch>,
     news: Receiver<News>,
@@ -149,6 +150,7 @@ impl Foreground {
         let work = Work {
             id: id.clone(),
             kind: Kind::Command,
+            started: Instant::now(),
             what: command.to_string(),
             watch: watch.clone(),
             news,
@@ -194,6 +196,7 @@ impl Foreground {
         let work = Work {
             id: id.clone(),
             kind,
+            started: Instant::now(),
             what: prompt.clone(),
             watch: at_work.clone(),
             news,
@@ -220,11 +223,10 @@ impl Foreground {
         context: &Context,
     ) -> Result<Waited, ToolError> {
         let (key, pressed) = unbounded();
-        let started = Instant::now();
         *self.current() = Some(Current {
             id: work.id.clone(),
             kind: work.kind,
-            started,
+            started: work.started,
             watch: work.watch.clone(),
             key,
         });
@@ -253,7 +255,7 @@ impl Foreground {
                 }
                 recv(look) -> _ => context.events.emit(Event::Waiting {
                     what: format!("{doing}{}", work.what),
-                    elapsed: started.elapsed(),
+                    elapsed: work.started.elapsed(),
                     progress: work.watch.look().line,
                 }),
             }
@@ -270,11 +272,14 @@ impl Foreground {
         let Work {
             id,
             kind,
+            started,
             what,
             watch,
             news,
+            waiter,
             ..
         } = work;
+        drop(waiter);
         let (events, name, its) = (context.events.clone(), id.clone(), watch.clone());
         let job = move |control: &Control| {
             control.attach(its);
@@ -287,7 +292,7 @@ impl Foreground {
             })
         };
         lock(&self.executor)
-            .adopt(kind, &id, job)
+            .adopt(kind, started, &id, job)
             .map_err(|refusal| {
                 watch.stop(); // nobody could tell its end
                 format!("it could not go on in the background, so it was stopped: {refusal}.")

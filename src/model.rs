@@ -72,12 +72,13 @@ pub enum ModelError {
     Protocol(String),
 }
 
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, advice) = match self {
-            ModelError::Interrupted => return f.write_str("Interrupted."),
+impl ModelError {
+    /// What happened, without a full stop, and what to do now.
+    pub fn parts(&self) -> (String, &'static str) {
+        match self {
+            ModelError::Interrupted => ("Interrupted".into(), ""),
             ModelError::Refused => (
-                "The model will not answer this".to_string(),
+                "The model will not answer this".into(),
                 "Your last message was taken out of the conversation; say it differently, or go on with something else.",
             ),
             ModelError::Connection(why) => (
@@ -98,8 +99,14 @@ impl fmt::Display for ModelError {
                     _ => "Wait a little, then say it again.",
                 },
             ),
-        };
-        write!(f, "{}. {advice}", what.trim_end_matches('.'))
+        }
+    }
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, advice) = self.parts();
+        f.write_str(format!("{}. {advice}", what.trim_end_matches('.')).trim_end())
     }
 }
 

@@ -27,7 +27,7 @@ pub fn prompt(options: &Options) -> Repl {
     let (noted, drawn, ended) = (timeline.clone(), timeline.clone(), options.clone());
     repl.add_reader(Box::new(move |event| noted.note(event)));
     repl.action("/timeline", "draw the last turn", move |_| {
-        drawn.text(terminal::columns().min(120) - 1)
+        drawn.text(terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1)
     });
     repl.at_end(move || {
         let path =

@@ -54,6 +54,7 @@ enum Printed {
 
 /// How a line looks where colours are wanted. Nothing depends on them.
 #[derive(Clone, Copy)]
+#[allow(missing_docs)]
 pub enum Style {
     Plain,
     Bold,

@@ -100,13 +100,11 @@ pub fn watch_signals(interrupt: &Interrupt, on_echo: impl Fn() + Send + 'static)
     let _ = thread::Builder::new().name("signals".into()).spawn(watch);
 }
 
-/// How many columns the terminal has; 80 if standard output is none. rustyline is asked: std has no
-/// word for it, and the system call would need `unsafe`.
-pub fn columns() -> usize {
-    let size = rustyline::DefaultEditor::new().map(|mut editor| editor.dimensions());
-    size.ok()
-        .flatten()
-        .map_or(80, |(columns, _)| columns.into())
+/// Columns and rows, if standard output is a terminal. rustyline is asked: std has no word for it,
+/// and the system call would need `unsafe`.
+pub fn size() -> Option<(usize, usize)> {
+    let (columns, rows) = rustyline::DefaultEditor::new().ok()?.dimensions()?;
+    Some((columns.into(), rows.into()))
 }
 
 /// The beginning of a text as one harmless line, and how many columns it takes: at most `columns`.

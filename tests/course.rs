@@ -797,13 +797,12 @@ fn echoed(lesson: &str, out: &str) -> Vec<String> {
 fn delivery_problems(lesson: &str, out: &str, all_waited: bool) -> Problems {
     let begun = |line: &str| {
         let result = line.strip_prefix("  └ ")?.split_once(" · ")?.1;
-        let moved = || {
-            result
-                .strip_prefix("moved to the background as ")?
-                .split_once([' ', ','])
-        };
-        let started = result.split_once(": started in the background.");
-        started.or_else(moved).map(|(task, _)| task.to_string())
+        let marks = [
+            ": started in the background.",
+            ": [running] moved to the background",
+        ];
+        let marked = |mark| Some(result.split_once(mark)?.0.to_string());
+        marks.into_iter().find_map(marked)
     };
     let begun: Vec<String> = out.lines().filter_map(begun).collect();
     let mut problems = Problems::new();
@@ -946,7 +945,7 @@ fn a_result_that_does_not_come_is_told() {
         ", as it had not ended within its time limit",
     ] {
         let moved = format!(
-            "  └ 1.0 s · moved to the background as bash-1{why}; you will get its result\n"
+            "  └ 1.0 s · bash-1: [running] moved to the background{why}; you will get its result\n"
         );
         assert_eq!(told(&format!("{moved}◆ bash-1: finished\n")), "");
         assert!(told(&moved).contains("delivered 0 times, not once: bash-1"));

@@ -667,9 +667,7 @@ fn what_is_stopped_delivers_its_output_so_far_once() {
         json!({ "id": "server", "command": command }),
     );
     let pid = fs::read_to_string(&ready).expect("it says that it runs");
-    assert!(
-        call(&agent, "check_bg", json!({ "id": "server" })).starts_with("server: still running (")
-    );
+    assert!(call(&agent, "check_bg", json!({ "id": "server" })).starts_with("server: [running] "));
     assert_eq!(deliver(&executor), [""; 0], "it still runs");
     assert_eq!(
         call(&agent, "stop_bg", json!({ "id": " server " })),
@@ -1194,7 +1192,7 @@ fn it_is_stopped_alone_and_counted_alone() {
         assert_eq!(asked.recv_timeout(PATIENCE).as_deref(), Ok(name));
     }
     let check = call(&agent, "check_bg", json!({ "id": "one" }));
-    assert!(check.starts_with("one: still running ("), "{check}");
+    assert!(check.starts_with("one: [running] "), "{check}");
     let counters = "; 2 requests, 15 tokens, 1 tool call; last: read_file no-such-file)";
     assert!(check.ends_with(counters), "{check}");
     assert!(

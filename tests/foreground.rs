@@ -545,7 +545,7 @@ fn judge(world: &World, messages: &[Message]) -> Ways {
             continue;
         }
         told_in.push(result);
-        if result.starts_with("ERROR: interrupted by the user before it ran") {
+        if result.starts_with("ERROR: [interrupted] by the user before it ran") {
             ways.interrupted += 1;
             continue;
         }
@@ -557,11 +557,11 @@ fn judge(world: &World, messages: &[Message]) -> Ways {
             "bash" => commands.next().expect("a task for each command").clone(),
             _ => input["description"].as_str().expect("a name").to_string(),
         };
-        let way = if result.starts_with(&format!("moved to the background as {task}")) {
+        let way = if result.starts_with(&format!("{task}: [running] moved to the background")) {
             &mut ways.moved
         } else if result.starts_with(&format!("{task}: started in the background")) {
             &mut ways.started
-        } else if result.contains(&format!("in the background as {task}.]")) {
+        } else if result.contains(&format!("\n{task}: [shell exited] ")) {
             &mut ways.left_running
         } else {
             told.entry(task).or_default().push(result);
@@ -680,7 +680,7 @@ fn readers_may_look_at_the_tasks() {
         .call(json!({ "command": "sleep 600" }), &context)
         .expect("it is moved");
     assert!(
-        result.starts_with("moved to the background as bash-1 by the user; "),
+        result.starts_with("bash-1: [running] moved to the background by the user; "),
         "{result}"
     );
     assert_eq!(

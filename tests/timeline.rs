@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use meanwhile::agent::Agent;
+use meanwhile::aids::timeline::chart::{Bar, Chart, Kind, Lane};
+use meanwhile::aids::timeline::{Timeline, svg};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::timeline::chart::{Bar, Chart, Kind, Lane};
-use meanwhile::timeline::{Timeline, svg};
 use meanwhile::tool::{Access, Context, Tool, Toolbox};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;

@@ -18,7 +18,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::Stamped;
-use crate::terminal;
 use chart::Chart;
 pub use record::Record;
 use recorder::Recorder;
@@ -50,14 +49,18 @@ impl Timeline {
     }
 
     /// The last turn for the screen, or a sentence if there is nothing to draw.
-    pub fn text(&self) -> String {
+    pub fn text(&self, width: usize) -> String {
         let chart = self.chart();
         if chart.lanes.is_empty() {
             return "Nothing to draw: no request and no tool call so far, or none in the last turn."
                 .to_string();
         }
-        let width = terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1;
         chart.draw(width, chart.seconds) + &chart.legend(width)
+    }
+
+    /// The last turn as a picture.
+    pub fn svg(&self, title: &str) -> String {
+        svg::draw(&self.chart(), title)
     }
 
     /// Ends what is still open, and the file.

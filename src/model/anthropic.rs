@@ -4,6 +4,7 @@
 //! A read that blocks cannot hear Ctrl+C. So the call runs on a thread of its own (`fetch`) that
 //! sends each event over a channel, and the caller waits for channel and interrupt at once.
 
+mod repair;
 mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -19,6 +20,7 @@ use ureq::{RequestBuilder, typestate::WithBody};
 use crate::interrupt::Interrupt;
 use crate::message::Reply;
 use crate::model::{Model, ModelError, Progress, Request};
+pub use repair::repair;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com";
 const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
@@ -170,12 +172,15 @@ impl Model for Anthropic {
         let mut backoff = self.backoff;
         for attempt in 0.. {
             let (error, after) = match self.attempt(body.clone(), request.interrupt, on_progress) {
-                Ok(reply) => return Ok(reply),
+                Ok(mut reply) => {
+                    repair(&mut reply, request.messages);
+                    return Ok(reply);
+                }
                 Err(failure) => failure,
             };
             let error = self.presentable(error);
             let may_pass = match &error {
-                ModelError::Interrupted => false,
+                ModelError::Interrupted | ModelError::Refused => false,
                 ModelError::Api { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
                 ModelError::Connection(_) | ModelError::Protocol(_) => true,
             };
@@ -187,8 +192,7 @@ impl Model for Anthropic {
             let wait = after.unwrap_or(backoff.mul_f64(share)).min(MAX_WAIT);
             backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
-            let what = error.to_string();
-            let (what, _advice) = what.split_once(". ").unwrap_or((&what, ""));
+            let (what, _) = error.parts();
             let notice = format!("{what}; trying again in {seconds} s.");
             on_progress(Progress::Notice(&notice));
             let _ = request.interrupt.receiver().recv_timeout(wait);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Progress, Refusal, Status, Watch, lock};
+use crate::background::{BackgroundExecutor, Progress, Refusal, Status, Watch, lock};
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
@@ -125,8 +125,9 @@ pub fn check_bg(
         move |Check { id }: Check, _| {
             let mut executor = lock(&executor);
             let Some(id) = id else {
-                let line = |id: &TaskId| Ok(format!("{id}: {}", executor.check(id)?));
-                let lines: Result<Vec<_>, Refusal> = executor.ids().iter().map(line).collect();
+                let ids = executor.ids().into_iter();
+                let line = |id: TaskId| Ok(format!("{id}: {}", executor.check(&id)?));
+                let lines: Result<Vec<_>, Refusal> = ids.map(line).collect();
                 let lines = lines?.join("\n");
                 return Ok(if lines.is_empty() {
                     "No background tasks.".into()

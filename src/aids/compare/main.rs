@@ -16,9 +16,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
-use meanwhile::timeline::chart::Chart;
-use meanwhile::timeline::svg;
-use meanwhile::{model, terminal};
+use meanwhile::aids::timeline::chart::Chart;
+use meanwhile::aids::timeline::svg;
+use meanwhile::terminal;
 use picture::{Page, charts, longest, table};
 use run::Run;
 use scenario::instructions;
@@ -106,7 +106,7 @@ fn compare(options: &Options) -> Result<(), String> {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     }
-    let real = options.real.then(model::connect);
+    let real = options.real.then(meanwhile::connect);
     match real
         .as_ref()
         .map(|model| (model.is_practice(), model.describe()))

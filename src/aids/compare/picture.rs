@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
+use meanwhile::aids::timeline::chart::{Chart, Kind};
+use meanwhile::aids::timeline::{MAIN, Record};
 use meanwhile::terminal;
-use meanwhile::timeline::chart::{Chart, Kind};
-use meanwhile::timeline::{MAIN, Record};
 
 use crate::run::Run;
 

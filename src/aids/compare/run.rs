@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
 use std::time::Instant;
 
-use meanwhile::timeline::Record;
-use meanwhile::timeline::chart::{Chart, Kind};
+use meanwhile::aids::timeline::Record;
+use meanwhile::aids::timeline::chart::{Chart, Kind};
 
 /// The practice model's thinking time in seconds at full scale: what a real one takes.
 const THINKING_TIME: f64 = 2.0;

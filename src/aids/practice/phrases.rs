@@ -1,12 +1,13 @@
-//! From a prompt to steps.
+//! aids · The phrases of the practice model: from a prompt to steps.
 
+use std::iter::once;
+use std::mem::take;
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-/// One instruction: the person's own words, shortened; the tool it needs and the lesson that
-/// brings it, both empty if it needs none; what to do.
-#[allow(missing_docs)]
+/// One instruction: the person's own words, shortened; the tool that it needs and the lesson that
+/// brings it, both `-` if it needs none; what to do.
 pub struct Step {
     pub label: String,
     pub tool: &'static str,
@@ -14,118 +15,97 @@ pub struct Step {
     pub action: Action,
 }
 
+impl Step {
+    pub fn waits(&self) -> bool {
+        matches!(self.action, Action::Wait(_))
+    }
+}
+
 /// What a step does.
 pub enum Action {
     /// Calls the tool once, with this input.
     Call(Value),
-    /// Calls it until it no longer says that something is still running.
+    /// Calls it until it no longer says that something runs.
     Wait(Value),
-    /// Writes a plan down. Each item is content and priority; `done` of them are over. `None`:
-    /// they are no instructions, and none is carried out.
-    Plan {
-        items: Rc<[(String, &'static str)]>,
-        done: Option<usize>,
-    },
+    /// Updates a plan: its items, and how many of them are over.
+    Plan(Rc<[Value]>, usize),
     /// Tells what was said and done so far.
     Summary,
     /// Lists the phrases.
     Help,
 }
 
-/// A phrase, its tool, its lesson. In upper case: a slot, named like the field of the tool's
-/// input. It takes one word or a quoted text; with quotes around it, only that. `…` takes all.
-const PHRASES: &[(&str, &str, &str)] = &[
-    (r#"run "COMMAND""#, "bash", "s01"),
-    (r#"run "COMMAND" in the background as ID"#, "bg_bash", "s08"),
-    (
-        r#"run "COMMAND" with timeout TIMEOUT_SECONDS"#,
-        "bash",
-        "s11",
-    ),
-    ("check all", "check_bg", "s08"),
-    ("check ID", "check_bg", "s08"),
-    ("wait for all", "check_bg", "s08"),
-    ("wait for ID", "check_bg", "s08"),
-    ("stop ID", "stop_bg", "s09"),
-    ("read PATH", "read_file", "s02"),
-    (r#"write "CONTENT" to PATH"#, "write_file", "s02"),
-    (
-        r#"replace "OLD_TEXT" with "NEW_TEXT" in PATH"#,
-        "edit_file",
-        "s02",
-    ),
-    (r#"delegate "PROMPT""#, "task", "s04"),
-    (r#"delegate "PROMPT" to AGENT"#, "task", "s04"),
-    (r#"delegate "PROMPT" as DESCRIPTION"#, "task", "s04"),
-    (
-        r#"delegate "PROMPT" to AGENT as DESCRIPTION"#,
-        "task",
-        "s04",
-    ),
-    (
-        r#"delegate "PROMPT" as DESCRIPTION with PRIORITY priority"#,
-        "task",
-        "s10",
-    ),
-    (
-        r#"delegate "PROMPT" to AGENT as DESCRIPTION with PRIORITY priority"#,
-        "task",
-        "s10",
-    ),
-    (
-        r#"delegate "PROMPT" as DESCRIPTION in the foreground"#,
-        "task",
-        "s11",
-    ),
-    (
-        r#"delegate "PROMPT" to AGENT as DESCRIPTION in the foreground"#,
-        "task",
-        "s11",
-    ),
-    ("show todos", "todo_read", "s10"),
-    ("load skill NAME", "load_skill", "s05"),
-    (r#"create task "SUBJECT""#, "task_create", "s07"),
-    (
-        r#"create task "SUBJECT" after NUMBERS"#,
-        "task_create",
-        "s07",
-    ),
-    ("start task NUMBER", "task_update", "s07"),
-    ("complete task NUMBER", "task_update", "s07"),
-    ("list tasks", "task_list", "s07"),
-    ("show task NUMBER", "task_get", "s07"),
-    ("summarise …", "", ""),
-    ("summarize …", "", ""),
-    ("help", "", ""),
-];
+/// Lesson, tool and phrase. A word in capitals is a slot, named like the field of the tool's
+/// input: it takes one word or a quoted text, and with quotes around it only a quoted text.
+/// `…` takes all that follows.
+const PHRASES: &str = r#"
+s01 bash run "COMMAND"
+s08 bg_bash run "COMMAND" in the background as ID
+s11 bash run "COMMAND" with timeout TIMEOUT_SECONDS
+s08 check_bg check all
+s08 check_bg check ID
+s08 check_bg wait for all
+s08 check_bg wait for ID
+s09 stop_bg stop ID
+s02 read_file read PATH
+s02 write_file write "CONTENT" to PATH
+s02 edit_file replace "OLD_TEXT" with "NEW_TEXT" in PATH
+s04 task delegate "PROMPT"
+s04 task delegate "PROMPT" to AGENT
+s04 task delegate "PROMPT" as DESCRIPTION
+s04 task delegate "PROMPT" to AGENT as DESCRIPTION
+s10 task delegate "PROMPT" as DESCRIPTION with PRIORITY priority
+s10 task delegate "PROMPT" to AGENT as DESCRIPTION with PRIORITY priority
+s11 task delegate "PROMPT" as DESCRIPTION in the foreground
+s11 task delegate "PROMPT" to AGENT as DESCRIPTION in the foreground
+s10 todo_read show todos
+s05 load_skill load skill NAME
+s07 task_create create task "SUBJECT"
+s07 task_create create task "SUBJECT" after NUMBERS
+s07 task_update start task NUMBER
+s07 task_update complete task NUMBER
+s07 task_list list tasks
+s07 task_get show task NUMBER
+- - summarise …
+- - summarize …
+- - help
+"#;
 
 /// Between the words that count.
 const FILLERS: [&str; 8] = ["and", "please", "the", "then", ",", ";", ".", "\n"];
 /// What opens a quoted text, and what closes it.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
+/// Phrase, tool and lesson of each row.
+fn phrases() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    PHRASES.lines().filter_map(|row| {
+        let (lesson, row) = row.split_once(' ')?;
+        let (tool, phrase) = row.split_once(' ')?;
+        Some((phrase, tool, lesson))
+    })
+}
+
 /// The phrases whose tools are offered, with the fields they need, one a line.
-pub fn list(offered: impl Fn(&str, &str) -> bool) -> String {
-    let possible = PHRASES.iter().filter(|(phrase, tool, _)| {
+pub fn list(offered: impl Fn(&str, Option<&str>) -> bool) -> String {
+    let possible = phrases().filter(|(phrase, tool, _)| {
         let mut fields = phrase.split(' ').filter_map(field);
-        tool.is_empty() || offered(tool, "") && fields.all(|field| offered(tool, &field))
+        *tool == "-" || offered(tool, None) && fields.all(|field| offered(tool, Some(&field)))
     });
-    let plan = offered("todo", "").then_some("plan: A; B; C");
-    let phrases = plan.into_iter().chain(possible.map(|(phrase, ..)| *phrase));
-    phrases.map(|phrase| format!("\n  {phrase}")).collect()
+    let plan = offered("todo", None).then_some("plan: A; B; C");
+    let all = plan.into_iter().chain(possible.map(|(phrase, ..)| phrase));
+    all.map(|phrase| format!("\n  {phrase}")).collect()
 }
 
 /// The field of the tool's input that stands behind a word of a phrase.
 fn field(slot: &str) -> Option<String> {
-    match slot {
-        "NUMBER" => Some("id".to_string()),
-        "NUMBERS" => Some("blockedBy".to_string()),
-        "foreground" => Some("wait".to_string()),
-        slot if slot.starts_with(|c: char| c.is_uppercase() || c == '"') => {
-            Some(slot.trim_matches('"').to_lowercase())
-        }
-        _ => None,
-    }
+    let name = match slot.trim_matches('"') {
+        "NUMBER" => "id".to_string(),
+        "NUMBERS" => "blockedBy".to_string(),
+        "foreground" => "wait".to_string(),
+        name if name.starts_with(char::is_uppercase) => name.to_lowercase(),
+        _ => return None,
+    };
+    Some(name)
 }
 
 /// All steps of a prompt, or a sentence on what is not understood.
@@ -133,44 +113,44 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
     let parts = split(words(prompt)?);
     let mut steps = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let found = if part[0].is("plan:") {
-            plan(&part[1..])
-        } else {
-            step(part).map(|step| vec![step])
+        let found = match &part[0] {
+            first if first.is("plan:") => plan(&part[1..]),
+            _ => step(part).map(|step| vec![step]),
         };
-        let place = if parts.len() > 1 {
-            format!("step {}, ", index + 1)
-        } else {
-            String::new()
+        let Some(found) = found else {
+            let step = format!("step {}, ", index + 1);
+            let step = if parts.len() > 1 { &step } else { "" };
+            let part = short(&source(part), 60);
+            return Err(format!("I do not understand {step}{part}. I did nothing."));
         };
-        let unknown = || {
-            format!(
-                "I do not understand {place}{}. I did nothing.",
-                short(&source(part), 60)
-            )
-        };
-        steps.extend(found.ok_or_else(unknown)?);
+        steps.extend(found);
     }
-    if steps.is_empty() {
-        Err("I find no instruction in that.".to_string())
-    } else {
-        Ok(steps)
-    }
+    let none = || "I find no instruction in that.".to_string();
+    (!steps.is_empty()).then_some(steps).ok_or_else(none)
 }
 
-/// A word, a mark, or a quoted text, which is never taken for an instruction.
-struct Word {
-    text: String,
-    quoted: bool,
+/// A word or a mark; or a quoted text, which is never taken for an instruction.
+enum Word {
+    Plain(String),
+    Quoted(String),
 }
 
 impl Word {
+    fn text(&self) -> &str {
+        let (Word::Plain(text) | Word::Quoted(text)) = self;
+        text
+    }
+
     fn is(&self, word: &str) -> bool {
-        !self.quoted && self.text.eq_ignore_ascii_case(word)
+        matches!(self, Word::Plain(text) if text.eq_ignore_ascii_case(word))
     }
 
     fn is_filler(&self) -> bool {
         FILLERS.into_iter().any(|filler| self.is(filler))
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.text().trim_start_matches('#').parse().ok()
     }
 }
 
@@ -180,47 +160,37 @@ fn words(prompt: &str) -> Result<Vec<Word>, String> {
     let (mut words, mut text) = (Vec::new(), String::new());
     let (mut open, mut before) = (None, ' ');
     for c in prompt.chars().chain(['\n']) {
-        let opening = QUOTES
-            .into_iter()
-            .find(|(quote, _)| *quote == c && !before.is_alphanumeric());
-        let closing = open.is_some_and(|(_, close)| c == close);
-        if closing && before != '\\' {
-            words.push(Word {
-                text: std::mem::take(&mut text),
-                quoted: true,
-            });
-            open = None;
-        } else if open.is_some() {
-            if closing {
-                text.pop();
-            }
-            text.push(c);
-        } else if opening.is_some() || c.is_whitespace() || c == ',' || c == ';' {
-            let mark = if ",;\n".contains(c) {
-                c.to_string()
+        if let Some((_, close)) = open {
+            if c == close && before != '\\' {
+                words.push(Word::Quoted(take(&mut text)));
+                open = None;
             } else {
-                String::new()
-            };
-            let plain = [std::mem::take(&mut text), mark]
-                .into_iter()
-                .filter(|text| !text.is_empty());
-            words.extend(plain.map(|text| Word {
-                text,
-                quoted: false,
-            }));
-            open = opening;
+                if c == close {
+                    text.pop(); // the backslash
+                }
+                text.push(c);
+            }
         } else {
-            text.push(c);
+            let mut quotes = QUOTES.into_iter();
+            open = quotes.find(|(quote, _)| *quote == c && !before.is_alphanumeric());
+            let mark = matches!(c, ',' | ';' | '\n');
+            if open.is_none() && !mark && !c.is_whitespace() {
+                text.push(c);
+            } else {
+                words.push(Word::Plain(take(&mut text)));
+                words.extend(mark.then(|| Word::Plain(c.to_string())));
+            }
         }
         before = if (before, c) == ('\\', '\\') { ' ' } else { c };
     }
-    let Some((quote, _)) = open else {
-        return Ok(words);
-    };
-    Err(format!(
-        "This quote never ends: {quote}{}. I did nothing.",
-        short(text.trim_end(), 60)
-    ))
+    if let Some((quote, _)) = open {
+        let text = short(text.trim_end(), 60);
+        return Err(format!(
+            "This quote never ends: {quote}{text}. I did nothing."
+        ));
+    }
+    words.retain(|word| !word.is(""));
+    Ok(words)
 }
 
 /// The steps: between them stands `then` or a newline. A plan does not end at a bare `then`.
@@ -230,7 +200,7 @@ fn split(words: Vec<Word>) -> Vec<Vec<Word>> {
         let in_plan = part.first().is_some_and(|first| first.is("plan:"));
         let then = word.is("then") && (!in_plan || part.last().is_some_and(|last| last.is(",")));
         if then || word.is("\n") {
-            parts.push(std::mem::take(&mut part));
+            parts.push(take(&mut part));
         } else if !part.is_empty() || !word.is_filler() {
             part.push(word);
         }
@@ -244,16 +214,10 @@ fn split(words: Vec<Word>) -> Vec<Vec<Word>> {
 /// Takes away what ends a step; but the full stop of `..` and `a/.` belongs to a path.
 fn tidy(part: &mut Vec<Word>) {
     while part.pop_if(|last| last.is_filler()).is_some() {}
-    let Some(Word {
-        text,
-        quoted: false,
-    }) = part.last_mut()
-    else {
-        return;
-    };
-    if text
-        .strip_suffix('.')
-        .is_some_and(|rest| !rest.ends_with(['.', '/']))
+    if let Some(Word::Plain(text)) = part.last_mut()
+        && !text.ends_with("..")
+        && !text.ends_with("/.")
+        && text.ends_with('.')
     {
         text.pop();
     }
@@ -261,43 +225,35 @@ fn tidy(part: &mut Vec<Word>) {
 
 /// The person's words again.
 fn source(part: &[Word]) -> String {
-    let words = part.iter().map(|Word { text, quoted }| {
-        if *quoted {
-            format!("\"{text}\"")
-        } else {
-            text.clone()
-        }
+    let words = part.iter().map(|word| match word {
+        Word::Plain(text) => text.clone(),
+        Word::Quoted(text) => format!("\"{text}\""),
     });
     words.collect::<Vec<_>>().join(" ").replace(" ,", ",")
 }
 
-/// Finds the phrase that fits.
+/// The step of the first phrase that fits.
 fn step(part: &[Word]) -> Option<Step> {
-    let label = short(&source(part), 60);
-    let (mut input, &(phrase, tool, lesson)) = PHRASES
-        .iter()
-        .find_map(|row| Some((fits(row.0, part)?, row)))?;
-    let text = |field: &str| input.get(field).and_then(Value::as_str).unwrap_or_default();
+    let fitting = |(phrase, tool, lesson)| Some((fits(phrase, part)?, phrase, tool, lesson));
+    let (mut input, phrase, tool, lesson) = phrases().find_map(fitting)?;
+    let text = |field| input[field].as_str().unwrap_or_default();
     let verb = phrase.split(' ').next()?;
-    let extra = match verb {
-        "write" => Some(("content", text("content").replace("\\n", "\n"))),
+    match verb {
+        "write" => input["content"] = text("content").replace("\\n", "\n").into(),
         "delegate" if text("description").is_empty() => {
-            Some(("description", short(text("prompt"), 40)))
+            input["description"] = short(text("prompt"), 40).into();
         }
-        "start" => Some(("status", "in_progress".to_string())),
-        "complete" => Some(("status", "completed".to_string())),
-        _ => None,
-    };
-    if phrase.ends_with("in the foreground") {
-        input.insert("wait".to_string(), true.into());
+        "start" => input["status"] = "in_progress".into(),
+        "complete" => input["status"] = "completed".into(),
+        _ => {}
     }
-    input.extend(extra.map(|(field, value)| (field.to_string(), value.into())));
     let action = match verb {
         "help" => Action::Help,
         "summarise" | "summarize" => Action::Summary,
-        "wait" => Action::Wait(input.into()),
-        _ => Action::Call(input.into()),
+        "wait" => Action::Wait(input),
+        _ => Action::Call(input),
     };
+    let label = short(&source(part), 60);
     Some(Step {
         label,
         tool,
@@ -306,38 +262,28 @@ fn step(part: &[Word]) -> Option<Step> {
     })
 }
 
-/// What stands in the slots of the phrase, if it fits.
-fn fits(phrase: &str, part: &[Word]) -> Option<Map<String, Value>> {
-    let number = |word: &Word| word.text.trim_start_matches('#').parse::<u64>().ok();
+/// The tool's input, if the phrase fits: what stands in its slots.
+fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
     let mut words = part.iter().filter(|word| !word.is_filler());
-    let mut input = Map::new();
+    let mut input = json!({});
     for slot in phrase.split(' ').filter(|slot| !FILLERS.contains(slot)) {
         if slot == "…" {
             return Some(input);
         }
         let word = words.next()?;
-        let (field, value) = match slot {
-            "NUMBER" => ("id".to_string(), number(word)?.into()),
-            "TIMEOUT_SECONDS" => ("timeout_seconds".to_string(), number(word)?.into()),
-            "NUMBERS" => {
-                let numbers = std::iter::once(word).chain(words.by_ref()).map(number);
-                (
-                    "blockedBy".to_string(),
-                    numbers.collect::<Option<Vec<u64>>>()?.into(),
-                )
+        let value = match (slot, field(slot)) {
+            (_, None) if word.is(slot) => continue,
+            (_, None) => return None,
+            ("foreground", _) => word.is(slot).then_some(true)?.into(),
+            ("NUMBER" | "TIMEOUT_SECONDS", _) => word.number()?.into(),
+            ("NUMBERS", _) => {
+                let numbers = once(word).chain(words.by_ref()).map(Word::number);
+                numbers.collect::<Option<Value>>()?
             }
-            slot if slot.starts_with(char::is_lowercase) && word.is(slot) => continue,
-            slot if slot.starts_with(char::is_uppercase)
-                || slot.starts_with('"') && word.quoted =>
-            {
-                (
-                    slot.trim_matches('"').to_lowercase(),
-                    word.text.as_str().into(),
-                )
-            }
-            _ => return None,
+            _ if slot.starts_with('"') && matches!(word, Word::Plain(_)) => return None,
+            _ => word.text().into(),
         };
-        input.insert(field, value);
+        input[field(slot)?] = value;
     }
     words.next().is_none().then_some(input)
 }
@@ -345,55 +291,36 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Map<String, Value>> {
 /// The steps of a plan. If every item is an instruction, each stands between two updates of
 /// the plan; if not, the plan is only kept. `None` if it has no items.
 fn plan(part: &[Word]) -> Option<Vec<Step>> {
-    let (mut contents, mut work) = (Vec::new(), Vec::new());
-    for item in part
-        .split(|word| word.is(";"))
-        .filter(|item| !item.is_empty())
-    {
-        let prefix = ["high:", "medium:", "low:"]
-            .into_iter()
-            .find(|word| item[0].is(word));
-        let item = if prefix.is_some() { &item[1..] } else { item };
-        contents.push((
-            source(item),
-            prefix.unwrap_or("medium").trim_end_matches(':'),
-        ));
+    let (mut items, mut work) = (Vec::new(), Vec::new());
+    let parts = part.split(|word| word.is(";"));
+    for item in parts.filter(|item| !item.is_empty()) {
+        let mut priorities = ["high", "medium", "low"].into_iter();
+        let priority = priorities.find(|priority| item[0].is(&format!("{priority}:")));
+        let item = &item[usize::from(priority.is_some())..];
+        let priority = priority.unwrap_or("medium");
+        let content = source(item);
+        items.push(json!({ "content": content, "priority": priority, "status": "pending" }));
         work.push(step(item));
     }
-    let items: Rc<[_]> = contents.into();
-    let update = |done| {
-        let action = Action::Plan {
-            items: items.clone(),
-            done,
-        };
-        Step {
-            label: "plan".to_string(),
-            tool: "todo",
-            lesson: "s03",
-            action,
-        }
+    let (items, count): (Rc<[Value]>, _) = (items.into(), work.len());
+    let update = |action| Step {
+        label: "plan".to_string(),
+        tool: "todo",
+        lesson: "s03",
+        action,
     };
     let Some(work) = work.into_iter().collect::<Option<Vec<Step>>>() else {
-        return Some(vec![update(None)]);
+        return Some(vec![update(Action::Call(json!({ "todos": *items })))]);
     };
-    let between = work
-        .into_iter()
-        .enumerate()
-        .flat_map(|(done, step)| [update(Some(done)), step]);
-    let steps: Vec<Step> = between.chain([update(Some(items.len()))]).collect();
-    (!items.is_empty()).then_some(steps)
+    let updates = (0..=count).map(|done| update(Action::Plan(items.clone(), done)));
+    let mut work = work.into_iter();
+    let steps = updates.flat_map(|update| [Some(update), work.next()]);
+    (count > 0).then(|| steps.flatten().collect())
 }
 
 /// In one line, at most so many characters.
 pub fn short(text: &str, max: usize) -> String {
-    let line: String = text
-        .chars()
-        .take(max)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(max).is_some() {
-        line + "…"
-    } else {
-        line
-    }
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let more = text.chars().nth(max).map(|_| '…');
+    text.chars().take(max).map(visible).chain(more).collect()
 }

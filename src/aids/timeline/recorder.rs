@@ -10,7 +10,7 @@ use super::chart::{Chart, Kind};
 use super::record::{Record, short};
 use super::tracks::{Owner, Tracks};
 use crate::event::{Event, Stamped};
-use crate::permission::describe;
+use crate::screen::describe;
 
 /// Records of one turn that are kept for the chart, without their arguments. The trace file has
 /// them all.
@@ -102,7 +102,7 @@ impl Recorder {
         };
         let task = |id: &String| Owner::Task(id.clone());
         match event {
-            Event::TurnStarted { prompt } => {
+            Event::TurnStarted(prompt) => {
                 self.forget();
                 self.begin(
                     at,
@@ -121,8 +121,8 @@ impl Recorder {
                 }
             }
             Event::RequestStarted => self.begin(at, owner, Kind::Thinking, "thinking", Value::Null),
-            Event::RequestFinished { usage, .. } => self.end(at, &owner, json!(usage)),
-            Event::RequestFailed => self.end(at, &owner, json!({ "result": "no reply" })),
+            Event::RequestFinished(Some(usage)) => self.end(at, &owner, json!(usage)),
+            Event::RequestFinished(None) => self.end(at, &owner, json!({ "result": "no reply" })),
             Event::ToolStarted { name, input, .. } => {
                 self.begin(
                     at,
