@@ -81,8 +81,8 @@ impl Foreground {
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        if let Some(current) = &*self.current() {
+        let (mut rows, current) = (Vec::new(), self.current());
+        if let Some(current) = &*current {
             rows.push(Row {
                 id: current.id.clone(),
                 kind: current.kind,
