@@ -328,7 +328,6 @@ fn a_thousand_sessions() {
 
 /// The main agent of s09, without a model.
 fn s09() -> Main {
-    let nobody = |_: &Request<'_>| panic!("nobody is to be asked");
     Main::s09(&executor(4), [], Context::default(), nobody)
 }
 

@@ -66,10 +66,6 @@ fn watched(
     (context, foreground)
 }
 
-fn nobody(_: &Request<'_>) -> Result<Reply, ModelError> {
-    panic!("nobody is to be asked")
-}
-
 // Sessions at random.
 
 /// How a job is told to end.
@@ -379,7 +375,7 @@ fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
                 tool_use_id,
                 content,
                 ..
-            } => Some((&tool_use_id[..], &content[..])),
+            } => Some((tool_use_id.as_str(), content.as_str())),
             _ => None,
         })
         .collect();

@@ -120,6 +120,11 @@ impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for B
     }
 }
 
+/// The model of an agent of which only the tools are called.
+pub fn nobody(_: &Request<'_>) -> Result<Reply, ModelError> {
+    panic!("nobody is to be asked")
+}
+
 pub fn reply(content: Vec<ContentBlock>, stop_reason: StopReason) -> Reply {
     let usage = Usage::default();
     Reply {
