@@ -71,7 +71,7 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 /// The writing end of the stream. Clones write into the same stream.
 #[derive(Clone, Default)]
 pub struct Events {
-    readers: Vec<Arc<dyn Fn(Stamped<'_>) + Send + Sync>>,
+    readers: Vec<Arc<Reader>>,
     agent: Option<Arc<str>>,
     /// Of a sub-agent that may be left alone: whoever waits for it holds the other end.
     waiter: Option<Weak<()>>,
@@ -81,14 +81,14 @@ impl Events {
     /// A stream with these readers.
     pub fn new(readers: Vec<Reader>) -> Self {
         Events {
-            readers: readers.into_iter().map(Arc::from).collect(),
+            readers: readers.into_iter().map(Arc::new).collect(),
             ..Events::default()
         }
     }
 
     /// Adds a reader, for this writing end and its later clones.
     pub fn add_reader(&mut self, reader: Reader) {
-        self.readers.push(reader.into());
+        self.readers.push(Arc::new(reader));
     }
 
     /// The same stream, with every event marked as that sub-agent's.

@@ -260,7 +260,9 @@ impl Foreground {
                 }),
             }
         };
-        *self.current() = None;
+        // Locked until it stands among the background tasks: a list shows it always, and once.
+        let mut current = self.current();
+        *current = None;
         if !matches!(waited, Waited::Ended(_)) {
             self.hand_over(work, context)?;
         }

@@ -111,7 +111,7 @@ impl Definitions {
     /// When there is no such agent: a sentence with the known names.
     pub fn become_agent(&self, name: &str, agent: &mut Agent) -> Result<(), String> {
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            let names = self.list.iter().map(|definition| &definition.name[..]);
+            let names = self.list.iter().map(|definition| definition.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
             return Err(format!(
                 "there is no agent {name:?}. The agents are: {names}."

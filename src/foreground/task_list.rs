@@ -34,7 +34,7 @@ enum State {
 impl Foreground {
     /// One task, with the end of its output or of its transcript; without an id a line for each
     /// task, first those that run.
-    pub(super) fn list(&self, id: &str) -> String {
+    pub fn list(&self, id: &str) -> String {
         let rows = self.rows();
         match id {
             "" if rows.is_empty() => "No tasks so far.".to_string(),
@@ -47,7 +47,7 @@ impl Foreground {
     }
 
     /// Stops a task, waited for or not.
-    pub(super) fn stop(&self, id: &str) -> String {
+    pub fn stop(&self, id: &str) -> String {
         if let Some(current) = &*self.current()
             && current.id.to_string() == id
         {
@@ -81,8 +81,8 @@ impl Foreground {
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        if let Some(current) = &*self.current() {
+        let (mut rows, current) = (Vec::new(), self.current());
+        if let Some(current) = &*current {
             rows.push(Row {
                 id: current.id.clone(),
                 kind: current.kind,
