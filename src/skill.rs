@@ -12,7 +12,7 @@ use crate::tools::object;
 
 const BUILT_IN: [&str; 1] = [include_str!("skill/commit-message.md")];
 
-#[derive(Debug, Clone)]
+/// Where to read a skill.
 enum Source {
     BuiltIn(&'static str),
     File(PathBuf),
@@ -27,17 +27,11 @@ impl Source {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Skill {
-    name: String,
-    description: String,
-    source: Source,
-}
-
 /// The skills that can be loaded by name.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Skills {
-    list: Vec<Skill>,
+    /// Each as it was at the start, and where to read it when it is asked for.
+    list: Vec<(Document, Source)>,
     /// One sentence for each skill that cannot be used.
     pub problems: Vec<String>,
 }
@@ -60,15 +54,9 @@ impl Skills {
 
     fn add(&mut self, source: Source) {
         match source.read() {
-            Ok(Document {
-                name, description, ..
-            }) => {
-                self.list.retain(|old| old.name != name);
-                self.list.push(Skill {
-                    name,
-                    description,
-                    source,
-                });
+            Ok(skill) => {
+                self.list.retain(|(old, _)| old.name != skill.name);
+                self.list.push((skill, source));
             }
             Err(why) => self.problems.push(why),
         }
@@ -77,7 +65,7 @@ impl Skills {
     /// What the system prompt says of them: a line each. Empty when there are none.
     pub fn listing(&self) -> String {
         let mut text = String::new();
-        for skill in &self.list {
+        for (skill, _) in &self.list {
             if text.is_empty() {
                 text += "\n\nSkills, to be loaded with load_skill before work that they are about:";
             }
@@ -87,12 +75,12 @@ impl Skills {
     }
 
     fn text(&self, name: &str) -> ToolOutcome {
-        let Some(skill) = self.list.iter().find(|skill| skill.name == name) else {
-            let names: Vec<&str> = self.list.iter().map(|skill| &*skill.name).collect();
+        let Some((_, source)) = self.list.iter().find(|(skill, _)| skill.name == name) else {
+            let names: Vec<&str> = self.list.iter().map(|(skill, _)| &*skill.name).collect();
             let names = names.join(", ");
             return Err(format!("there is no skill {name:?}. The skills are: {names}.").into());
         };
-        let body = skill.source.read()?.body;
+        let body = source.read()?.body;
         Ok(format!("<skill name=\"{name}\">\n{body}\n</skill>"))
     }
 }
