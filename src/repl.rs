@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::Select;
 
-use crate::aids::timeline::{Timeline, svg};
+use crate::aids::timeline::Timeline;
 use crate::background::{BackgroundExecutor, lock};
 use crate::event::{Event, Events};
 use crate::foreground::{Foreground, MoveKey};
@@ -380,10 +380,7 @@ impl Drop for Repl {
             ));
         }
         if let Some(path) = &self.options.chart
-            && let Err(error) = std::fs::write(
-                path,
-                svg::draw(&self.shared.timeline.chart(), &self.options.title),
-            )
+            && let Err(error) = std::fs::write(path, self.shared.timeline.svg(&self.options.title))
         {
             self.screen.say(&format!(
                 "The chart could not be written to {}: {error}.",

@@ -1,16 +1,15 @@
-//! What happened when: a reader of the event stream that keeps the last turn for a chart, and
-//! writes the whole session as a trace.
+//! aids · What happened when: a reader of the event stream that keeps the last turn for a picture,
+//! and writes the whole session as a trace.
 //!
 //! The trace is in the Trace Event format (JSON array) that Perfetto and `chrome://tracing` open:
-//! a track for the main thread, one for each sub-agent, one for each background task. Every line
-//! is written when it happens, so that the file is of use while the program runs, and when it was
-//! killed: the format allows the closing bracket to be missing.
+//! a track for the main thread, one for each sub-agent, one for each background task. Every record
+//! is a line of its own and is written when it happens, so that the file is of use while the
+//! program runs, and when it was killed: the format allows the closing bracket to be missing.
 
 pub mod chart;
 mod record;
 mod recorder;
-pub mod svg;
-mod tracks;
+mod svg;
 
 use std::fs::File;
 use std::io;
@@ -18,9 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::Stamped;
-use crate::terminal;
 use chart::Chart;
-pub use record::Record;
+pub use record::{Kind, Record, spans};
 use recorder::Recorder;
 
 /// The name of the main thread's track.
@@ -31,10 +29,10 @@ pub const MAIN: &str = "main";
 pub struct Timeline(Arc<Mutex<Recorder>>);
 
 impl Timeline {
-    /// Writes the session to a file from now on. Call before the first event.
+    /// Writes the session to a file from now on. To be called before the first event.
     ///
     /// # Errors
-    /// When the file cannot be created.
+    /// When the file cannot be created or written.
     pub fn trace_to(&self, path: &Path, program: &str) -> io::Result<()> {
         self.lock().write_to(File::create(path)?, program)
     }
@@ -49,18 +47,23 @@ impl Timeline {
         self.lock().chart()
     }
 
-    /// The last turn for the screen, or a sentence if there is nothing to draw.
-    pub fn text(&self) -> String {
+    /// The last turn in lines of at most `width` characters, or a sentence if there is nothing to
+    /// draw.
+    pub fn text(&self, width: usize) -> String {
         let chart = self.chart();
         if chart.lanes.is_empty() {
             return "Nothing to draw: no request and no tool call so far, or none in the last turn."
                 .to_string();
         }
-        let width = terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1;
         chart.draw(width, chart.seconds) + &chart.legend(width)
     }
 
-    /// Ends what is still open, and the file.
+    /// The last turn as the text of an SVG file.
+    pub fn svg(&self, title: &str) -> String {
+        self.chart().svg(title)
+    }
+
+    /// Ends what is still open in the file, and the file.
     ///
     /// # Errors
     /// When not all of the session could be written.

@@ -12,6 +12,7 @@ use crate::foreground::MoveKey;
 use crate::interrupt::Interrupt;
 use crate::keyboard::is_leaving;
 use crate::screen::{Screen, Style};
+use crate::terminal;
 
 /// Behind an `Arc`; every method may be called on either thread.
 pub(crate) struct Shared {
@@ -88,7 +89,10 @@ impl Shared {
         match (command, rest.trim(), tasks) {
             ("", ..) => say("Nothing typed. /help shows what can be done here."),
             ("/help", "", _) => self.help(),
-            ("/timeline", "", _) => say(&self.timeline.text()),
+            ("/timeline", "", _) => {
+                let width = terminal::size().map_or(80, |(columns, _)| columns.min(120));
+                say(&self.timeline.text(width - 1));
+            }
             ("/tasks", "", Some(executor)) => say(&task_list::all(&mut lock(executor))),
             ("/tasks", id, Some(executor)) => say(&task_list::one(&mut lock(executor), id)),
             ("/stop", id, Some(executor)) => say(&task_list::stop(&mut lock(executor), id)),

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use meanwhile::aids::timeline::chart::Chart;
-use meanwhile::aids::timeline::svg;
 use meanwhile::{model, terminal};
 use picture::{Page, charts, longest, table};
 use run::Run;
@@ -224,7 +223,7 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
             seconds: longest(&runs),
             ..chart
         };
-        std::fs::write(&path, svg::draw(&chart, &title))
+        std::fs::write(&path, chart.svg(&title))
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
     Ok(())

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
-use meanwhile::aids::timeline::chart::{Chart, Kind};
+use meanwhile::aids::timeline::Kind;
+use meanwhile::aids::timeline::chart::Chart;
 use meanwhile::aids::timeline::{MAIN, Record};
 use meanwhile::terminal;
 

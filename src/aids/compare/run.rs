@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
 use std::time::Instant;
 
+use meanwhile::aids::timeline::Kind;
 use meanwhile::aids::timeline::Record;
-use meanwhile::aids::timeline::chart::{Chart, Kind};
+use meanwhile::aids::timeline::chart::Chart;
 
 /// The practice model's thinking time in seconds at full scale: what a real one takes.
 const THINKING_TIME: f64 = 2.0;
@@ -114,7 +115,7 @@ impl Run {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             let line = line.trim_ascii_end();
             self.records.extend(serde_json::from_slice::<Record>(
-                line.strip_suffix(b",").unwrap_or(line),
+                line.strip_prefix(b",").unwrap_or(line),
             ));
         }
     }
@@ -142,7 +143,7 @@ impl Run {
     pub fn chart(&self) -> Chart {
         let now = self.started.elapsed().as_micros() as u64;
         let until = self.turn_end().filter(|_| self.is_over()).unwrap_or(now);
-        Chart::of(&self.records, until, 0)
+        Chart::of(&self.records, until)
     }
 }
 

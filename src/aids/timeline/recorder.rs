@@ -1,4 +1,4 @@
-//! From events to records: of the last turn in memory, of the whole session in a file.
+//! aids · From events to records: of the last turn in memory, of the whole session in a file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,242 +6,282 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::chart::{Chart, Kind};
-use super::record::{Record, short};
-use super::tracks::{Owner, Tracks};
+use super::chart::Chart;
+use super::{Kind, MAIN, Record, spans};
 use crate::event::{Event, Stamped};
 use crate::permission::describe;
 
-/// Records of one turn that are kept for the chart, without their arguments. The trace file has
-/// them all.
+/// Bounds the memory of one turn: what begins later is kept only until it ends.
 const MAX_RECORDS: usize = 10_000;
+/// Characters of an input or a result that are recorded.
+const MAX_TEXT: usize = 120;
 
-/// A begin without its end, and whether it was kept for the chart.
-#[derive(Clone)]
-struct Open {
-    begin: Record,
-    kept: bool,
-}
+/// A track's owner: `thread`, `agent` or `task`, and its name. (A task may be called like an
+/// agent, or "main".) It stands in the arguments of the record that names the track.
+type Owner<'a> = (&'static str, &'a str);
 
-pub(super) struct Recorder {
+const MAIN_THREAD: Owner<'static> = ("thread", MAIN);
+
+pub struct Recorder {
     started: Instant,
-    tracks: Tracks,
-    /// Oldest first.
-    open: Vec<Open>,
-    turn: Vec<Record>,
+    /// The time of the last record. Threads race for the lock; in a trace, time does not go back.
+    now: u64,
+    /// Tracks are numbered through the whole session, though old ones are forgotten.
+    last_tid: usize,
+    /// The last turn that has anything in it, and what runs on from earlier ones: without
+    /// arguments, which only the file has.
+    records: Vec<Record>,
+    /// Spans that were not kept.
     dropped: usize,
-    /// The turn before, until something happens in this one: `/clear` is no turn to look at.
-    before: Option<(Vec<Record>, usize)>,
-    file: Option<File>,
-    failure: Option<io::Error>,
+    /// The trace; an error if it could not be written any further.
+    file: Option<io::Result<File>>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
+        let (what, name) = MAIN_THREAD;
         Recorder {
             started: Instant::now(),
-            tracks: Tracks::default(),
-            open: Vec::new(),
-            turn: Vec::new(),
+            now: 0,
+            last_tid: 1,
+            records: vec![Record::naming(
+                "thread_name",
+                1,
+                json!({ "name": name, (what): name }),
+            )],
             dropped: 0,
-            before: None,
             file: None,
-            failure: None,
         }
     }
 }
 
 impl Recorder {
     pub fn write_to(&mut self, mut file: File, program: &str) -> io::Result<()> {
-        let name = serde_json::to_string(&Record::name_of_process(program))?;
-        file.write_all(format!("[\n{name}").as_bytes())?;
-        self.file = Some(file);
+        let name = Record::naming("process_name", 1, json!({ "name": program }));
+        file.write_all(format!("[\n{}\n", serde_json::to_string(&name)?).as_bytes())?;
+        self.file = Some(Ok(file));
+        self.write(&self.records[0].clone());
         Ok(())
     }
 
     pub fn chart(&self) -> Chart {
-        let end = self
-            .turn
-            .iter()
-            .rev()
-            .find(|record| record.ph == 'E' && record.is(Kind::Turn));
-        let until = end.map_or_else(|| self.since(Instant::now()), |record| record.ts);
-        let names = self.tracks.names();
-        let records: Vec<Record> = names.chain(self.turn.iter().cloned()).collect();
-        Chart::of(&records, until, self.dropped)
+        let is_end = |record: &&Record| record.ph == 'E' && record.is(Kind::Turn);
+        let end = self.records.iter().rfind(is_end).map(|record| record.ts);
+        let until = end.unwrap_or_else(|| self.since_start(Instant::now()));
+        let mut chart = Chart::of(&self.records, until);
+        chart.dropped = self.dropped;
+        chart
     }
 
     pub fn finish(&mut self) -> io::Result<()> {
-        while let Some(open) = self.open.pop() {
-            let args = json!({ "result": "still going on when the program ended" });
-            self.close(Instant::now(), open, args);
+        self.now = self.now.max(self.since_start(Instant::now()));
+        let args = json!({ "result": "still going on when the program ended" });
+        for begin in self.unended().into_iter().rev() {
+            self.write(&Record {
+                ph: 'E',
+                ts: self.now,
+                args: args.clone(),
+                ..begin
+            });
         }
-        if let Some(mut file) = self.file.take() {
-            file.write_all(b"\n]\n")?;
+        match self.file.take() {
+            Some(Ok(mut file)) => file.write_all(b"]\n"),
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
         }
-        self.failure.take().map_or(Ok(()), Err)
     }
 
-    pub fn note(
-        &mut self,
-        Stamped {
-            at,
-            agent,
-            in_background,
-            event,
-        }: Stamped<'_>,
-    ) {
-        let owner = match agent.map(str::to_string) {
-            None => Owner::Main,
+    pub fn note(&mut self, stamped: Stamped<'_>) {
+        self.now = self.now.max(self.since_start(stamped.at));
+        let owner = match stamped.agent {
+            None => MAIN_THREAD,
             // What a background agent does is drawn within its task, but what it did when it was
             // sent there ends where it began.
-            Some(name) if in_background && !self.is_open(&Owner::Agent(name.clone())) => {
-                Owner::Task(name)
+            Some(name) if stamped.in_background && self.open(("agent", name)).is_none() => {
+                ("task", name)
             }
-            Some(name) => Owner::Agent(name),
+            Some(name) => ("agent", name),
         };
-        let task = |id: &String| Owner::Task(id.clone());
-        match event {
+        match stamped.event {
             Event::TurnStarted { prompt } => {
-                self.forget();
                 self.begin(
-                    at,
-                    owner,
+                    MAIN_THREAD,
                     Kind::Turn,
                     "turn",
                     json!({ "prompt": short(prompt) }),
                 );
             }
+            // Whatever was left open in it ends with it.
             Event::TurnFinished => {
-                while self.open.iter().any(|open| open.begin.is(Kind::Turn)) {
-                    self.end(at, &Owner::Main, Value::Null);
-                }
-                if let Some(before) = self.before.take() {
-                    (self.turn, self.dropped) = before;
+                while self.last_turn().is_some_and(|record| record.ph == 'B') {
+                    self.end(MAIN_THREAD, Value::Null);
                 }
             }
-            Event::RequestStarted => self.begin(at, owner, Kind::Thinking, "thinking", Value::Null),
-            Event::RequestFinished { usage, .. } => self.end(at, &owner, json!(usage)),
-            Event::RequestFailed => self.end(at, &owner, json!({ "result": "no reply" })),
+            Event::RequestStarted => self.begin(owner, Kind::Thinking, "thinking", Value::Null),
+            Event::RequestFinished { usage, .. } => self.end(owner, json!(usage)),
+            Event::RequestFailed => self.end(owner, json!({ "result": "no reply" })),
             Event::ToolStarted { name, input, .. } => {
-                self.begin(
-                    at,
-                    owner,
-                    Kind::Tool,
-                    name,
-                    json!({ "input": short(&describe(input)) }),
-                );
+                let args = json!({ "input": short(&describe(input)), "id": input["id"] });
+                self.begin(owner, Kind::Tool, name, args);
             }
             Event::ToolFinished {
                 output, is_error, ..
             } => {
                 self.end(
-                    at,
-                    &owner,
+                    owner,
                     json!({ "result": short(output), "is_error": is_error }),
                 );
             }
             Event::TaskStarted { id, what } => {
                 self.begin(
-                    at,
-                    task(id),
+                    ("task", id),
                     Kind::Task,
                     id,
                     json!({ "input": short(what) }),
                 );
             }
             Event::TaskFinished { id, result } => {
-                self.end(at, &task(id), json!({ "result": short(result) }))
+                self.end(("task", id), json!({ "result": short(result) }));
             }
             Event::Delivered(line) => {
-                let result = json!({ "result": short(line) });
-                self.begin(at, owner.clone(), Kind::Delivered, "delivered", Value::Null);
-                self.end(at, &owner, result);
+                self.begin(owner, Kind::Delivered, "delivered", Value::Null);
+                self.end(owner, json!({ "result": short(line) }));
             }
             Event::Text(_) | Event::Notice(_) | Event::Waiting { .. } => {}
         }
     }
 
-    /// Another turn begins. What runs on from earlier ones is part of it.
-    fn forget(&mut self) {
-        self.open.iter_mut().for_each(|open| open.kept = true);
-        let carried = self.open.iter().map(|open| open.begin.clone()).collect();
-        self.before = Some((
-            std::mem::replace(&mut self.turn, carried),
-            std::mem::take(&mut self.dropped),
-        ));
-    }
-
-    fn begin(&mut self, at: Instant, owner: Owner, kind: Kind, name: &str, args: Value) {
-        if kind != Kind::Turn && self.before.take().is_some() {
-            self.tracks.forget_tasks_but(&self.turn);
+    fn begin(&mut self, owner: Owner<'_>, kind: Kind, name: &str, args: Value) {
+        let last = self.records.iter().rfind(|record| record.ph == 'B');
+        if kind != Kind::Turn && last.is_some_and(|last| last.is(Kind::Turn)) {
+            self.forget();
         }
-        let now = self.since(at);
-        let (track, new) = self.tracks.of(owner);
-        let begin = Record::begin(track.tid, track.advance(now), kind, name);
-        if let Some(name) = new {
-            self.write(&name);
-        }
-        self.write(&Record {
+        let tid = self.track(owner).unwrap_or_else(|| self.new_track(owner));
+        let begin = Record {
+            ph: 'B',
+            ts: self.now,
+            pid: 1,
+            tid,
+            kind: Some(kind),
+            name: name.to_string(),
             args,
-            ..begin.clone()
+        };
+        self.write(&begin);
+        self.records.push(Record {
+            args: Value::Null,
+            ..begin
         });
-        // Every end of what is kept has its place, too.
-        let kept =
-            self.turn.len() + self.open.iter().filter(|open| open.kept).count() < MAX_RECORDS - 1;
-        if kept {
-            self.turn.push(begin.clone());
-        }
-        self.dropped += usize::from(!kept);
-        self.open.push(Open { begin, kept });
     }
 
     /// Ends what began last on this track.
-    fn end(&mut self, at: Instant, owner: &Owner, args: Value) {
-        let Some(tid) = self.tracks.find(owner).map(|track| track.tid) else {
+    fn end(&mut self, owner: Owner<'_>, args: Value) {
+        let Some(begin) = self.open(owner) else {
             return;
         };
-        if let Some(index) = self.open.iter().rposition(|open| open.begin.tid == tid) {
-            let open = self.open.remove(index);
-            self.close(at, open, args);
-        }
-    }
-
-    fn is_open(&self, owner: &Owner) -> bool {
-        let track = self.tracks.find(owner);
-        track.is_some_and(|track| self.open.iter().any(|open| open.begin.tid == track.tid))
-    }
-
-    fn close(&mut self, at: Instant, Open { begin, kept }: Open, args: Value) {
-        let now = self.since(at);
-        let ts = self
-            .tracks
-            .with_tid(begin.tid)
-            .map_or(now, |track| track.advance(now));
         let end = Record {
             ph: 'E',
-            ts,
-            ..begin
-        };
-        self.write(&Record {
+            ts: self.now,
             args,
-            ..end.clone()
-        });
-        if kept {
-            self.turn.push(end);
+            ..self.records[begin].clone()
+        };
+        self.write(&end);
+        let begun_since = self.records[begin + 1..]
+            .iter()
+            .any(|record| record.ph == 'B');
+        let is_kept = match end.is(Kind::Turn) {
+            true => begun_since, // `/clear` is no turn to look at
+            false => begin < MAX_RECORDS,
+        };
+        if is_kept {
+            self.records.push(Record {
+                args: Value::Null,
+                ..end
+            });
+        } else {
+            self.records.remove(begin);
+            self.dropped += usize::from(!end.is(Kind::Turn));
         }
     }
 
-    fn since(&self, at: Instant) -> u64 {
+    /// The first thing happens in a new turn: of what was before, only what runs on is part of it.
+    fn forget(&mut self) {
+        let open = self.unended();
+        let goes_on = |name: &Record| open.iter().any(|begin| begin.tid == name.tid);
+        // A task that has ended never comes again, a thread or an agent may.
+        self.records.retain(|record| {
+            record.ph == 'M' && (record.args["task"].is_null() || goes_on(record))
+        });
+        self.records.extend(open);
+        self.dropped = 0;
+    }
+
+    /// All begins without an end, oldest first.
+    fn unended(&self) -> Vec<Record> {
+        let spans = spans(&self.records).into_iter();
+        let open = spans.filter(|(_, end)| end.is_none());
+        open.map(|(begin, _)| begin.clone()).collect()
+    }
+
+    /// Where on this track the last begin without an end stands.
+    fn open(&self, owner: Owner<'_>) -> Option<usize> {
+        let tid = self.track(owner)?;
+        let mut ended = 0;
+        self.records.iter().rposition(|record| {
+            match record.ph {
+                _ if record.tid != tid => return false,
+                'B' if ended == 0 => return true,
+                'B' => ended -= 1,
+                'E' => ended += 1,
+                _ => {}
+            }
+            false
+        })
+    }
+
+    fn track(&self, (what, name): Owner<'_>) -> Option<usize> {
+        let is_its_name = |record: &&Record| record.ph == 'M' && record.args[what] == name;
+        self.records
+            .iter()
+            .find(is_its_name)
+            .map(|record| record.tid)
+    }
+
+    fn new_track(&mut self, (what, name): Owner<'_>) -> usize {
+        let mut names = self.records.iter().filter_map(Record::track_name);
+        let label = match names.any(|taken| taken == name) {
+            true => format!("{name} ({what})"),
+            false => name.to_string(),
+        };
+        self.last_tid += 1;
+        let args = json!({ "name": label, (what): name });
+        let record = Record::naming("thread_name", self.last_tid, args);
+        self.write(&record);
+        self.records.push(record);
+        self.last_tid
+    }
+
+    fn last_turn(&self) -> Option<&Record> {
+        self.records.iter().rfind(|record| record.is(Kind::Turn))
+    }
+
+    fn since_start(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_micros() as u64
     }
 
+    /// A line for each record: whoever reads the file meanwhile has it as soon as it is written.
     fn write(&mut self, record: &Record) {
-        let Some(file) = &mut self.file else { return };
-        let line = format!(",\n{}", serde_json::to_string(record).unwrap_or_default());
+        let Some(Ok(file)) = &mut self.file else {
+            return;
+        };
+        let line = format!(",{}\n", serde_json::to_string(record).unwrap_or_default());
         if let Err(error) = file.write_all(line.as_bytes()) {
-            self.failure = Some(error); // the session is worth more than its trace
-            self.file = None;
+            self.file = Some(Err(error)); // the session is worth more than its trace
         }
     }
+}
+
+/// The beginning of the first line.
+fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(MAX_TEXT).collect()
 }
