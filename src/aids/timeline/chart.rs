@@ -15,10 +15,6 @@ pub const LEGEND: [(Kind, char, &str); 3] = [
     (Kind::Task, '═', "running in the background"),
 ];
 
-fn place_in_legend(kind: Kind) -> Option<usize> {
-    LEGEND.iter().position(|(drawn, ..)| *drawn == kind)
-}
-
 /// A stretch of time, in seconds.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -60,16 +56,16 @@ impl Chart {
         let seconds = |ts: u64| ts.clamp(start, until).saturating_sub(start) as f64 / 1e6;
         let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
         for (begin, end) in spans {
-            let Some(kind) = begin.kind.filter(|kind| place_in_legend(*kind).is_some()) else {
-                continue;
-            };
-            lanes.entry(begin.tid).or_default().bars.push(Bar {
+            let drawn = LEGEND.into_iter().find(|(kind, ..)| begin.is(*kind));
+            let bar = drawn.map(|(kind, ..)| Bar {
                 kind,
                 name: begin.name.clone(),
                 start: seconds(begin.ts),
                 end: seconds(end.map_or(until, |end| end.ts)),
             });
+            lanes.entry(begin.tid).or_default().bars.extend(bar);
         }
+        lanes.retain(|_, lane| !lane.bars.is_empty());
         for record in records {
             if let (Some(name), Some(lane)) = (record.track_name(), lanes.get_mut(&record.tid)) {
                 lane.label = name.to_string();
@@ -127,23 +123,18 @@ impl Lane {
     /// A character for each column: that of the kind which took most of its time.
     fn row(&self, columns: usize, seconds: f64) -> String {
         let column = seconds.max(1e-9) / columns as f64;
-        let mut shares = vec![[0.0_f64; LEGEND.len()]; columns];
-        for bar in &self.bars {
-            let kind = place_in_legend(bar.kind).unwrap_or_default();
-            let (first, last) = (bar.start / column, (bar.end / column).ceil());
-            let touched = shares.iter_mut().enumerate().take(last as usize);
-            for (index, share) in touched.skip(first as usize) {
-                let left = index as f64 * column;
-                share[kind] += bar.end.min(left + column) - bar.start.max(left);
-            }
-        }
-        let character = |shares: [f64; LEGEND.len()]| {
-            let most = shares.iter().copied().fold(0.0, f64::max);
-            let kind = shares.iter().rposition(|share| *share == most);
-            kind.filter(|_| most > 0.0)
-                .map_or(' ', |kind| LEGEND[kind].1)
+        let within = |bar: &Bar, left: f64| bar.end.min(left + column) - bar.start.max(left);
+        let character = |index| {
+            let left = index as f64 * column;
+            let shares = LEGEND.map(|(kind, character, _)| {
+                let bars = self.bars.iter().filter(|bar| bar.kind == kind);
+                let share: f64 = bars.map(|bar| within(bar, left).max(0.0)).sum();
+                (share, character)
+            });
+            let most = shares.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+            most.filter(|most| most.0 > 0.0).map_or(' ', |most| most.1)
         };
-        shares.into_iter().map(character).collect()
+        (0..columns).map(character).collect()
     }
 
     /// How long something went on, in seconds. What happens within something else does not count

@@ -44,17 +44,31 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record that gives a name to a track, or with `process_name` to the program.
-    pub(super) fn naming(what: &str, tid: usize, args: Value) -> Self {
+    pub(super) fn new(ph: char, tid: usize, name: &str, args: Value) -> Self {
         Record {
-            ph: 'M',
+            ph,
             ts: 0,
             pid: 1,
             tid,
             kind: None,
-            name: what.to_string(),
+            name: name.to_string(),
             args,
         }
+    }
+
+    /// The end of the span that this begins.
+    pub(super) fn end(self, ts: u64, args: Value) -> Self {
+        let ph = 'E';
+        Record {
+            ph,
+            ts,
+            args,
+            ..self
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// True if it is of a span of that kind.
