@@ -1,4 +1,4 @@
-//! Synchronous beside background: one and the same list of instructions, given to the real lesson
+//! aids · Synchronous beside background: one and the same list of instructions, given to the real lesson
 //! programs at the same time, as bars that grow while they work, and as a table.
 //!
 //! The programs write a trace (`--trace`); this one reads it while it grows. It measures nothing
@@ -18,7 +18,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use meanwhile::aids::timeline::chart::Chart;
 use meanwhile::{model, terminal};
-use picture::{Page, charts, longest, table};
+use picture::{Page, charts, longest, show, table};
 use run::Run;
 use scenario::instructions;
 
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let options = match options(Parser::from_env()) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            println!("{HELP}");
+            show(&format!("{HELP}\n"));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -211,7 +211,8 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
     let width = terminal::size()
         .map_or(80, |(columns, _)| columns.min(120))
         .saturating_sub(1);
-    print!("{}\n{}", charts(&runs, width, longest(&runs)), table(&runs));
+    let charts = charts(&runs, width, longest(&runs));
+    show(&format!("{charts}\n{}", table(&runs)));
     for (run, folder) in runs
         .iter()
         .flat_map(|run| options.chart.iter().map(move |folder| (run, folder)))

@@ -1,4 +1,4 @@
-//! A lesson program at work, seen through its trace.
+//! aids · A lesson program at work, seen through its trace.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! From a list of instructions to a prompt.
+//! aids · From a list of instructions to a prompt.
 
 use std::fmt::Write as _;
 
