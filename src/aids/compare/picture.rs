@@ -1,7 +1,6 @@
 //! aids · What a comparison shows: charts on one time scale, and the table.
 
-use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
+use std::io::{Write, stdout};
 
 use meanwhile::aids::timeline::chart::Chart;
 use meanwhile::aids::timeline::{Kind, MAIN, spans};
@@ -15,30 +14,25 @@ const LABEL: usize = 34;
 
 /// The longest run so far, in seconds.
 pub fn longest(runs: &[Run]) -> f64 {
-    runs.iter()
-        .map(|run| run.chart().seconds)
-        .fold(0.1, f64::max)
+    let seconds = runs.iter().map(|run| run.chart().seconds);
+    seconds.fold(0.1, f64::max)
 }
 
-/// While it grows, the scale changes now and then, not with every frame.
+/// While the charts grow, the scale changes now and then, not with every frame.
 fn round_up(seconds: f64) -> f64 {
-    let steps = [
-        5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1800.0,
-    ];
-    steps
-        .into_iter()
-        .find(|step| *step >= seconds)
-        .unwrap_or(seconds)
+    let steps = [5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0];
+    let step = steps.into_iter().find(|step| *step >= seconds);
+    step.unwrap_or((seconds / 600.0).ceil() * 600.0)
 }
 
 /// All charts on one time scale.
 pub fn charts(runs: &[Run], width: usize, seconds: f64) -> String {
     let mut text = String::new();
     for run in runs {
-        let chart = run.chart();
+        let (title, chart) = (run.title, run.chart());
         let more = if run.is_over() { "" } else { " …" };
-        let _ = writeln!(text, "{}: {:.1} s{more}", run.title, chart.seconds);
-        let _ = writeln!(text, "{}", chart.draw(width, seconds));
+        let lanes = chart.draw(width, seconds);
+        text += &format!("{title}: {:.1} s{more}\n{lanes}\n", chart.seconds);
     }
     text + &Chart::default().legend(width) + "\n"
 }
