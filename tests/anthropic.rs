@@ -435,10 +435,7 @@ fn no_wait_is_longer_than_a_minute_and_ctrl_c_ends_it() {
                 interrupt.trigger();
             }
         });
-        assert_eq!(
-            talk.turn("hi"),
-            Err(ModelError::Interrupted)
-        );
+        assert_eq!(talk.turn("hi"), Err(ModelError::Interrupted));
         let expected = if value == "3600" { "60 s" } else { " s" };
         assert!(talk.notices()[0].contains(expected), "{:?}", talk.notices());
     }
@@ -548,10 +545,7 @@ fn nobody_listens() {
     let mut talk = talk([]);
     talk.agent.model = Arc::new(client(&format!("http://127.0.0.1:{port}")));
     let error = talk.turn("hi").unwrap_err();
-    assert!(
-        matches!(error, ModelError::Connection(_)),
-        "{error:?}"
-    );
+    assert!(matches!(error, ModelError::Connection(_)), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(talk.notices().len(), 4);
     assert_eq!(talk.messages, [Message::user("hi")]);

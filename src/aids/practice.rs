@@ -5,6 +5,7 @@
 mod conversation;
 mod phrases;
 mod summary;
+mod words;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::message::{ContentBlock, Reply, StopReason, Usage};
 use crate::model::{Model, ModelError, Progress, Request};
 use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, texts};
-use phrases::{Action, Step, short};
+use phrases::{Action, Step};
 use summary::summary;
 
 /// How long to pause between two checks of the same background task.
@@ -48,9 +49,8 @@ impl Model for Practice {
         on_progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Reply, ModelError> {
         let (text, call, again) = answer(request);
-        let pause = self
-            .thinking
-            .max(if again { POLL_PAUSE } else { Duration::ZERO });
+        let least = if again { POLL_PAUSE } else { Duration::ZERO };
+        let pause = self.thinking.max(least);
         let interrupted = request.interrupt.receiver().recv_timeout(pause);
         if let Err(RecvTimeoutError::Disconnected) = interrupted {
             return Err(ModelError::Interrupted);
@@ -133,7 +133,7 @@ fn answer(request: &Request<'_>) -> Answer {
             }
         }
     }
-    let waits = steps.iter().any(Step::waits);
+    let waits = steps.iter().any(waits);
     let is_result = |block: &_| matches!(block, ContentBlock::ToolResult { .. });
     let goes_on = waits || last.iter().any(is_result);
     match woken && !goes_on {
@@ -142,9 +142,13 @@ fn answer(request: &Request<'_>) -> Answer {
     }
 }
 
+fn waits(step: &Step) -> bool {
+    matches!(step.action, Action::Wait(_))
+}
+
 /// True if the call was a look at something that still runs and is waited for.
 fn goes_on(request: &Request<'_>, step: &Step, call: &Call<'_>) -> bool {
-    step.waits() && !call.is_error && call.says_running(&tasks(request))
+    waits(step) && !call.is_error && call.says_running(&tasks(request))
 }
 
 /// The background tasks that were started. (A `task` without a priority is waited for.)
@@ -235,25 +239,16 @@ fn help(request: &Request<'_>) -> String {
 /// The last words of a turn: the result, or a line for each step.
 fn report(steps: &[Step], ended: &[Ended]) -> String {
     let mut lines = Vec::new();
-    for (
-        Step {
-            label,
-            tool,
-            action,
-            ..
-        },
-        (text, ok),
-    ) in steps.iter().zip(ended)
-    {
-        let failed = if *ok { "" } else { " failed" };
-        let line = match action {
+    for (step, (text, ok)) in steps.iter().zip(ended) {
+        let (label, failed) = (&step.label, if *ok { "" } else { " failed" });
+        let line = match &step.action {
             _ if steps.len() == 1 && *ok => return text.clone(),
             _ if steps.len() == 1 => return format!("{label}{failed}: {text}"),
             // Of the updates of a plan only the first is worth a line, and only if it failed.
             Action::Plan(_, done) if *ok || *done > 0 => continue,
             Action::Summary | Action::Help => text.clone(),
             _ => {
-                let several = !ok || *tool == "check_bg";
+                let several = !ok || step.tool == "check_bg";
                 let start = text.lines().take(if several { 4 } else { 1 });
                 short(&start.collect::<Vec<_>>().join(" · "), 200)
             }
@@ -273,4 +268,11 @@ fn shorten(text: &str) -> String {
         length if length < text.len() => start + "\n… (shortened)",
         _ => start,
     }
+}
+
+/// In one line, at most so many characters.
+pub fn short(text: &str, max: usize) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let more = text.chars().nth(max).map(|_| '…');
+    text.chars().take(max).map(visible).chain(more).collect()
 }

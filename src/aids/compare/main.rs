@@ -1,8 +1,7 @@
-//! Synchronous beside background: one and the same list of instructions, given to the real lesson
-//! programs at the same time, as bars that grow while they work, and as a table.
+//! aids · Synchronous beside background: one and the same list of instructions, given to the real
+//! lesson programs at the same time, as bars that grow while they work, and as a table.
 //!
-//! The programs write a trace (`--trace`); this one reads it while it grows. It measures nothing
-//! itself.
+//! The programs write a trace (`--trace`); this one reads it while it grows, and measures nothing.
 
 mod picture;
 mod run;
@@ -11,19 +10,18 @@ mod scenario;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lexopt::{Arg, Parser, ValueExt};
-use meanwhile::aids::timeline::chart::Chart;
-use meanwhile::aids::timeline::svg;
 use meanwhile::terminal;
-use picture::{Page, charts, longest, table};
+use picture::{Page, charts, longest, show, table};
 use run::Run;
 use scenario::instructions;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// The programs that differ in how results arrive.
+/// The programs that differ in how results arrive, and their titles.
 const PROGRAMS: [(&str, &str); 3] = [
     ("s07_task_system", "s07 synchronous"),
     ("s08_background_tasks", "s08 background"),
@@ -38,7 +36,8 @@ compare: the same instructions given to s07, s08 and s09, side by side
   --scale N        divide times by N (20)
   --chart FOLDER   also write each chart there as an SVG picture
   --real           use the model that the environment names, instead of the practice model
-  --help           this text";
+  --help           this text
+";
 
 struct Options {
     scenario: String,
@@ -47,10 +46,10 @@ struct Options {
     real: bool,
 }
 
+/// `None` if help is wanted.
 fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
-    let scenario = include_str!("scenario.txt").to_string();
     let mut options = Options {
-        scenario,
+        scenario: include_str!("scenario.txt").to_string(),
         scale: 20.0,
         chart: None,
         real: false,
@@ -59,8 +58,8 @@ fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
         match argument {
             Arg::Long("scenario") => {
                 let path: PathBuf = parser.value()?.into();
-                options.scenario = std::fs::read_to_string(&path)
-                    .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+                let failed = |error| format!("{} cannot be read: {error}", path.display());
+                options.scenario = std::fs::read_to_string(&path).map_err(failed)?;
             }
             Arg::Long("scale") => options.scale = parser.value()?.parse()?,
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
@@ -69,32 +68,28 @@ fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    if !(options.scale.is_finite() && options.scale > 0.0) {
-        return Err("--scale takes a number above 0".into());
+    match options.scale.is_finite() && options.scale > 0.0 {
+        true => Ok(Some(options)),
+        false => Err("--scale takes a number above 0".into()),
     }
-    Ok(Some(options))
 }
 
 fn main() -> ExitCode {
     run::become_program_if_asked();
-    let options = match options(Parser::from_env()) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+    match options(Parser::from_env()) {
         Err(error) => {
             eprintln!("{error}\n\n{HELP}");
             return ExitCode::from(2);
         }
-    };
-    match compare(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
+        Ok(None) => show(HELP),
+        Ok(Some(options)) => {
+            if let Err(why) = compare(&options) {
+                eprintln!("{why}");
+                return ExitCode::FAILURE;
+            }
         }
     }
+    ExitCode::SUCCESS
 }
 
 fn compare(options: &Options) -> Result<(), String> {
@@ -103,48 +98,29 @@ fn compare(options: &Options) -> Result<(), String> {
         return Err("The scenario holds no instruction. Give it one a line.".to_string());
     }
     if let Some(folder) = &options.chart {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+        let failed = |error| format!("{} cannot be made: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let real = options.real.then(meanwhile::connect);
-    match real
-        .as_ref()
-        .map(|model| (model.is_practice(), model.describe()))
-    {
-        Some((true, _)) => {
+    if options.real {
+        let model = meanwhile::connect();
+        if model.is_practice() {
             return Err("No model is connected: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or ANTHROPIC_BASE_URL.".to_string());
         }
-        Some((false, name)) => eprintln!("{name}"),
-        None => {}
+        eprintln!("{}", model.describe());
     }
-    let folder = programs()?;
+    let programs = programs()?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         let _ = signal_hook::flag::register(signal, stop.clone());
     }
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    let name = format!(
-        "meanwhile-compare-{}-{:x}",
-        std::process::id(),
-        now.as_nanos()
-    );
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let name = format!("meanwhile-compare-{}-{now:x}", std::process::id());
     let work = std::env::temp_dir().join(name);
-    let runs = PROGRAMS.map(|(program, title)| {
-        Run::start(
-            &folder.join(program),
-            title,
-            &work,
-            &instructions,
-            (!options.real).then_some(options.scale),
-        )
-    });
-    let runs = runs.into_iter().collect::<Result<Vec<Run>, String>>();
+    let scale = (!options.real).then_some(options.scale);
+    let start = |(program, title): (&str, _)| {
+        Run::start(&programs.join(program), title, &work, &instructions, scale)
+    };
+    let runs: Result<Vec<Run>, String> = PROGRAMS.into_iter().map(start).collect();
     let shown = runs.and_then(|runs| watch(runs, &stop, options));
     let _ = std::fs::remove_dir_all(&work);
     shown
@@ -153,17 +129,15 @@ fn compare(options: &Options) -> Result<(), String> {
 /// The folder of the lesson programs, which are built first if Cargo runs us: `cargo run` builds
 /// only what it runs.
 fn programs() -> Result<PathBuf, String> {
-    let me =
-        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let failed = |error| format!("cannot find this program: {error}");
+    let me = std::env::current_exe().map_err(failed)?;
     let folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
+    let names = PROGRAMS.map(|(program, _)| program);
     if let Some(cargo) = std::env::var_os("CARGO") {
-        eprintln!(
-            "Building {} …",
-            PROGRAMS.map(|(program, _)| program).join(", ")
-        );
+        eprintln!("Building {} …", names.join(", "));
         let mut build = Command::new(cargo);
-        // What Cargo told us about this package is no news for the build of others: with it, the
-        // build script of `ring` runs again, and all that rests on it is compiled again.
+        // Cargo's variables about this package would make it compile `ring`, and all that rests on
+        // it, once more.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -171,27 +145,20 @@ fn programs() -> Result<PathBuf, String> {
             }
         }
         build.args(["build", "--quiet"]);
-        build.args(PROGRAMS.iter().flat_map(|(program, _)| ["--bin", program]));
+        build.args(names.iter().flat_map(|program| ["--bin", program]));
         build.args(folder.ends_with("release").then_some("--release"));
-        match build.status() {
-            Ok(status) if status.success() => {}
-            _ => return Err("The lesson programs could not be built; see above.".to_string()),
+        if !build.status().is_ok_and(|status| status.success()) {
+            return Err("The lesson programs could not be built; see above.".to_string());
         }
     }
-    match PROGRAMS
-        .iter()
-        .find(|(program, _)| !folder.join(program).exists())
-    {
-        Some((program, _)) => Err(format!(
-            "{program} is not there: run `cargo build`, then this again."
-        )),
-        None => Ok(folder),
-    }
+    let missing = names.iter().find(|program| !folder.join(program).exists());
+    let advice = |name| format!("{name} is not there: run `cargo build`, then this again.");
+    missing.map_or(Ok(folder.clone()), |name| Err(advice(name)))
 }
 
 fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(), String> {
     let page = terminal::is_interactive().then(Page::open);
-    while !runs.iter().all(Run::is_over) && !stop.load(Ordering::Relaxed) {
+    while !runs.iter().all(Run::is_over) && !stop.load(Relaxed) {
         sleep(FRAME);
         runs.iter_mut().for_each(Run::update);
         if let (Some(page), Some(size)) = (&page, terminal::size()) {
@@ -199,33 +166,26 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
         }
     }
     drop(page);
-    if stop.load(Ordering::Relaxed) {
+    if stop.load(Relaxed) {
         return Err("Stopped.".to_string());
     }
-    runs.iter_mut().for_each(Run::update);
-    if let Some(run) = runs.iter().find(|run| !run.is_good()) {
+    if let Some(Run { title, .. }) = runs.iter().find(|run| !run.is_good()) {
         return Err(format!(
-            "{} did not come to the end of its turn. Run it by itself to see why.",
-            run.title
+            "{title} did not come to the end of its turn. Run it by itself to see why."
         ));
     }
-    let width = terminal::size()
-        .map_or(80, |(columns, _)| columns.min(120))
-        .saturating_sub(1);
-    print!("{}\n{}", charts(&runs, width, longest(&runs)), table(&runs));
-    for (run, folder) in runs
-        .iter()
-        .flat_map(|run| options.chart.iter().map(move |folder| (run, folder)))
-    {
+    let width = terminal::size().map_or(80, |(columns, _)| columns.min(120));
+    let seconds = longest(&runs);
+    let charts = charts(&runs, width.saturating_sub(1), seconds);
+    show(&format!("{charts}\n{}", table(&runs)));
+    for run in &runs {
+        let Some(folder) = &options.chart else { break };
         let path = folder.join(format!("{}.svg", run.name()));
-        let chart = run.chart();
+        let mut chart = run.chart();
         let title = format!("{}: {:.1} s", run.title, chart.seconds);
-        let chart = Chart {
-            seconds: longest(&runs),
-            ..chart
-        };
-        std::fs::write(&path, svg::draw(&chart, &title))
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        chart.seconds = seconds;
+        let failed = |error| format!("{} cannot be written: {error}", path.display());
+        std::fs::write(&path, chart.svg(&title)).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,33 +1,25 @@
-//! From a list of instructions to a prompt.
-
-use std::fmt::Write as _;
+//! aids · From a list of instructions to a prompt.
 
 /// One prompt of all lines, with every `{30}` divided by the scale. Other braces stay as they are.
 pub fn instructions(scenario: &str, scale: f64) -> String {
-    let lines = scenario
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let scenario = lines.collect::<Vec<_>>().join(", then ");
-    let (mut text, mut rest) = (String::new(), scenario.as_str());
-    while let Some((before, after)) = rest.split_once('{') {
-        text += before;
-        rest = after;
-        match after
+    let mut lines: Vec<&str> = scenario.lines().map(str::trim).collect();
+    lines.retain(|line| !line.is_empty() && !line.starts_with('#'));
+    let scenario = lines.join(", then ");
+    let mut parts = scenario.split('{');
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let time = part
             .split_once('}')
-            .map(|(number, after)| (seconds(number), after))
-        {
-            Some((Some(seconds), after)) => {
-                let _ = write!(text, "{}", seconds / scale);
-                rest = after;
-            }
-            _ => text.push('{'),
-        }
+            .map(|(time, rest)| (seconds(time), rest));
+        text += &match time {
+            Some((Some(seconds), rest)) => format!("{}{rest}", seconds / scale),
+            _ => format!("{{{part}"),
+        };
     }
-    text + rest
+    text
 }
 
 fn seconds(number: &str) -> Option<f64> {
-    let plain = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
     plain.then(|| number.parse().ok())?
 }

@@ -1,10 +1,12 @@
 //! aids · The phrases of the practice model: from a prompt to steps.
 
 use std::iter::once;
-use std::mem::take;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
+
+use super::short;
+use super::words::{FILLERS, Word, source, split, words};
 
 /// One instruction: the person's own words, shortened; the tool that it needs and the lesson that
 /// brings it, both `-` if it needs none; what to do.
@@ -13,12 +15,6 @@ pub struct Step {
     pub tool: &'static str,
     pub lesson: &'static str,
     pub action: Action,
-}
-
-impl Step {
-    pub fn waits(&self) -> bool {
-        matches!(self.action, Action::Wait(_))
-    }
 }
 
 /// What a step does.
@@ -71,11 +67,6 @@ s07 task_get show task NUMBER
 - - help
 "#;
 
-/// Between the words that count.
-const FILLERS: [&str; 8] = ["and", "please", "the", "then", ",", ";", ".", "\n"];
-/// What opens a quoted text, and what closes it.
-const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
-
 /// Phrase, tool and lesson of each row.
 fn phrases() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     PHRASES.lines().filter_map(|row| {
@@ -118,118 +109,16 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
             _ => step(part).map(|step| vec![step]),
         };
         let Some(found) = found else {
-            let step = format!("step {}, ", index + 1);
-            let step = if parts.len() > 1 { &step } else { "" };
-            let part = short(&source(part), 60);
-            return Err(format!("I do not understand {step}{part}. I did nothing."));
+            let (number, part) = (index + 1, short(&source(part), 60));
+            return Err(match parts.len() {
+                1 => format!("I do not understand {part}. I did nothing."),
+                _ => format!("I do not understand step {number}, {part}. I did nothing."),
+            });
         };
         steps.extend(found);
     }
     let none = || "I find no instruction in that.".to_string();
     (!steps.is_empty()).then_some(steps).ok_or_else(none)
-}
-
-/// A word or a mark; or a quoted text, which is never taken for an instruction.
-enum Word {
-    Plain(String),
-    Quoted(String),
-}
-
-impl Word {
-    fn text(&self) -> &str {
-        let (Word::Plain(text) | Word::Quoted(text)) = self;
-        text
-    }
-
-    fn is(&self, word: &str) -> bool {
-        matches!(self, Word::Plain(text) if text.eq_ignore_ascii_case(word))
-    }
-
-    fn is_filler(&self) -> bool {
-        FILLERS.into_iter().any(|filler| self.is(filler))
-    }
-
-    fn number(&self) -> Option<u64> {
-        self.text().trim_start_matches('#').parse().ok()
-    }
-}
-
-/// A quote opens where no word goes on, and ends at its own kind. A backslash keeps it open, and
-/// is dropped then; all other backslashes stay. The marks are `,`, `;` and a newline.
-fn words(prompt: &str) -> Result<Vec<Word>, String> {
-    let (mut words, mut text) = (Vec::new(), String::new());
-    let (mut open, mut before) = (None, ' ');
-    for c in prompt.chars().chain(['\n']) {
-        if let Some((_, close)) = open {
-            if c == close && before != '\\' {
-                words.push(Word::Quoted(take(&mut text)));
-                open = None;
-            } else {
-                if c == close {
-                    text.pop(); // the backslash
-                }
-                text.push(c);
-            }
-        } else {
-            let mut quotes = QUOTES.into_iter();
-            open = quotes.find(|(quote, _)| *quote == c && !before.is_alphanumeric());
-            let mark = matches!(c, ',' | ';' | '\n');
-            if open.is_none() && !mark && !c.is_whitespace() {
-                text.push(c);
-            } else {
-                words.push(Word::Plain(take(&mut text)));
-                words.extend(mark.then(|| Word::Plain(c.to_string())));
-            }
-        }
-        before = if (before, c) == ('\\', '\\') { ' ' } else { c };
-    }
-    if let Some((quote, _)) = open {
-        let text = short(text.trim_end(), 60);
-        return Err(format!(
-            "This quote never ends: {quote}{text}. I did nothing."
-        ));
-    }
-    words.retain(|word| !word.is(""));
-    Ok(words)
-}
-
-/// The steps: between them stands `then` or a newline. A plan does not end at a bare `then`.
-fn split(words: Vec<Word>) -> Vec<Vec<Word>> {
-    let (mut parts, mut part) = (Vec::new(), Vec::<Word>::new());
-    for word in words {
-        let in_plan = part.first().is_some_and(|first| first.is("plan:"));
-        let then = word.is("then") && (!in_plan || part.last().is_some_and(|last| last.is(",")));
-        if then || word.is("\n") {
-            parts.push(take(&mut part));
-        } else if !part.is_empty() || !word.is_filler() {
-            part.push(word);
-        }
-    }
-    parts.push(part);
-    parts.iter_mut().for_each(tidy);
-    parts.retain(|part| !part.is_empty());
-    parts
-}
-
-/// Takes away what ends a step; but the full stop of `..` and `a/.` belongs to a path.
-fn tidy(part: &mut Vec<Word>) {
-    while part.pop_if(|last| last.is_filler()).is_some() {}
-    if let Some(Word::Plain(text)) = part.last_mut()
-        && !text.ends_with("..")
-        && !text.ends_with("/.")
-        && text.ends_with('.')
-    {
-        text.pop();
-    }
-}
-
-/// The person's words again.
-fn source(part: &[Word]) -> String {
-    let words = part.iter().map(|word| match word {
-        Word::Plain(text) => text.clone(),
-        Word::Quoted(text) => format!("\"{text}\""),
-    });
-    words.collect::<Vec<_>>().join(" ").replace(" ,", ",")
 }
 
 /// The step of the first phrase that fits.
@@ -271,19 +160,21 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
             return Some(input);
         }
         let word = words.next()?;
-        let value = match (slot, field(slot)) {
-            (_, None) if word.is(slot) => continue,
-            (_, None) => return None,
-            ("foreground", _) => word.is(slot).then_some(true)?.into(),
-            ("NUMBER" | "TIMEOUT_SECONDS", _) => word.number()?.into(),
-            ("NUMBERS", _) => {
+        let is_plain = slot.starts_with(char::is_lowercase);
+        if is_plain && !word.is(slot) {
+            return None;
+        }
+        let Some(field) = field(slot) else { continue };
+        input[field] = match slot {
+            "foreground" => true.into(),
+            "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
+            "NUMBERS" => {
                 let numbers = once(word).chain(words.by_ref()).map(Word::number);
                 numbers.collect::<Option<Value>>()?
             }
             _ if slot.starts_with('"') && matches!(word, Word::Plain(_)) => return None,
             _ => word.text().into(),
         };
-        input[field(slot)?] = value;
     }
     words.next().is_none().then_some(input)
 }
@@ -316,11 +207,4 @@ fn plan(part: &[Word]) -> Option<Vec<Step>> {
     let mut work = work.into_iter();
     let steps = updates.flat_map(|update| [Some(update), work.next()]);
     (count > 0).then(|| steps.flatten().collect())
-}
-
-/// In one line, at most so many characters.
-pub fn short(text: &str, max: usize) -> String {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let more = text.chars().nth(max).map(|_| '…');
-    text.chars().take(max).map(visible).chain(more).collect()
 }

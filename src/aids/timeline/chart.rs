@@ -1,43 +1,19 @@
-//! Spans as bars, lane by lane: drawn with characters here, as a picture in [`svg`](super::svg).
+//! aids · Spans as bars, lane by lane: drawn with characters here, as a picture in [`svg`](super::svg).
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::Record;
+use super::{Kind, Record, spans};
 use crate::terminal::fit;
 
 /// Columns for a lane's name.
 const LABEL: usize = 12;
 
-/// What a stretch of time was spent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// From a prompt to the next. Not drawn: the picture is that long.
-    Turn,
-    /// A model is waited for.
-    Thinking,
-    /// A tool is waited for.
-    Tool,
-    /// A background task runs.
-    Task,
-    /// The instant at which a result is put into the conversation. Not drawn.
-    Delivered,
-}
-
-impl Kind {
-    fn is_drawn(self) -> bool {
-        Self::LEGEND.iter().any(|(kind, ..)| *kind == self)
-    }
-
-    /// What is drawn, with which character, and what it means.
-    pub const LEGEND: [(Kind, char, &str); 3] = [
-        (Kind::Thinking, '░', "thinking"),
-        (Kind::Tool, '█', "waiting for a tool"),
-        (Kind::Task, '═', "running in the background"),
-    ];
-}
+/// What is drawn, with which character, and what it means.
+pub const LEGEND: [(Kind, char, &str); 3] = [
+    (Kind::Thinking, '░', "thinking"),
+    (Kind::Tool, '█', "waiting for a tool"),
+    (Kind::Task, '═', "running in the background"),
+];
 
 /// A stretch of time, in seconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +26,7 @@ pub struct Bar {
 }
 
 /// A row of the chart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs)]
 pub struct Lane {
     pub label: String,
@@ -72,142 +48,103 @@ pub struct Chart {
 impl Chart {
     /// Makes bars of records: from the first turn in them to `until`, in microseconds. What has
     /// not ended goes on to the right edge, what began earlier starts at the left edge.
-    pub fn of(records: &[Record], until: u64, dropped: usize) -> Chart {
-        let mut spans = records.iter().filter(|record| record.ph == 'B');
-        let turn = spans
-            .clone()
-            .find(|record| record.is(Kind::Turn))
-            .or(spans.next());
-        let start = turn.map_or(until, |record| record.ts);
-        let seconds =
-            |ts: u64| ts.clamp(start, until.max(start)).saturating_sub(start) as f64 / 1e6;
-        let mut lanes = BTreeMap::new();
-        for record in records.iter().filter(|record| record.ts <= until) {
-            if let Some(name) = record.track_name() {
-                let lane = Lane {
-                    label: name.to_string(),
-                    bars: Vec::new(),
-                };
-                lanes.insert(record.tid, (lane, Vec::new()));
-            }
-            let Some(kind) = record.cat.filter(|kind| kind.is_drawn()) else {
-                continue;
-            };
-            let Some((lane, open)) = lanes.get_mut(&record.tid) else {
-                continue;
-            };
-            if record.ph == 'B' {
-                open.push(lane.bars.len());
-                let (start, end) = (seconds(record.ts), seconds(until));
-                lane.bars.push(Bar {
-                    kind,
-                    name: record.name.clone(),
-                    start,
-                    end,
-                });
-            } else if let Some(bar) = open.pop().and_then(|index: usize| lane.bars.get_mut(index)) {
-                bar.end = seconds(record.ts);
+    pub fn of(records: &[Record], until: u64) -> Chart {
+        let mut spans = spans(records);
+        spans.retain(|(begin, _)| begin.ts <= until);
+        let turn = spans.iter().find(|(begin, _)| begin.is(Kind::Turn));
+        let start = turn.or(spans.first()).map_or(until, |(begin, _)| begin.ts);
+        let seconds = |ts: u64| ts.clamp(start, until).saturating_sub(start) as f64 / 1e6;
+        let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
+        for (begin, end) in spans {
+            let drawn = LEGEND.into_iter().find(|(kind, ..)| begin.is(*kind));
+            let bar = drawn.map(|(kind, ..)| Bar {
+                kind,
+                name: begin.name.clone(),
+                start: seconds(begin.ts),
+                end: seconds(end.map_or(until, |end| end.ts)),
+            });
+            lanes.entry(begin.tid).or_default().bars.extend(bar);
+        }
+        lanes.retain(|_, lane| !lane.bars.is_empty());
+        for record in records {
+            if let (Some(name), Some(lane)) = (record.track_name(), lanes.get_mut(&record.tid)) {
+                lane.label = name.to_string();
             }
         }
-        let lanes = lanes
-            .into_values()
-            .map(|(lane, _)| lane)
-            .filter(|lane| !lane.bars.is_empty());
         Chart {
-            lanes: lanes.collect(),
+            lanes: lanes.into_values().collect(),
             seconds: seconds(until),
-            dropped,
+            dropped: 0,
         }
     }
 
     /// The lanes as text, at most `width` characters wide, with a time axis of `seconds`.
     pub fn draw(&self, width: usize, seconds: f64) -> String {
         let columns = width.saturating_sub(LABEL + 12).max(10);
-        let end = format!("{seconds:.1} s");
-        let mut text = format!(
-            "  {:LABEL$} 0 s{end:>axis$}\n",
-            "",
-            axis = columns.saturating_sub(3)
-        );
+        let (end, axis) = (format!("{seconds:.1} s"), columns - 3);
+        let mut text = format!("  {:LABEL$} 0 s{end:>axis$}\n", "");
         for lane in &self.lanes {
-            let row = row(lane, columns, seconds);
             let (label, used) = fit(&lane.label, LABEL);
             let label = label + &" ".repeat(LABEL - used);
-            let busy = format!("{:.1} s", busy(lane));
-            text += &format!("  {label} {row} {busy:>8}");
-            text = text.trim_end().to_string() + "\n";
+            let row = lane.row(columns, seconds);
+            let busy = format!("{:.1} s", lane.busy());
+            text += format!("  {label} {row} {busy:>8}").trim_end();
+            text.push('\n');
         }
         text
     }
 
     /// What the characters mean, and what is missing; in lines of at most `width` characters.
     pub fn legend(&self, width: usize) -> String {
-        let mut text = String::new();
-        let mut used = 0;
-        for (_, character, meaning) in Kind::LEGEND {
-            let entry = format!("  {character} {meaning} ");
-            if used > 0 && used + entry.chars().count() > width {
-                text = text.trim_end().to_string() + "\n";
-                used = 0;
+        let mut lines: Vec<String> = Vec::new();
+        for (_, character, meaning) in LEGEND {
+            let entry = format!("  {character} {meaning}");
+            match lines.last_mut() {
+                Some(line) if line.chars().count() + entry.chars().count() < width => {
+                    *line += &format!(" {entry}");
+                }
+                _ => lines.push(entry),
             }
-            used += entry.chars().count();
-            text += &entry;
         }
-        text = text.trim_end().to_string();
-        match self.dropped_note() {
-            Some(note) => format!("{text}\n  {note}"),
-            None => text,
-        }
+        lines.extend(self.dropped_note().map(|note| format!("  {note}")));
+        lines.join("\n")
     }
 
     /// A sentence on what is not in the picture.
     pub fn dropped_note(&self) -> Option<String> {
-        let note = || {
-            format!(
-                "{} later spans are left out; --trace FILE keeps them all.",
-                self.dropped
-            )
-        };
-        (self.dropped > 0).then(note)
+        let count = Some(self.dropped).filter(|count| *count > 0)?;
+        Some(format!(
+            "{count} later spans are left out; --trace FILE keeps them all."
+        ))
     }
 }
 
-/// A character for each column: that of the kind which took most of its time.
-fn row(lane: &Lane, columns: usize, seconds: f64) -> String {
-    let column = seconds.max(1e-9) / columns as f64;
-    let mut shares = vec![[0.0_f64; Kind::LEGEND.len()]; columns];
-    for bar in &lane.bars {
-        let kind = Kind::LEGEND
-            .iter()
-            .position(|(kind, ..)| *kind == bar.kind)
-            .unwrap_or_default();
-        let first = (bar.start / column) as usize;
-        let last = columns.min((bar.end / column).ceil() as usize);
-        for (index, share) in shares.iter_mut().enumerate().take(last).skip(first) {
+impl Lane {
+    /// A character for each column: that of the kind which took most of its time.
+    fn row(&self, columns: usize, seconds: f64) -> String {
+        let column = seconds.max(1e-9) / columns as f64;
+        let within = |bar: &Bar, left: f64| bar.end.min(left + column) - bar.start.max(left);
+        let character = |index| {
             let left = index as f64 * column;
-            share[kind] += bar.end.min(left + column) - bar.start.max(left);
-        }
+            let shares = LEGEND.map(|(kind, character, _)| {
+                let bars = self.bars.iter().filter(|bar| bar.kind == kind);
+                let share: f64 = bars.map(|bar| within(bar, left).max(0.0)).sum();
+                (share, character)
+            });
+            let most = shares.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+            most.filter(|most| most.0 > 0.0).map_or(' ', |most| most.1)
+        };
+        (0..columns).map(character).collect()
     }
-    let character = |shares: [f64; Kind::LEGEND.len()]| {
-        let most = (0..shares.len())
-            .max_by(|a, b| shares[*a].total_cmp(&shares[*b]))
-            .unwrap_or_default();
-        if shares[most] > 0.0 {
-            Kind::LEGEND[most].1
-        } else {
-            ' '
-        }
-    };
-    shares.into_iter().map(character).collect()
-}
 
-/// How long something went on in a lane, in seconds. What happens within something else does not
-/// count twice.
-pub fn busy(lane: &Lane) -> f64 {
-    let (mut sum, mut reached) = (0.0, 0.0_f64);
-    for bar in &lane.bars {
-        sum += (bar.end - bar.start.max(reached)).max(0.0);
-        reached = reached.max(bar.end);
+    /// How long something went on, in seconds. What happens within something else does not count
+    /// twice.
+    pub fn busy(&self) -> f64 {
+        let (mut sum, mut reached) = (0.0, 0.0_f64);
+        for bar in &self.bars {
+            sum += (bar.end - bar.start.max(reached)).max(0.0);
+            reached = reached.max(bar.end);
+        }
+        sum
     }
-    sum
 }

@@ -1,14 +1,27 @@
-//! One line of a trace.
+//! aids · The lines of a trace, and the spans that they make.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::chart::Kind;
+/// What a stretch of time was spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// From a prompt to the next. Not drawn: the picture is that long.
+    Turn,
+    /// A model is waited for.
+    Thinking,
+    /// A tool is waited for.
+    Tool,
+    /// A background task runs.
+    Task,
+    /// The instant at which a result is put into the conversation. Not drawn.
+    Delivered,
+}
 
-/// Characters of an input or a result that are recorded.
-const MAX_TEXT: usize = 120;
-
-/// A span begins or ends, or something gets its name. The field names are the format's.
+/// A span begins or ends, or a track gets its name. The field names are the format's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// `B` for a begin, `E` for an end, `M` for a name.
@@ -20,67 +33,72 @@ pub struct Record {
     pub pid: u32,
     /// The track. That of the main thread is 1.
     pub tid: usize,
-    /// What kind of span it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cat: Option<Kind>,
+    /// The kind of span; a name has none.
+    #[serde(rename = "cat", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// What begins or ends; of an `M`, what gets a name.
     pub name: String,
-    /// What is worth knowing about it.
+    /// What else is worth knowing.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub args: Value,
 }
 
 impl Record {
-    pub(super) fn begin(tid: usize, ts: u64, kind: Kind, name: &str) -> Self {
+    pub(super) fn new(ph: char, tid: usize, name: &str, args: Value) -> Self {
         Record {
-            ph: 'B',
-            ts,
-            pid: 1,
-            tid,
-            cat: Some(kind),
-            name: name.to_string(),
-            args: Value::Null,
-        }
-    }
-
-    pub(super) fn name_of_track(tid: usize, name: &str) -> Self {
-        Self::naming("thread_name", tid, name)
-    }
-
-    pub(super) fn name_of_process(name: &str) -> Self {
-        Self::naming("process_name", 1, name)
-    }
-
-    fn naming(what: &str, tid: usize, name: &str) -> Self {
-        let args = json!({ "name": name });
-        Record {
-            ph: 'M',
+            ph,
             ts: 0,
             pid: 1,
             tid,
-            cat: None,
-            name: what.to_string(),
+            kind: None,
+            name: name.to_string(),
             args,
         }
     }
 
+    /// The end of the span that this begins.
+    pub(super) fn end(self, ts: u64, args: Value) -> Self {
+        let ph = 'E';
+        Record {
+            ph,
+            ts,
+            args,
+            ..self
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// True if it is of a span of that kind.
     pub fn is(&self, kind: Kind) -> bool {
-        self.cat == Some(kind)
+        self.kind == Some(kind)
     }
 
     /// The name that it gives to its track.
     pub fn track_name(&self) -> Option<&str> {
-        (self.ph == 'M' && self.name == "thread_name").then(|| self.args["name"].as_str())?
+        (self.name == "thread_name").then(|| self.args["name"].as_str())?
     }
 }
 
-/// The beginning of the first line.
-pub(super) fn short(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(MAX_TEXT)
-        .collect()
+/// Every begin with its end, if that has come. On a track, an end belongs to the last begin.
+pub fn spans(records: &[Record]) -> Vec<(&Record, Option<&Record>)> {
+    let mut spans = Vec::new();
+    let mut open: HashMap<usize, Vec<usize>> = HashMap::new();
+    for record in records {
+        let open = open.entry(record.tid).or_default();
+        match record.ph {
+            'B' => {
+                open.push(spans.len());
+                spans.push((record, None));
+            }
+            'E' => open
+                .pop()
+                .into_iter()
+                .for_each(|span| spans[span].1 = Some(record)),
+            _ => {}
+        }
+    }
+    spans
 }

@@ -1,7 +1,8 @@
-//! A chart as a picture for slides: text that can be selected, no fonts from elsewhere, readable in
+//! aids · A chart as a picture for slides: text that can be selected, no fonts from elsewhere, readable in
 //! black and white and on a dark page.
 
-use super::chart::{Chart, Kind, busy};
+use super::Kind;
+use super::chart::{Chart, LEGEND};
 use crate::terminal::fit;
 
 const WIDTH: f64 = 960.0;
@@ -29,76 +30,68 @@ const STYLE: &str = "\
     .accent { fill: #ffa94d }
   }";
 
-/// The whole picture as the text of an SVG file.
-pub fn draw(chart: &Chart, title: &str) -> String {
-    let height = TOP + ROW * chart.lanes.len() as f64 + 66.0;
-    let right = WIDTH - TIMES;
-    let x = |time: f64| LABELS + (right - LABELS) * time / chart.seconds.max(1e-9);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}\n</style>\n<defs>\n\
-         <pattern id=\"dots\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><rect class=\"paper\" width=\"6\" height=\"6\"/><circle class=\"accent\" cx=\"3\" cy=\"3\" r=\"1.4\"/></pattern>\n\
-         <pattern id=\"stripes\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect class=\"paper\" width=\"8\" height=\"8\"/><line class=\"stripe\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"8\"/></pattern>\n\
-         </defs>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"title\" x=\"16\" y=\"28\">{title}</text>\n",
-        title = escape(title)
-    );
-    let bottom = TOP + ROW * chart.lanes.len() as f64;
-    let step = tick_step(chart.seconds);
-    for time in (0..)
-        .map(|tick| f64::from(tick) * step)
-        .take_while(|time| *time <= chart.seconds)
-    {
-        let (at, time) = (x(time), (time * 10.0).round() / 10.0);
-        svg += &format!(
-            "<line class=\"axis\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
-             <text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{time} s</text>\n",
-            TOP - 6.0
+const PATTERNS: &str = r#"<defs>
+<pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><rect class="paper" width="6" height="6"/><circle class="accent" cx="3" cy="3" r="1.4"/></pattern>
+<pattern id="stripes" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="paper" width="8" height="8"/><line class="stripe" x1="0" y1="0" x2="0" y2="8"/></pattern>
+</defs>"#;
+
+impl Chart {
+    /// The whole picture as the text of an SVG file.
+    pub fn svg(&self, title: &str) -> String {
+        let (right, bottom) = (WIDTH - TIMES, TOP + ROW * self.lanes.len() as f64);
+        let x = |time: f64| LABELS + (right - LABELS) * time / self.seconds.max(1e-9);
+        let (title, height) = (escape(title), bottom + 66.0);
+        let mut svg = format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">
+<title>{title}</title>
+<style>
+{STYLE}
+</style>
+{PATTERNS}
+<rect class="paper" width="{WIDTH}" height="{height}"/>
+<text class="title" x="16" y="28">{title}</text>
+"#
         );
-    }
-    for (index, lane) in chart.lanes.iter().enumerate() {
-        let y = TOP + ROW * index as f64;
-        svg += &format!(
-            "<text x=\"16\" y=\"{:.1}\">{}</text>\n",
-            y + 22.0,
-            escape(&label(&lane.label))
-        );
-        for bar in &lane.bars {
-            let (start, end) = (x(bar.start), x(bar.end));
+        let step = tick_step(self.seconds);
+        let ticks = (0..).map(|tick| f64::from(tick) * step);
+        for time in ticks.take_while(|time| *time <= self.seconds) {
+            let (at, y, time) = (x(time), TOP - 6.0, (time * 10.0).round() / 10.0);
             svg += &format!(
-                "<rect class=\"{}\" x=\"{start:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"20\"><title>{} {:.1} s</title></rect>\n",
-                class(bar.kind),
-                y + 7.0,
-                (end - start).max(0.6),
-                escape(&bar.name),
-                bar.end - bar.start
+                r#"<line class="axis" x1="{at:.1}" y1="{TOP}" x2="{at:.1}" y2="{bottom}"/><text class="tick" x="{at:.1}" y="{y:.1}" text-anchor="middle">{time} s</text>
+"#
             );
         }
-        svg += &format!(
-            "<text x=\"{:.1}\" y=\"{:.1}\">{:.1} s</text>\n",
-            right + 12.0,
-            y + 22.0,
-            busy(lane)
-        );
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let top = TOP + ROW * index as f64 + 7.0;
+            let (y, label) = (top + 15.0, escape(&label(&lane.label)));
+            svg += &format!("<text x=\"16\" y=\"{y:.1}\">{label}</text>\n");
+            for bar in &lane.bars {
+                let (start, end) = (x(bar.start), x(bar.end));
+                let (class, width) = (class(bar.kind), (end - start).max(0.6));
+                let (name, time) = (escape(&bar.name), bar.end - bar.start);
+                svg += &format!(
+                    r#"<rect class="{class}" x="{start:.1}" y="{top:.1}" width="{width:.1}" height="20"><title>{name} {time:.1} s</title></rect>
+"#
+                );
+            }
+            let (x, busy) = (right + 12.0, lane.busy());
+            svg += &format!("<text x=\"{x:.1}\" y=\"{y:.1}\">{busy:.1} s</text>\n");
+        }
+        let (mut at, top, y) = (LABELS, bottom + 24.0, bottom + 37.0);
+        for (kind, _, meaning) in LEGEND {
+            let (class, x) = (class(kind), at + 36.0);
+            svg += &format!(
+                r#"<rect class="{class}" x="{at:.1}" y="{top:.1}" width="28" height="16"/><text x="{x:.1}" y="{y:.1}">{meaning}</text>
+"#
+            );
+            at += 70.0 + meaning.len() as f64 * 8.0;
+        }
+        if let Some(note) = self.dropped_note() {
+            let y = bottom + 58.0;
+            svg += &format!("<text class=\"tick\" x=\"{LABELS}\" y=\"{y:.1}\">{note}</text>\n");
+        }
+        svg + "</svg>\n"
     }
-    let mut at = LABELS;
-    for (kind, _, meaning) in Kind::LEGEND {
-        let y = bottom + 24.0;
-        svg += &format!(
-            "<rect class=\"{}\" x=\"{at:.1}\" y=\"{y:.1}\" width=\"28\" height=\"16\"/><text x=\"{:.1}\" y=\"{:.1}\">{meaning}</text>\n",
-            class(kind),
-            at + 36.0,
-            y + 13.0
-        );
-        at += 70.0 + meaning.len() as f64 * 8.0;
-    }
-    if let Some(note) = chart.dropped_note() {
-        svg += &format!(
-            "<text class=\"tick\" x=\"{LABELS}\" y=\"{:.1}\">{note}</text>\n",
-            bottom + 58.0
-        );
-    }
-    svg + "</svg>\n"
 }
 
 fn class(kind: Kind) -> &'static str {
@@ -121,21 +114,14 @@ fn tick_step(seconds: f64) -> f64 {
     let steps = [
         0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0,
     ];
-    steps
-        .into_iter()
-        .find(|step| seconds / step <= 10.0)
-        .unwrap_or(seconds / 5.0)
+    let step = steps.into_iter().find(|step| seconds / step <= 10.0);
+    step.unwrap_or(seconds / 5.0)
 }
 
 /// Text as it may stand in XML: control characters have no place there.
 fn escape(text: &str) -> String {
-    let allowed = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
-    let text: String = text
-        .chars()
-        .map(|c| if allowed(c) { c } else { ' ' })
-        .collect();
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    let forbidden = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let text = text.replace(forbidden, " ").replace('&', "&amp;");
+    let text = text.replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;")
 }
