@@ -8,7 +8,7 @@ use crate::caught::catch;
 use crate::event::Event;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, take_back_prompt};
 use crate::model::{Model, ModelError, Progress, Request};
-use crate::tool::{Context, Gate, ToolError, ToolOutcome, Toolbox};
+use crate::tool::{Context, Gate, ToolOutcome, Toolbox};
 
 /// How often in a row a paused turn is taken up again.
 const MAX_CONTINUATIONS: usize = 8;
@@ -64,10 +64,7 @@ impl Agent {
                 Some(last) if last.role == Role::Assistant => {
                     last.content.extend(reply.content.clone())
                 }
-                _ => messages.push(Message {
-                    role: Role::Assistant,
-                    content: reply.content.clone(),
-                }),
+                _ => messages.push(Message::new(Role::Assistant, reply.content.clone())),
             }
             let events = &self.context.events;
             match &reply.stop_reason {
@@ -86,9 +83,7 @@ impl Agent {
     }
 
     fn request(&self, messages: &[Message]) -> Result<Reply, ModelError> {
-        let Context {
-            events, interrupt, ..
-        } = &self.context;
+        let (events, interrupt) = (&self.context.events, &self.context.interrupt);
         if interrupt.is_triggered() {
             return Err(ModelError::Interrupted);
         }
@@ -112,20 +107,14 @@ impl Agent {
     /// for each: errors, panics, denials and interrupted calls included.
     pub fn run_tools(&self, reply: Reply, messages: &mut Vec<Message>) {
         // Only the last block can have been cut off.
-        let cut = match reply.content.last() {
-            Some(ContentBlock::ToolUse { id, .. })
-                if reply.stop_reason == StopReason::MaxTokens =>
-            {
-                Some(id.as_str())
-            }
-            _ => None,
-        };
+        let last = reply
+            .content
+            .last()
+            .filter(|_| reply.stop_reason == StopReason::MaxTokens);
+        let is_cut = |id| matches!(last, Some(ContentBlock::ToolUse { id: cut, .. }) if cut == id);
         let calls = reply.tool_calls().into_iter();
-        let results = calls.map(|call| self.answer(call, cut == Some(call.id)));
-        messages.push(Message {
-            role: Role::User,
-            content: results.collect(),
-        });
+        let results = calls.map(|call| self.answer(call, is_cut(call.id)));
+        messages.push(Message::new(Role::User, results.collect()));
     }
 
     /// One call, one result.
@@ -137,12 +126,12 @@ impl Agent {
         });
         let started = Instant::now();
         let outcome = if cut {
-            Err("your reply was cut off at the token limit inside this call, so it was not run. Call again with a shorter input, in several steps if need be.".into())
+            Err("your reply was cut off at the token limit inside this call, so it was not run. Call again with a shorter input, in several steps if need be.".to_string())
         } else {
             self.run_tool(call)
         };
         let is_error = outcome.is_err();
-        let content = outcome.unwrap_or_else(|error| error.to_string());
+        let content = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         events.emit(Event::ToolFinished {
             output: content.clone(),
             is_error,
@@ -156,16 +145,13 @@ impl Agent {
     }
 
     fn run_tool(&self, call: ToolCall<'_>) -> ToolOutcome {
-        let check_interrupt = || match self.context.interrupt.is_triggered() {
-            true => Err(ToolError::from("[interrupted] by the user before it ran")),
-            false => Ok(()),
-        };
-        check_interrupt()?;
         let tool = self.toolbox.get(call.name)?;
         let allowed = (self.gate)(tool, call.input, &self.context);
-        check_interrupt()?; // at the question
+        if self.context.interrupt.is_triggered() {
+            return Err("[interrupted] by the user before it ran".to_string());
+        }
         allowed?;
         catch(|| tool.call(call.input.clone(), &self.context))
-            .unwrap_or_else(|panic| Err(ToolError(format!("{} broke down: {panic}", call.name))))
+            .unwrap_or_else(|panic| Err(format!("{} broke down: {panic}", call.name)))
     }
 }

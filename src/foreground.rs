@@ -26,7 +26,7 @@ use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
-use crate::tool::{Context, ToolError, ToolOutcome};
+use crate::tool::{Context, ToolOutcome};
 use crate::tools::background::{announced, task_id};
 use crate::tools::bash::{answer, left_running};
 
@@ -221,7 +221,7 @@ impl Foreground {
         mut work: Work,
         limit: Receiver<Instant>,
         context: &Context,
-    ) -> Result<Waited, ToolError> {
+    ) -> Result<Waited, String> {
         let (key, pressed) = unbounded();
         *self.current() = Some(Current {
             id: work.id.clone(),
@@ -270,7 +270,7 @@ impl Foreground {
     }
 
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
-    fn hand_over(&self, work: Work, context: &Context) -> Result<(), ToolError> {
+    fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
         let Work {
             id,
             kind,

@@ -64,13 +64,14 @@ pub enum ContentBlock {
 }
 
 impl Message {
+    /// A message.
+    pub fn new(role: Role, content: Vec<ContentBlock>) -> Self {
+        Message { role, content }
+    }
+
     /// A user message of one text block.
     pub fn user(text: impl Into<String>) -> Self {
-        let content = vec![ContentBlock::text(text)];
-        Message {
-            role: Role::User,
-            content,
-        }
+        Message::new(Role::User, vec![ContentBlock::text(text)])
     }
 }
 
@@ -82,12 +83,10 @@ impl ContentBlock {
 
     /// The text of a text or a note, if it says something.
     pub fn as_text(&self) -> Option<&str> {
-        match self {
-            ContentBlock::Text { text } | ContentBlock::Note { text } => {
-                (!text.trim().is_empty()).then_some(text)
-            }
-            _ => None,
-        }
+        let (ContentBlock::Text { text } | ContentBlock::Note { text }) = self else {
+            return None;
+        };
+        (!text.trim().is_empty()).then_some(text)
     }
 
     /// True for what the person said, in a user message.
@@ -112,10 +111,7 @@ pub fn push_note(messages: &mut Vec<Message>, text: impl Into<String>) {
 fn push(messages: &mut Vec<Message>, block: ContentBlock) {
     match messages.last_mut() {
         Some(last) if last.role == Role::User => last.content.push(block),
-        _ => messages.push(Message {
-            role: Role::User,
-            content: vec![block],
-        }),
+        _ => messages.push(Message::new(Role::User, vec![block])),
     }
 }
 
@@ -135,10 +131,7 @@ pub fn take_back_prompt(messages: &mut Vec<Message>) {
     kept.retain(|block| !block.is_prompt());
     kept.extend(taken.flat_map(|message| message.content).filter(is_note));
     if !kept.is_empty() {
-        messages.push(Message {
-            role: Role::User,
-            content: kept,
-        });
+        messages.push(Message::new(Role::User, kept));
     }
 }
 
@@ -152,8 +145,6 @@ pub enum StopReason {
     ToolUse,
     /// The reply was cut at the token limit, possibly in the middle of a tool call.
     MaxTokens,
-    /// A stop sequence came up. We send none.
-    StopSequence,
     /// A long turn was paused; the same conversation sent again continues it.
     PauseTurn,
     /// The model will not answer this.
@@ -163,17 +154,15 @@ pub enum StopReason {
     Unknown(String),
 }
 
-/// Tokens of one request, as the server counted them. All zero where it does not count.
+/// Tokens of one request, as the server counted them: read at full price, written, put into the
+/// prompt cache, read from it. All zero where it does not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(missing_docs)]
 pub struct Usage {
-    /// Read at full price.
     pub input_tokens: u64,
-    /// Written.
     pub output_tokens: u64,
-    /// Read and put into the prompt cache.
     pub cache_creation_input_tokens: u64,
-    /// Read from the prompt cache.
     pub cache_read_input_tokens: u64,
 }
 
@@ -209,11 +198,7 @@ impl Reply {
 
     /// All text of the reply, blocks joined by newlines.
     pub fn text(&self) -> String {
-        let texts: Vec<&str> = self
-            .content
-            .iter()
-            .filter_map(ContentBlock::as_text)
-            .collect();
-        texts.join("\n")
+        let texts = self.content.iter().filter_map(ContentBlock::as_text);
+        texts.collect::<Vec<_>>().join("\n")
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::screen::describe;
-use crate::tool::{Access, Context, Gate, Tool, ToolError};
+use crate::tool::{Access, Context, Gate, Tool};
 
 /// A gate that asks the person about every call that is not free, unless it is `open` or the person
 /// has allowed that tool for the session. Whom to ask, the caller's [`Context`] says.
@@ -29,9 +29,9 @@ pub fn gate(open: bool) -> Gate {
                 always().insert(name);
                 Ok(())
             }
-            Answer::No => Err(ToolError(format!(
+            Answer::No => Err(format!(
                 "the user said no to this {name} call. Do not try it another way; ask what they want instead."
-            ))),
+            )),
         }
     })
 }
@@ -47,7 +47,7 @@ enum Answer {
 }
 
 /// Asks until the answer is clear.
-fn ask(tool: &Tool, input: &Value, context: &Context) -> Result<Answer, ToolError> {
+fn ask(tool: &Tool, input: &Value, context: &Context) -> Result<Answer, String> {
     let name = tool.spec.name;
     let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
     let mut question = format!(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::todo::{Stage, one_line};
-use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
 type Ids = BTreeSet<u64>;
@@ -207,7 +207,7 @@ impl TaskBoard {
     }
 }
 
-fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, ToolError> {
+fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, String> {
     let unknown = format!("there is no task {id}. {}", known(entries));
     let entry = entries.get_mut(&id).ok_or(unknown)?;
     entry.as_mut().map_err(|why| why.as_str().into())
@@ -236,7 +236,7 @@ fn link(entries: &mut Entries) {
 }
 
 /// Refuses a task that would wait for itself, directly or through others.
-fn refuse_circle(entries: &Entries, id: u64) -> Result<(), ToolError> {
+fn refuse_circle(entries: &Entries, id: u64) -> Result<(), String> {
     let (mut seen, mut next) = (Ids::new(), vec![id]);
     while let Some(waiting) = next.pop() {
         let Some(Ok(task)) = entries.get(&waiting) else {

@@ -1,7 +1,6 @@
 //! s01 · Tools: a [`Tool`] is a name, a schema and a handler; a [`Toolbox`] finds the handler by
 //! its name.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -58,27 +57,11 @@ impl Default for Context {
     }
 }
 
-/// Why a call failed, said to the model: what happened, and what to do instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToolError(pub String);
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ERROR: {}", self.0)
-    }
-}
-
-impl<T: Into<String>> From<T> for ToolError {
-    fn from(message: T) -> Self {
-        ToolError(message.into())
-    }
-}
-
 /// Decides on a call before it runs; an `Err` is told to the model.
-pub type Gate = Arc<dyn Fn(&Tool, &Value, &Context) -> Result<(), ToolError> + Send + Sync>;
+pub type Gate = Arc<dyn Fn(&Tool, &Value, &Context) -> Result<(), String> + Send + Sync>;
 
-/// What a handler returns: text for the model.
-pub type ToolOutcome = Result<String, ToolError>;
+/// What a handler returns: text for the model. An `Err` says what happened, and what to do instead.
+pub type ToolOutcome = Result<String, String>;
 
 type Handler = Box<dyn Fn(Value, &Context) -> ToolOutcome + Send + Sync>;
 
@@ -103,9 +86,9 @@ impl Tool {
     ) -> Self {
         let handler = move |input: Value, context: &Context| match serde_json::from_value(input) {
             Ok(input) => handler(input, context),
-            Err(misfit) => Err(ToolError(format!(
+            Err(misfit) => Err(format!(
                 "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
-            ))),
+            )),
         };
         Tool {
             spec: ToolSpec {
@@ -149,11 +132,9 @@ impl Toolbox {
     pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
             let name = tool.spec.name;
-            let taken = self.names().contains(&name);
-            assert!(
-                !taken,
-                "there is a tool {name} already: replace() it, or rename the new one"
-            );
+            if self.names().contains(&name) {
+                panic!("there is a tool {name} already: replace() it, or rename the new one");
+            }
             self.tools.push(Arc::new(tool));
         }
     }
@@ -176,11 +157,11 @@ impl Toolbox {
     ///
     /// # Errors
     /// When there is none: the message names those there are.
-    pub fn get(&self, name: &str) -> Result<&Tool, ToolError> {
+    pub fn get(&self, name: &str) -> Result<&Tool, String> {
         let found = self.tools.iter().find(|tool| tool.spec.name == name);
         found.map(AsRef::as_ref).ok_or_else(|| {
             let names = self.names().join(", ");
-            format!("there is no tool {name:?}. The tools are: {names}.").into()
+            format!("there is no tool {name:?}. The tools are: {names}.")
         })
     }
 

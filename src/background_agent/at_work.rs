@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::screen::describe;
 use crate::subagent::run;
-use crate::tool::{Ask, Context, ToolError};
+use crate::tool::{Ask, Context};
 
 /// What an agent may read and write in all.
 const MAX_TOKENS: u64 = 500_000;
@@ -96,10 +96,10 @@ impl AtWork {
                 exit_code: None,
                 output,
             },
-            Err(ToolError(output)) if self.worker.context.interrupt.is_triggered() => {
+            Err(output) if self.worker.context.interrupt.is_triggered() => {
                 Outcome::Killed { output }
             }
-            Err(ToolError(message)) => Outcome::Failed { message },
+            Err(message) => Outcome::Failed { message },
         }
     }
 }

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use super::{BoardTask, Entries, Entry, TaskBoard, link};
-use crate::tool::ToolError;
 use crate::tools::files::{EDIT_LIMIT, failed, read_text, replace};
 
 impl TaskBoard {
@@ -13,20 +12,20 @@ impl TaskBoard {
         self.dir.join(format!("task_{id}.json"))
     }
 
-    fn failed(&self, what: &str) -> impl Fn(io::Error) -> ToolError {
+    fn failed(&self, what: &str) -> impl Fn(io::Error) -> String {
         let folder = format!("the task folder {}", self.dir.display());
         move |error| failed(what, &folder)(error)
     }
 
     /// Waits for others to finish their change; the lock is gone when the file is dropped.
-    pub(super) fn lock(&self) -> Result<File, ToolError> {
+    pub(super) fn lock(&self) -> Result<File, String> {
         let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
         let _ = folder.lock(); // Where there are no locks, go on without.
         Ok(folder)
     }
 
-    pub(super) fn load(&self) -> Result<Entries, ToolError> {
+    pub(super) fn load(&self) -> Result<Entries, String> {
         let mut entries = Entries::new();
         let files = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(entries),
@@ -56,7 +55,7 @@ impl TaskBoard {
     }
 
     /// Saves a task whose file must not exist yet, even if there are no locks.
-    pub(super) fn save_new(&self, entries: &Entries, id: u64) -> Result<(), ToolError> {
+    pub(super) fn save_new(&self, entries: &Entries, id: u64) -> Result<(), String> {
         File::create_new(self.path(id)).map_err(self.failed("changed"))?;
         self.save(entries, id).inspect_err(|_| {
             let _ = fs::remove_file(self.path(id));
@@ -65,7 +64,7 @@ impl TaskBoard {
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
     /// so that the next change makes up for one that fails.
-    pub(super) fn save(&self, entries: &Entries, id: u64) -> Result<(), ToolError> {
+    pub(super) fn save(&self, entries: &Entries, id: u64) -> Result<(), String> {
         let mut tasks: Vec<&BoardTask> = entries.values().flatten().collect();
         tasks.sort_by_key(|task| task.id != id);
         for task in tasks {

@@ -11,7 +11,7 @@ use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, Handle};
-use crate::tool::{Access, Tool, ToolError};
+use crate::tool::{Access, Tool};
 use crate::tools::object;
 
 #[derive(Deserialize)]
@@ -27,9 +27,9 @@ struct Check {
     id: Option<String>,
 }
 
-impl From<Refusal> for ToolError {
+impl From<Refusal> for String {
     fn from(refusal: Refusal) -> Self {
-        ToolError(format!("{refusal}."))
+        format!("{refusal}.")
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::process;
-use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
 /// A command that takes longer is ended.
@@ -62,11 +62,9 @@ pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
     };
     match (outcome, outcome.error()) {
         (_, None) => Ok(format!("{output}{remark}")),
-        (Outcome::Failed { message }, _) => Err(ToolError(message.clone())),
-        (Outcome::Killed { .. }, _) => Err(ToolError(format!(
-            "[interrupted] by the user\n{output}{remark}"
-        ))),
-        (_, Some(error)) => Err(ToolError(format!("{error}\n{output}{remark}"))),
+        (Outcome::Failed { message }, _) => Err(message.clone()),
+        (Outcome::Killed { .. }, _) => Err(format!("[interrupted] by the user\n{output}{remark}")),
+        (_, Some(error)) => Err(format!("{error}\n{output}{remark}")),
     }
 }
 

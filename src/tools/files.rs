@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::object;
-use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tool::{Access, Tool, ToolOutcome};
 
 /// How much of a file is shown, in bytes.
 pub const READ_LIMIT: u64 = 256 * 1024;
@@ -138,7 +138,7 @@ fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
 }
 
 /// The real place of a path: links followed as far as it exists, and inside the root.
-fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
+fn resolve(root: &Path, path: &str) -> Result<PathBuf, String> {
     let root = root.canonicalize();
     let root = root.map_err(failed("used", "the working directory"))?;
     let (mut existing, mut missing) = (root.join(path), Vec::new());
@@ -159,7 +159,7 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
 }
 
 /// Makes an error into a sentence for the model: what could not be done, why, and what to do.
-pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> ToolError {
+pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> String {
     move |error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
