@@ -37,8 +37,8 @@ impl Deliveries {
     /// The same, and from now on whatever ends wakes the prompt.
     pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
         let deliveries = Self::new(executor);
-        lock(executor).bus().on_end(repl.bell());
-        repl.run_beside(deliveries.clone());
+        let bell = repl.run_beside(deliveries.clone());
+        lock(executor).bus().on_end(bell);
         deliveries
     }
 

@@ -73,13 +73,8 @@ impl Inbox {
     }
 
     /// How many lines are there.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.later().len() + self.lines.1.len()
-    }
-
-    /// True if no line is there.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The next line that is there already.
@@ -97,11 +92,9 @@ impl Inbox {
         }
     }
 
-    /// Leaves the lines that are there now for later, without those that are not `wanted`.
-    pub fn set_aside(&self, wanted: impl FnMut(&Wake) -> bool) {
+    /// Leaves the lines that are there now for later.
+    pub fn set_aside(&self) {
         let there = self.lines.1.len();
-        let mut later = self.later();
-        later.extend(self.lines.1.try_iter().take(there));
-        later.retain(wanted);
+        self.later().extend(self.lines.1.try_iter().take(there));
     }
 }

@@ -1,7 +1,6 @@
 //! foundation · What every lesson's `main` begins with: the options, the prompt, the model. Here the
 //! teaching aids are attached to the harness, which knows nothing of them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::aids::practice::Practice;
@@ -29,26 +28,21 @@ pub fn prompt(options: &Options) -> Repl {
     repl.action("/timeline", "draw the last turn", move |_| {
         drawn.text(terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1)
     });
-    repl.at_end(move || {
-        let path =
-            |path: &Option<PathBuf>| path.as_deref().unwrap_or("".as_ref()).display().to_string();
-        let trace = timeline.finish().err().map(|error| {
-            format!(
-                "The trace in {} is not complete: {error}.",
-                path(&ended.trace)
-            )
-        });
-        let chart = ended.chart.as_ref().and_then(|file| {
-            let error = std::fs::write(file, timeline.svg(&ended.title)).err()?;
-            Some(format!(
-                "The chart could not be written to {}: {error}.",
-                path(&ended.chart)
-            ))
-        });
-        [trace, chart]
-            .into_iter()
-            .flatten()
-            .reduce(|one, other| format!("{one}\n{other}"))
+    repl.at_end(move |screen| {
+        if let Some(path) = &ended.trace
+            && let Err(error) = timeline.finish()
+        {
+            let path = path.display();
+            screen.say(&format!("The trace in {path} is not complete: {error}."));
+        }
+        if let Some(path) = &ended.chart
+            && let Err(error) = std::fs::write(path, timeline.svg(&ended.title))
+        {
+            let path = path.display();
+            screen.say(&format!(
+                "The chart could not be written to {path}: {error}."
+            ));
+        }
     });
     repl
 }

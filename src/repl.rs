@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
-use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::options::Options;
 use crate::screen::{Screen, Style};
@@ -49,60 +48,45 @@ pub struct Repl {
     /// True as long as nobody reads lines.
     starting: bool,
     failed: bool,
-    /// What is done at the end, and has something to say if it fails.
-    endings: Vec<Box<dyn FnOnce() -> Option<String>>>,
+    /// What is done at the end.
+    endings: Vec<Box<dyn FnOnce(&Screen)>>,
 }
 
 impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
     pub fn new(options: &Options) -> Self {
-        let (script, echo) = match &options.prompt {
-            Some(prompt) => (vec![prompt.clone()], false),
-            None if options.demo => (options.scenario.clone(), true),
-            None => (Vec::new(), false),
+        let script = match &options.prompt {
+            Some(prompt) => std::slice::from_ref(prompt),
+            None if options.demo => &options.scenario,
+            None => &[],
         };
         terminal::save();
         let interactive = terminal::is_interactive() && !options.is_script();
         if interactive {
             terminal::leave_ctrl_z();
         }
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = terminal::is_interactive() && !no_colour;
-        let screen = Arc::new(Screen::new(colour));
-        let status = Status::default();
+        let colour = terminal::wants_colour();
+        let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
         let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
-        let events = Events::new(vec![
+        let mut context = Context::default();
+        context.events = Events::new(vec![
             Box::new(move |event| shown.show(event)),
-            Box::new(move |event| {
-                if noted.note(event) {
-                    redrawn.redraw();
-                }
-            }),
+            Box::new(move |event| noted.note(event, || redrawn.redraw())),
         ]);
-        let interrupt = Interrupt::default();
-        let lines = script.into_iter().map(|text| Wake::Line { text, echo });
+        let lines = script.iter().map(|text| Wake::Line {
+            text: text.clone(),
+            echo: options.demo,
+        });
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
-        let shared = Arc::new(Shared::new(screen.clone(), inbox, interrupt.clone()));
+        let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
         let prompt = format!("{} >> ", options.name);
-        let helper = Helper {
-            status,
-            columns: 80,
-            hint: String::new(),
-            colour,
-        };
-        let edit = || Editor::new(prompt.clone(), helper, &shared).ok();
-        let editor = if interactive { edit() } else { None };
-        terminal::watch_signals(&interrupt, move || screen.note_echo());
-        let asked = shared.clone();
-        let mut context = Context {
-            events,
-            interrupt,
-            ..Context::default()
-        };
+        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
+        let editor = interactive.then(edit).flatten();
+        terminal::watch_signals(&context.interrupt);
         if person_is_there() {
-            context.ask =
-                Arc::new(move |question: &str, interrupt: &_| asked.ask(question, interrupt));
+            let asked = shared.clone();
+            context.ask = Arc::new(move |question, interrupt| asked.ask(question, interrupt));
         }
         Repl {
             options: options.clone(),
@@ -128,8 +112,8 @@ impl Repl {
         self.context.events.add_reader(reader);
     }
 
-    /// Adds something to be done when the program leaves; what it returns is shown.
-    pub fn at_end(&mut self, ending: impl FnOnce() -> Option<String> + 'static) {
+    /// Adds what is done when the program leaves.
+    pub fn at_end(&mut self, ending: impl FnOnce(&Screen) + 'static) {
         self.endings.push(Box::new(ending));
     }
 
@@ -163,13 +147,12 @@ impl Repl {
     }
 
     /// From now on, news of what runs beside the conversation wakes the prompt, and leaving says
-    /// what it ends.
-    pub fn run_beside(&mut self, beside: impl Beside + 'static) {
+    /// what it ends. What is returned is to be called, on any thread, when something has ended.
+    pub fn run_beside(
+        &mut self,
+        beside: impl Beside + 'static,
+    ) -> impl Fn() + Send + Sync + 'static {
         let _ = self.shared.beside.set(Box::new(beside));
-    }
-
-    /// To be called when something has ended, on any thread: the prompt then looks for news.
-    pub fn bell(&self) -> impl Fn() + Send + Sync + 'static {
         let inbox = self.shared.inbox.clone();
         move || inbox.ring()
     }
@@ -179,7 +162,7 @@ impl Repl {
         let text = format!("{}\n{}", self.options.title, model.describe());
         match self.options.prompt {
             Some(_) => self.shared.screen.say_aside(&text),
-            None => self.say(format!("{text}\nType /help for help, exit to leave.\n")),
+            None => self.say(text + "\nType /help for help, exit to leave."),
         }
     }
 
@@ -225,21 +208,21 @@ impl Repl {
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
-        if let Some(input) = &input {
-            let line = match input {
-                Input::Line(line) => line.clone(),
-                Input::Woken => String::new(),
-            };
-            self.context.events.emit(Event::TurnStarted(line));
+        let (events, running) = (&self.context.events, self.shared.running());
+        match &input {
+            Some(Input::Line(line)) => events.emit(Event::TurnStarted(line.clone())),
+            Some(Input::Woken) => events.emit(Event::TurnStarted(String::new())),
+            None if running.is_empty() => {}
+            None => self.say(format!("Ended, as it was still running: {running}.")),
         }
         input
     }
 
+    /// `None` if the program is to leave.
     fn next(&mut self) -> Option<Input> {
         let (shared, interrupt) = (self.shared.clone(), self.context.interrupt.clone());
         let script = self.options.is_script();
         if script && interrupt.is_triggered() {
-            shared.may_leave(false);
             return None;
         }
         interrupt.reset();
@@ -248,32 +231,20 @@ impl Repl {
             shared.rest();
             match self.next_wake() {
                 None => return Some(Input::Woken),
-                Some(Wake::News) => {}
-                Some(Wake::Interrupted) if script => {
-                    shared.may_leave(false);
-                    return None;
-                }
-                // Without the editor it is a signal, and a second one leaves.
-                Some(Wake::Interrupted) => {
-                    if !self.edited && shared.leaves_at_prompt() {
-                        terminal::quit(130);
-                    }
-                    interrupt.reset();
-                    self.show_prompt();
-                }
-                Some(Wake::Leave) => {
-                    shared.may_leave(false);
-                    return None;
-                }
+                Some(Wake::News) => continue,
+                Some(Wake::Leave) => return None,
+                Some(Wake::Interrupted) if script => return None,
+                // Without the editor it is a signal.
+                Some(Wake::Interrupted) if !self.edited && shared.may_leave(false) => return None,
+                Some(Wake::Interrupted) => interrupt.reset(),
                 Some(Wake::Line { text, echo }) => {
                     if !self.edited {
                         interrupt.reset(); // a Ctrl+C before this line was not for its turn
                         shared.screen.close_typed();
                     }
                     if echo {
-                        shared
-                            .screen
-                            .lines(&format!("{}{text}", self.prompt), Style::Bold);
+                        let shown = format!("{}{text}", self.prompt);
+                        shared.screen.lines(&shown, Style::Bold);
                     }
                     let line = text.trim();
                     if !is_leaving(line) {
@@ -282,17 +253,12 @@ impl Repl {
                         if self.edited || !self.commands.carry_out(line, &shared.screen) {
                             return Some(Input::Line(line.to_string()));
                         }
-                    } else if shared.may_leave(self.edited) {
+                    } else if !self.edited || shared.may_leave(true) {
                         return None;
-                    } else {
-                        // Who wished to leave before the warning has not heard it.
-                        shared.inbox.set_aside(
-                            |wake| !matches!(wake, Wake::Line { text, .. } if is_leaving(text)),
-                        );
                     }
-                    self.show_prompt();
                 }
             }
+            self.show_prompt();
         }
     }
 
@@ -331,7 +297,7 @@ impl Repl {
 impl Drop for Repl {
     fn drop(&mut self) {
         for ending in std::mem::take(&mut self.endings) {
-            ending().into_iter().for_each(|text| self.say(text));
+            ending(&self.shared.screen);
         }
         self.shared.screen.flush();
         terminal::restore();

@@ -2,8 +2,7 @@
 //! on the way: control bytes are shown, not sent.
 
 use std::io::{Write, stderr, stdout};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,11 +25,6 @@ const WRAP: usize = 78;
 pub struct Screen {
     colour: bool,
     out: Mutex<Out>,
-    /// True if the terminal has shown a key behind the last of what stands there, such as `^C`.
-    /// Atomic, because the thread that takes signals must wait for nobody.
-    echoed: AtomicBool,
-    /// True if the printer is about to have the prompt drawn again: once is enough.
-    redraws: Arc<AtomicBool>,
 }
 
 struct Out {
@@ -44,13 +38,9 @@ struct Out {
     unfinished: String,
 }
 
-enum Printed {
-    Lines(String),
-    /// Nothing new: the editor is to draw its prompt again.
-    Redraw,
-    /// To be answered when all before it is printed.
-    Flush(Sender<()>),
-}
+/// Whole lines, or none: then the editor is only to draw its prompt again. The sender is dropped
+/// when all of this is on the screen.
+type Printed = (String, Option<Sender<()>>);
 
 /// How a line looks where colours are wanted. Nothing depends on them.
 #[derive(Clone, Copy)]
@@ -72,8 +62,6 @@ impl Screen {
                 above: None,
                 unfinished: String::new(),
             }),
-            echoed: AtomicBool::new(false),
-            redraws: Arc::default(),
         }
     }
 
@@ -118,11 +106,6 @@ impl Screen {
     /// What was typed behind the prompt has ended the line.
     pub fn close_typed(&self) {
         self.out().open_line = None;
-    }
-
-    /// What comes next begins on a new line. Waits for nothing.
-    pub fn note_echo(&self) {
-        self.echoed.store(true, SeqCst);
     }
 
     /// Shows what happens.
@@ -178,34 +161,25 @@ impl Screen {
 
     fn close_and_write(&self, text: &str) {
         let mut out = self.out();
-        let open = out.open_line.take().is_some();
-        let line_end = if self.echoed.swap(false, SeqCst) || open {
-            "\n"
-        } else {
-            ""
-        };
+        let line_end = out.open_line.take().map_or("", |_| "\n");
         out.write(&format!("{line_end}{text}"));
     }
 
     /// From now on, prints above the line that is being typed.
     pub fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
-        let (lines, printed) = unbounded();
+        let (lines, printed) = unbounded::<Printed>();
         // Shows nothing: up a line, down a line. The editor takes one text at a time: once it takes
         // this one, those before it are shown.
         const NOTHING: &str = "\x1b[A\n";
-        let redraws = self.redraws.clone();
         let print = move || {
-            for message in printed {
-                let (text, done) = match message {
-                    Printed::Lines(text) => (text, None),
-                    Printed::Redraw => {
-                        redraws.store(false, SeqCst);
-                        (NOTHING.to_string(), None)
-                    }
-                    Printed::Flush(done) => (NOTHING.to_string(), Some(done)),
+            for (text, done) in &printed {
+                let text = match text.is_empty() {
+                    // What comes next has the prompt drawn as well.
+                    true if done.is_none() && !printed.is_empty() => continue,
+                    true => NOTHING.to_string(),
+                    false => text,
                 };
                 let _ = printer.print(text);
-                drop(done); // dropped: told
             }
         };
         let thread = thread::Builder::new().name("printer".into());
@@ -216,10 +190,8 @@ impl Screen {
 
     /// Has the prompt drawn again, where there is one all the time.
     pub fn redraw(&self) {
-        if let Some(lines) = &self.out().above
-            && !self.redraws.swap(true, SeqCst)
-        {
-            let _ = lines.send(Printed::Redraw);
+        if let Some(lines) = &self.out().above {
+            let _ = lines.send((String::new(), None));
         }
     }
 
@@ -241,7 +213,7 @@ impl Screen {
     fn shown(&self) -> Receiver<()> {
         let (done, shown) = unbounded();
         if let Some(lines) = &self.out().above {
-            let _ = lines.send(Printed::Flush(done));
+            let _ = lines.send((String::new(), Some(done)));
         }
         shown
     }
@@ -258,7 +230,7 @@ impl Out {
         };
         self.unfinished.push_str(text);
         while let Some((line, rest)) = split_line(&self.unfinished) {
-            let _ = lines.send(Printed::Lines(line + "\n"));
+            let _ = lines.send((line + "\n", None));
             self.unfinished = rest;
         }
     }

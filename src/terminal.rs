@@ -32,6 +32,11 @@ pub fn person_is_there() -> bool {
     stdin().is_terminal()
 }
 
+/// True if colours can be shown, and nobody has asked for none.
+pub fn wants_colour() -> bool {
+    is_interactive() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Remembers the settings as they are now, for [`restore`] and for a panic. To be called before
 /// other threads are started.
 pub fn save() {
@@ -80,9 +85,8 @@ pub fn quit(code: i32) -> ! {
 }
 
 /// Where a person is, Ctrl+C triggers the interrupt; a second one before that is reset leaves, and
-/// so does every other signal that ends programs. `on_echo` is told when the terminal has shown
-/// `^C`.
-pub fn watch_signals(interrupt: &Interrupt, on_echo: impl Fn() + Send + 'static) {
+/// so does every other signal that ends programs.
+pub fn watch_signals(interrupt: &Interrupt) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return;
     };
@@ -90,7 +94,6 @@ pub fn watch_signals(interrupt: &Interrupt, on_echo: impl Fn() + Send + 'static)
     let watch = move || {
         for signal in &mut signals {
             if signal == SIGINT && person_is_there() && !interrupt.is_triggered() {
-                on_echo();
                 interrupt.trigger();
             } else {
                 quit(128 + signal);

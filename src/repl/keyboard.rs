@@ -4,7 +4,6 @@
 use std::io::{BufRead, ErrorKind, stdin};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use rustyline::error::ReadlineError;
@@ -71,8 +70,6 @@ pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
     prompt: String,
     shared: Arc<Shared>,
-    /// Whether Ctrl+C was pressed on an empty line: the editor does not tell.
-    on_empty_line: Arc<AtomicBool>,
 }
 
 impl Editor {
@@ -83,22 +80,25 @@ impl Editor {
         let config = Config::builder().color_mode(ColorMode::Forced).build();
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(helper));
-        let on_empty_line = Arc::new(AtomicBool::new(false));
-        let interrupt = OnInterrupt(shared.clone(), on_empty_line.clone());
-        editor.bind_sequence(
-            KeyEvent::ctrl('C'),
-            EventHandler::Conditional(Box::new(interrupt)),
-        );
         shared.screen.print_above(editor.create_external_printer()?);
         if let Some(path) = history_file() {
             let _ = editor.load_history(&path);
         }
-        Ok(Editor {
+        let mut editor = Editor {
             editor,
             prompt,
             shared: shared.clone(),
-            on_empty_line,
-        })
+        };
+        let shared = shared.clone();
+        editor.bind('C', move |on_empty_line| {
+            on_interrupt(&shared, on_empty_line)
+        });
+        Ok(editor)
+    }
+
+    fn bind(&mut self, key: char, action: impl Fn(bool) -> Option<Cmd> + Send + Sync + 'static) {
+        let handler = EventHandler::Conditional(Box::new(Key(action)));
+        self.editor.bind_sequence(KeyEvent::ctrl(key), handler);
     }
 
     /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
@@ -112,28 +112,28 @@ impl Editor {
         if let Some(helper) = self.editor.helper_mut() {
             helper.hint = format!(" ({hint})");
         }
-        let handler = OnKey(self.shared.clone(), action);
-        self.editor.bind_sequence(
-            KeyEvent::ctrl(key),
-            EventHandler::Conditional(Box::new(handler)),
-        );
+        let shared = self.shared.clone();
+        self.bind(key, move |on_empty_line| {
+            let doing = shared.doing();
+            if doing == Doing::Idle && !on_empty_line {
+                return None;
+            }
+            action(doing).inspect(|text| shared.screen.say(text));
+            Some(Cmd::Repaint)
+        });
     }
 
     /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
     fn read_on(mut self, commands: &Commands) {
         terminal::take_ctrl_z();
-        let (shared, mut ends, mut panics) = (self.shared.clone(), 0, 0); // in a row
+        let (shared, mut ends) = (self.shared.clone(), 0); // in a row
         while ends < ENOUGH {
-            let typed = match catch(|| self.next()) {
-                Err(_) if panics == 0 => {
-                    let text = "The line editor broke down, and the line is lost; type it again.";
-                    shared.screen.say(text);
-                    panics += 1;
-                    continue;
-                }
-                typed => typed.unwrap_or(None),
+            let Ok(typed) = catch(|| self.next()) else {
+                let text = "The line editor broke down, and the line is lost; type it again.";
+                shared.screen.say(text);
+                ends += 1;
+                continue;
             };
-            panics = 0;
             ends = if typed.is_none() { ends + 1 } else { 0 };
             let doing = shared.doing();
             let line = typed.unwrap_or_else(|| match doing {
@@ -168,11 +168,7 @@ impl Editor {
                     self.remember(&line);
                     return Some(line);
                 }
-                Err(ReadlineError::Interrupted) if !self.on_empty_line.load(SeqCst) => {
-                    self.shared.forget_warning();
-                }
-                Err(ReadlineError::Interrupted) if self.shared.leaves_at_prompt() => return None,
-                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Interrupted) => self.shared.forget_warning(),
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
                     let text = "That line was not valid UTF-8 and was dropped; type it again.";
                     self.shared.screen.say(text);
@@ -202,37 +198,35 @@ fn history_file() -> Option<PathBuf> {
     Some(folder.join("meanwhile/history"))
 }
 
-/// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
-struct OnInterrupt(Arc<Shared>, Arc<AtomicBool>);
+/// A key that does something at once. The action is told whether the line is empty; with `None` the
+/// key is the editor's.
+struct Key<F>(F);
 
-impl ConditionalEventHandler for OnInterrupt {
+impl<F> ConditionalEventHandler for Key<F>
+where
+    F: Fn(bool) -> Option<Cmd> + Send + Sync,
+{
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        let OnInterrupt(shared, on_empty_line) = self;
-        on_empty_line.store(context.line().is_empty(), SeqCst);
-        if shared.doing() == Doing::Idle {
-            return None; // the editor's own meaning
-        }
-        if !shared.interrupt_turn() && shared.may_leave(true) {
-            terminal::quit(130); // the second one, before the turn has ended
-        }
-        Some(Cmd::Repaint) // not `Noop`: that would end a history search and leave it on the screen
+        (self.0)(context.line().is_empty())
     }
 }
 
-/// Any other key.
-struct OnKey<F>(Arc<Shared>, F);
-
-impl<F> ConditionalEventHandler for OnKey<F>
-where
-    F: Fn(Doing) -> Option<&'static str> + Send + Sync,
-{
-    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        let OnKey(shared, action) = self;
-        let doing = shared.doing();
-        if doing == Doing::Idle && !context.line().is_empty() {
-            return None;
+/// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
+fn on_interrupt(shared: &Shared, on_empty_line: bool) -> Option<Cmd> {
+    let leaves = match shared.doing() {
+        Doing::Idle if !on_empty_line => return None, // drops the line
+        Doing::Idle => shared.may_leave(false),
+        Doing::Working | Doing::Asking if shared.interrupt.is_triggered() => {
+            if shared.may_leave(true) {
+                terminal::quit(130); // the second one, before the turn has ended
+            }
+            false
         }
-        action(doing).inspect(|text| shared.screen.say(text));
-        Some(Cmd::Repaint)
-    }
+        Doing::Working | Doing::Asking => {
+            shared.interrupt.trigger();
+            false
+        }
+    };
+    // Not `Noop`: that would end a history search and leave it on the screen.
+    Some(if leaves { Cmd::EndOfFile } else { Cmd::Repaint })
 }

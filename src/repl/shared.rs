@@ -2,14 +2,10 @@
 //! leave.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, Style};
-
-/// A second Ctrl+C leaves, so soon after one that interrupted a turn.
-const SECOND: Duration = Duration::from_secs(1);
 
 const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
@@ -34,12 +30,8 @@ pub enum Doing {
 
 struct State {
     doing: Doing,
-    /// The person was told what leaving would end.
-    warned: bool,
-    /// The person was told how to leave.
+    /// The person was told what leaving would end, or how to leave.
     told: bool,
-    /// When Ctrl+C last interrupted a turn.
-    interrupted: Option<Instant>,
 }
 
 /// Behind an `Arc`; every method may be called on either thread.
@@ -60,9 +52,7 @@ impl Shared {
             beside: OnceLock::new(),
             state: Mutex::new(State {
                 doing: Doing::Working,
-                warned: false,
                 told: false,
-                interrupted: None,
             }),
         }
     }
@@ -82,7 +72,7 @@ impl Shared {
     /// The main thread is about to wait, unless a line is there.
     pub fn rest(&self) {
         let mut state = self.state();
-        if self.inbox.is_empty() {
+        if self.inbox.waiting() == 0 {
             state.doing = Doing::Idle;
         }
     }
@@ -94,7 +84,7 @@ impl Shared {
         let echo = state.doing != Doing::Idle;
         match state.doing {
             Doing::Working => {
-                let (count, line) = (self.inbox.len() + 1, text.trim());
+                let (count, line) = (self.inbox.waiting() + 1, text.trim());
                 self.screen
                     .lines(&format!("(queued, {count}: {line})"), Style::Dim);
             }
@@ -107,52 +97,31 @@ impl Shared {
         self.inbox.put(Wake::Line { text, echo });
     }
 
-    /// Leaving ends what runs beside. A person is told so once, and asked to say it again: false
-    /// then. Where nobody is there, it is said, and done.
-    pub fn may_leave(&self, person: bool) -> bool {
+    /// What leaving would end.
+    pub fn running(&self) -> String {
         let beside = self.beside.get();
-        let running = beside.map_or(Vec::new(), |beside| beside.running());
-        if running.is_empty() {
-            return true;
+        beside.map_or(String::new(), |beside| beside.running().join(", "))
+    }
+
+    /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
+    /// time that something would end with it, and are told so.
+    pub fn may_leave(&self, sure: bool) -> bool {
+        let told = std::mem::replace(&mut self.state().told, true);
+        let running = self.running();
+        match running.as_str() {
+            _ if told => return true,
+            "" if sure => return true,
+            "" => self.screen.say(HOW_TO_LEAVE),
+            running => self.screen.say(&format!(
+                "Still running: {running}. Leaving ends that. Once more to leave."
+            )),
         }
-        let running = running.join(", ");
-        if person && !std::mem::replace(&mut self.state().warned, true) {
-            let text = "Leaving ends that. Once more to leave.";
-            self.screen
-                .say(&format!("Still running: {running}. {text}"));
-            return false;
-        }
-        self.screen
-            .say(&format!("Ended, as it was still running: {running}."));
-        true
+        false
     }
 
     /// Something else came in between: the next wish to leave is a first one.
     pub fn forget_warning(&self) {
-        let mut state = self.state();
-        (state.warned, state.told) = (false, false);
-    }
-
-    /// Ctrl+C during a turn interrupts it. False if that had happened before: so it is the second.
-    pub fn interrupt_turn(&self) -> bool {
-        let first = !self.interrupt.is_triggered();
-        if first {
-            self.interrupt.trigger();
-            self.state().interrupted = Some(Instant::now());
-        }
-        first
-    }
-
-    /// Ctrl+C at an empty prompt. True if it leaves: the second one does.
-    pub fn leaves_at_prompt(&self) -> bool {
-        let mut state = self.state();
-        let just_now = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
-        let leaves = state.told || state.warned || just_now;
-        if !leaves {
-            state.told = true;
-            self.screen.say(HOW_TO_LEAVE);
-        }
-        leaves
+        self.state().told = false;
     }
 
     /// Puts a question to the person; its last line is the prompt. What was typed before is no
@@ -162,12 +131,15 @@ impl Shared {
     /// When the interrupt is triggered.
     pub fn ask(&self, question: &str, interrupt: &Interrupt) -> Result<String, String> {
         let interrupted = Err("the user interrupted the question".to_string());
+        if interrupt.is_triggered() {
+            return interrupted;
+        }
         let (text, prompt) = question.rsplit_once('\n').unwrap_or(("", question));
         self.set(Doing::Asking);
         self.screen.lines(text, Style::Bold);
         // The line editor may hold the question back: during a history search, say.
         let shown = self.screen.wait_until_shown(interrupt);
-        self.inbox.set_aside(|_| true);
+        self.inbox.set_aside();
         self.screen.prompt(prompt);
         let answer = loop {
             if !shown {

@@ -31,8 +31,8 @@ struct Facts {
 pub struct Status(Arc<Mutex<Facts>>);
 
 impl Status {
-    /// True if the line has changed.
-    pub fn note(&self, Stamped { agent, event, .. }: Stamped<'_>) -> bool {
+    /// Takes an event from the stream. If that changes the line, it is to be drawn again.
+    pub fn note(&self, Stamped { agent, event, .. }: Stamped<'_>, redraw: impl FnOnce()) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = facts.clone();
         match event {
@@ -52,9 +52,11 @@ impl Status {
             Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => {
                 facts.waiting = None;
             }
-            _ => return false,
+            _ => return,
         }
-        *facts != before
+        if *facts != before {
+            redraw();
+        }
     }
 
     fn line(&self, hint: &str) -> String {
@@ -82,13 +84,24 @@ impl Status {
 /// What the line editor asks.
 pub struct Helper {
     /// Whose line it draws.
-    pub status: Status,
+    status: Status,
     /// So wide may the line be.
     pub columns: usize,
     /// What can be done about what is waited for, such as a key.
     pub hint: String,
     /// Whether it is drawn in grey.
-    pub colour: bool,
+    colour: bool,
+}
+
+impl Helper {
+    pub fn new(status: Status, colour: bool) -> Self {
+        Helper {
+            status,
+            columns: 80,
+            hint: String::new(),
+            colour,
+        }
+    }
 }
 
 impl Highlighter for Helper {
