@@ -56,15 +56,12 @@ impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
     pub fn new(options: &Options) -> Self {
         let script = match &options.prompt {
-            Some(prompt) => std::slice::from_ref(prompt),
-            None if options.demo => &options.scenario,
-            None => &[],
+            Some(prompt) => vec![prompt.clone()],
+            None if options.demo => options.scenario.clone(),
+            None => Vec::new(),
         };
-        terminal::save();
         let interactive = terminal::is_interactive() && !options.is_script();
-        if interactive {
-            terminal::leave_ctrl_z();
-        }
+        terminal::save(interactive);
         let colour = terminal::wants_colour();
         let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
         let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
@@ -73,10 +70,8 @@ impl Repl {
             Box::new(move |event| shown.show(event)),
             Box::new(move |event| noted.note(event, || redrawn.redraw())),
         ]);
-        let lines = script.iter().map(|text| Wake::Line {
-            text: text.clone(),
-            echo: options.demo,
-        });
+        let echo = options.demo;
+        let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
         let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));

@@ -38,8 +38,13 @@ pub fn wants_colour() -> bool {
 }
 
 /// Remembers the settings as they are now, for [`restore`] and for a panic. To be called before
-/// other threads are started.
-pub fn save() {
+/// other threads are started. With the line editor, these leave Ctrl+Z to the one that calls
+/// [`take_ctrl_z`]: the editor stops all threads by a signal, and if another one took it, would run
+/// on for a moment and leave the terminal to the shell in the editor's state.
+pub fn save(with_editor: bool) {
+    if with_editor {
+        let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
+    }
     *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -48,13 +53,6 @@ pub fn save() {
             print(panic);
         }
     }));
-}
-
-/// From now on, threads that this one starts leave Ctrl+Z to the one that calls [`take_ctrl_z`]. The
-/// line editor stops all threads by a signal; if another thread took it, the editor would run on
-/// for a moment, and leave the terminal to the shell in the editor's state.
-pub fn leave_ctrl_z() {
-    let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
 }
 
 /// This thread takes Ctrl+Z.
