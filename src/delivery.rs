@@ -11,6 +11,7 @@ use crate::background::{BackgroundExecutor, Kind, Status, lock};
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
+pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
 use crate::tool::{Access, Tool};

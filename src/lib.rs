@@ -4,42 +4,62 @@
 //!
 //! The rooms stand in reading order: a room uses only rooms before it.
 
-// s01: what is said and what happens, who answers, what can be done. The foundation below it is
-// what a learner may take as given: the contained command, the prompt, the HTTP client.
-pub mod agent;
-pub mod caught;
-pub mod event;
-pub mod inbox;
-pub mod interrupt;
+// s01: what is said and what happens, what can be done, who answers, and the agent.
 pub mod message;
-pub mod model;
-pub mod options;
+
+pub mod event;
+
+pub mod caught;
+pub mod interrupt;
 pub mod outcome;
-pub mod process;
-pub mod repl;
-pub mod screen;
-pub mod terminal;
+
 pub mod tool;
+
+pub mod model;
+
+pub mod agent;
+
+// Foundation, which a learner may take as given: the contained command, and the prompt.
+pub mod process;
+
 pub mod tools;
 
+pub mod inbox;
+pub mod screen;
+
+pub mod options;
+pub mod terminal;
+
+pub mod repl;
+
 // s02 to s07: one mechanism a lesson.
-pub mod compact;
-pub mod front_matter;
 pub mod permission;
-pub mod skill;
-pub mod subagent;
-pub mod task_board;
+
 pub mod todo;
 
+pub mod front_matter;
+pub mod subagent;
+
+pub mod skill;
+
+pub mod compact;
+
+pub mod task_board;
+
 // s08 to s11: an agent that does not stand still.
-pub mod background;
-pub mod background_agent;
-pub mod delivery;
-pub mod foreground;
 pub mod notification;
+
+pub mod background;
+
+pub mod delivery;
+
+pub mod background_agent;
+
+pub mod foreground;
 
 // What helps to teach, and where it is attached.
 pub mod aids;
+
 mod program;
 
 pub use program::{connect, prompt, start};

@@ -104,12 +104,13 @@ impl Definitions {
         });
     }
 
-    /// Turns an agent into the named one: its system prompt, and of the tools that are there by
-    /// now only its own.
+    /// Turns an agent into the named one, if a name is given: its system prompt, and of the tools
+    /// that are there by now only its own.
     ///
     /// # Errors
     /// When there is no such agent: a sentence with the known names.
-    pub fn become_agent(&self, name: &str, agent: &mut Agent) -> Result<(), String> {
+    pub fn become_agent(&self, name: Option<&str>, agent: &mut Agent) -> Result<(), String> {
+        let Some(name) = name else { return Ok(()) };
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
             let names = self.list.iter().map(|definition| definition.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
@@ -163,9 +164,7 @@ impl Delegation {
     /// When there is no such agent: a sentence with the known names.
     pub fn worker(&self, name: Option<&str>) -> Result<Agent, String> {
         let mut worker = self.general.clone();
-        if let Some(name) = name {
-            self.definitions.become_agent(name, &mut worker)?;
-        }
+        self.definitions.become_agent(name, &mut worker)?;
         worker.system += ALONE;
         Ok(worker)
     }

@@ -230,7 +230,6 @@ fn a_sub_agent_that_does_not_finish_is_an_error_with_its_last_words() {
     let error = |agent: &Agent, input| {
         delegate(agent, Definitions::default(), input)
             .unwrap_err()
-            .0
     };
 
     let (endless, seen) = agent(&["bash"], |_| calls("still at it", "bash"));
@@ -264,7 +263,6 @@ fn a_sub_agent_that_does_not_finish_is_an_error_with_its_last_words() {
     let unknown = json!({ "description": "d", "prompt": "p", "agent": "wizard" });
     let why = delegate(&idle, Definitions::load("nowhere"), unknown)
         .unwrap_err()
-        .0;
     assert!(
         why.contains("\"wizard\"") && why.contains("explore, plan"),
         "{why}"
@@ -316,7 +314,7 @@ fn agents_come_from_files_and_what_cannot_be_used_is_said() {
     let became = |name: &str| {
         let mut agent = blank.clone();
         definitions
-            .become_agent(name, &mut agent)
+            .become_agent(Some(name), &mut agent)
             .map(|()| (agent.system.clone(), agent.toolbox.names()))
     };
     assert_eq!(became("plan"), Ok(("Plan well.".into(), all.to_vec())));

@@ -37,9 +37,7 @@ fn main() -> ExitCode {
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
-    if let Some(name) = &options.agent
-        && let Err(error) = agents.become_agent(name, &mut agent)
-    {
+    if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;
     }

@@ -14,7 +14,8 @@ use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::todo::{self, TodoList};
 use meanwhile::tool::Toolbox;
-use meanwhile::tools::{background, bash, files};
+use meanwhile::tools::background;
+use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
     Use your tools to do what the user asks, then say in a sentence what you did.";
@@ -41,9 +42,7 @@ fn main() -> ExitCode {
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     agent.toolbox.add(background::tools(&executor));
-    if let Some(name) = &options.agent
-        && let Err(error) = agents.become_agent(name, &mut agent)
-    {
+    if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;
     }

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::compact::Compactor;
-use meanwhile::delivery::Deliveries;
+use meanwhile::delivery::{Deliveries, Input};
 use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
 use meanwhile::notification::NotificationBus;
 use meanwhile::permission;
-use meanwhile::repl::Input;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
@@ -44,9 +43,7 @@ fn main() -> ExitCode {
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     let deliveries = Deliveries::attach(&executor, &mut repl);
     agent.toolbox.add(deliveries.tools());
-    if let Some(name) = &options.agent
-        && let Err(error) = agents.become_agent(name, &mut agent)
-    {
+    if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;
     }

@@ -6,12 +6,11 @@ use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::background_agent;
 use meanwhile::compact::Compactor;
-use meanwhile::delivery::Deliveries;
+use meanwhile::delivery::{Deliveries, Input};
 use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
 use meanwhile::notification::NotificationBus;
 use meanwhile::permission;
-use meanwhile::repl::Input;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
@@ -50,9 +49,7 @@ fn main() -> ExitCode {
     let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
     agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
-    if let Some(name) = &options.agent
-        && let Err(error) = agents.become_agent(name, &mut agent)
-    {
+    if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;
     }
