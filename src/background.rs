@@ -5,7 +5,6 @@
 //! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
 //! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
 
-mod adopt;
 mod control;
 mod refusal;
 mod status;
@@ -15,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::notification::{Ended, NotificationBus, Notifier, TaskId};
+use crate::caught::catch;
+use crate::notification::{NotificationBus, TaskId};
 use crate::outcome::Outcome;
 use crate::todo::Priority;
 pub use control::{Control, Watch};
@@ -73,40 +73,29 @@ impl BackgroundExecutor {
     /// not been started.
     pub fn submit(
         &mut self,
-        task_id: &TaskId,
-        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
-    ) -> Result<(), Refusal> {
-        self.submit_as(Kind::Command, task_id, job)
-    }
-
-    /// The same, for any kind of work.
-    ///
-    /// # Errors
-    /// As for [`submit`](Self::submit).
-    pub fn submit_as(
-        &mut self,
         kind: Kind,
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let running = self.running();
         if running.len() >= self.max_concurrent {
-            return Err(Refusal::TooMany { running });
+            return Err(Refusal::TooMany(running));
         }
         self.start(kind, Instant::now(), task_id, job)
     }
 
-    fn start(
+    /// The same, whatever the limit, for work that runs since `started`.
+    ///
+    /// # Errors
+    /// When the id was used before, or no thread is to be had.
+    pub fn start(
         &mut self,
         kind: Kind,
         started: Instant,
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        if self.tasks.contains_key(task_id) {
-            let (id, known) = (task_id.clone(), self.ids());
-            return Err(Refusal::IdInUse { id, known });
-        }
+        self.expect_new(task_id)?;
         let task = Task {
             kind,
             started,
@@ -115,8 +104,10 @@ impl BackgroundExecutor {
         let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());
         // The report is made on the thread: where there is no thread, there is nothing to report.
         let work = move || {
-            let mut report = Report(notifier, id, control, Outcome::Lost);
-            report.3 = Outcome::of(|| job(&report.2));
+            // A second panic, in what the first one left behind, would end this thread.
+            let outcome = catch(|| Outcome::of(|| job(&control))).unwrap_or(Outcome::Lost);
+            notifier.notify(id, outcome);
+            control.detach();
         };
         let name = task_id.to_string().replace('\0', "");
         let spawned = thread::Builder::new().name(name).spawn(work);
@@ -134,15 +125,11 @@ impl BackgroundExecutor {
     pub fn check(&mut self, task_id: &TaskId) -> Result<Status, Refusal> {
         let ended = self.bus.check(task_id).cloned();
         let task = self.find(task_id)?;
-        Ok(match ended {
-            Some(Ended { outcome, at, .. }) => Status::Ended {
-                elapsed: at - task.started,
-                outcome,
-            },
-            None => Status::Running {
-                elapsed: task.started.elapsed(),
-                progress: task.control.look().0,
-            },
+        let until = ended.as_ref().map_or_else(Instant::now, |ended| ended.at);
+        Ok(Status {
+            elapsed: until - task.started,
+            progress: task.control.look(),
+            outcome: ended.map(|ended| ended.outcome),
         })
     }
 
@@ -163,26 +150,24 @@ impl BackgroundExecutor {
         self.running.clone()
     }
 
+    /// Looks whether a name is free.
+    ///
+    /// # Errors
+    /// When there was a task of that name.
+    pub fn expect_new(&self, task_id: &TaskId) -> Result<(), Refusal> {
+        match self.tasks.contains_key(task_id) {
+            true => Err(Refusal::IdInUse(task_id.clone(), self.ids())),
+            false => Ok(()),
+        }
+    }
+
     /// What is known of a task.
     ///
     /// # Errors
     /// When there is no such task.
     pub fn find(&self, task_id: &TaskId) -> Result<&Task, Refusal> {
-        self.tasks.get(task_id).ok_or_else(|| Refusal::UnknownId {
-            id: task_id.clone(),
-            known: self.ids(),
-        })
-    }
-}
-
-/// Reports an outcome when it is dropped, whatever drops it.
-struct Report(Notifier, TaskId, Control, Outcome);
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        let Report(notifier, id, control, outcome) = self;
-        notifier.notify(id.clone(), std::mem::replace(outcome, Outcome::Lost));
-        control.detach();
+        let unknown = || Refusal::UnknownId(task_id.clone(), self.ids());
+        self.tasks.get(task_id).ok_or_else(unknown)
     }
 }
 

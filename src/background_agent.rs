@@ -12,13 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
 use crate::delivery::Deliveries;
 use crate::event::Events;
+use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Tool, ToolOutcome};
-use crate::tools::background::{announced, task_id};
+use crate::tools::background::announced;
 use crate::tools::object;
 pub use at_work::AtWork;
 
@@ -115,7 +116,7 @@ pub fn start(
     prompt: String,
     events: &Events,
 ) -> ToolOutcome {
-    let (id, events) = (task_id(name)?, events.clone());
+    let (id, events) = (TaskId::new(name)?, events.clone());
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
     let at_work = Arc::new(AtWork::new(
         worker,
@@ -125,7 +126,7 @@ pub fn start(
         ask,
     ));
     let its = id.clone();
-    lock(executor).submit_as(kind, &id, move |control| {
+    lock(executor).submit(kind, &id, move |control| {
         control.attach(at_work.clone());
         announced(&events, &its, &prompt.clone(), || at_work.run(prompt))
     })?;
@@ -174,12 +175,11 @@ fn agent_todos(
         let Kind::Agent(priority) = executor.find(&id)?.kind else {
             continue;
         };
-        let (rank, line) = match executor.check(&id)? {
-            Status::Running { progress, .. } => {
-                (1, format!("[in_progress] {id} ({})", progress.line))
-            }
-            Status::Ended { .. } if delivered.contains(&id) => (2, format!("[completed] {id}")),
-            Status::Ended { outcome, .. } => {
+        let status = executor.check(&id)?;
+        let (rank, line) = match status.outcome {
+            None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
+            Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
+            Some(outcome) => {
                 let result = match outcome.error() {
                     Some(error) => format!("Error: {error}"),
                     None => outcome.output().to_string(),

@@ -11,11 +11,12 @@ use crate::background::{BackgroundExecutor, Kind, Status, lock};
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
+use crate::outcome::Outcome;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
 use crate::tool::{Access, Tool};
-use crate::tools::background::{bg_bash, check_bg, task_id};
+use crate::tools::background::{bg_bash, check_bg};
 use crate::tools::object;
 
 /// A cursor in the log of what has ended: all before it was delivered. Clones are the same cursor.
@@ -65,14 +66,10 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         for (id, status) in self.take() {
             let line = format!("{id}: {status}");
-            let output = match &status {
-                Status::Ended { outcome, .. } => outcome.output().trim_end(),
-                Status::Running { .. } => "",
-            };
-            let output = if output.is_empty() {
-                "(no output)"
-            } else {
-                output
+            let output = status.outcome.as_ref().map_or("", Outcome::output);
+            let output = match output.trim_end() {
+                "" => "(no output)",
+                output => output,
             };
             let task = id.to_string().replace('"', "'");
             let block = block(
@@ -151,8 +148,8 @@ fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
         ),
         Access::Free,
         move |Stop { id }: Stop, _| {
-            let (id, mut executor) = (task_id(&id)?, lock(&executor));
-            if let Status::Ended { .. } = executor.check(&id)? {
+            let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
+            if executor.check(&id)?.outcome.is_some() {
                 return Ok(format!("{id} has ended already."));
             }
             executor.find(&id)?.control.stop();

@@ -27,7 +27,7 @@ use crate::outcome::Outcome;
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
 use crate::tool::{Context, ToolOutcome};
-use crate::tools::background::{announced, task_id};
+use crate::tools::background::announced;
 use crate::tools::bash::{answer, left_running};
 
 /// A command that takes longer goes on in the background, in seconds.
@@ -42,27 +42,24 @@ pub struct Foreground {
     context: Context,
     /// Names the commands.
     count: Arc<AtomicUsize>,
-    /// What is waited for, for the keyboard's thread, which lists it, stops it and moves it.
-    current: Arc<Mutex<Option<Current>>>,
+    /// What is waited for, for the keyboard's thread, which lists it and stops it; and the key that
+    /// moves it. One key for each wait, so that a late press does not move the next command.
+    current: Arc<Mutex<Option<(Current, Sender<()>)>>>,
 }
 
-/// The work that is waited for, as the keyboard's thread sees it.
+/// Work as it is seen from outside.
+#[derive(Clone)]
 struct Current {
     id: TaskId,
     kind: Kind,
     started: Instant,
     watch: Arc<dyn Watch>,
-    /// Ctrl+B. One for each wait, so that a late press does not move the next command.
-    key: Sender<()>,
 }
 
 /// Work that goes on. Whoever owns it waits for it.
 struct Work {
-    id: TaskId,
-    kind: Kind,
-    started: Instant,
+    current: Current,
     what: String,
-    watch: Arc<dyn Watch>,
     news: Receiver<News>,
     /// Its questions, each with a sender for the answer. Without this end, nobody is there.
     questions: Receiver<Question>,
@@ -117,7 +114,7 @@ impl Foreground {
         foreground
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+    fn current(&self) -> MutexGuard<'_, Option<(Current, Sender<()>)>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,7 +123,7 @@ impl Foreground {
         let current = self.current();
         current
             .as_ref()
-            .is_some_and(|current| current.key.send(()).is_ok())
+            .is_some_and(|(_, key)| key.send(()).is_ok())
     }
 
     /// `! COMMAND`: runs it without the model. What it prints joins the conversation, and is
@@ -146,13 +143,10 @@ impl Foreground {
     fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
         let id = self.free_name()?;
         let (handle, news) = process::start(command);
-        let watch: Arc<dyn Watch> = Arc::new(handle);
+        let current = Current::new(&id, Kind::Command, Arc::new(handle));
         let work = Work {
-            id: id.clone(),
-            kind: Kind::Command,
-            started: Instant::now(),
+            current: current.clone(),
             what: command.to_string(),
-            watch: watch.clone(),
             news,
             questions: never(),
             waiter: Arc::default(),
@@ -166,7 +160,7 @@ impl Foreground {
                     &format!("\n{id}: [shell exited] {left} in the background."),
                 )
             }
-            Waited::Moved(why) => Ok(match watch.recent().trim_end() {
+            Waited::Moved(why) => Ok(match current.watch.look().recent.trim_end() {
                 "" => moved(&id, why),
                 so_far => format!("{}\nOutput so far:\n{so_far}", moved(&id, why)),
             }),
@@ -182,8 +176,8 @@ impl Foreground {
         prompt: String,
         context: &Context,
     ) -> ToolOutcome {
-        let (id, waiter) = (task_id(name)?, Arc::new(()));
-        self.expect_unused(&id)?;
+        let (id, waiter) = (TaskId::new(name)?, Arc::new(()));
+        lock(&self.executor).expect_new(&id)?;
         let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
         let ask = move |question: &str, _: &_| {
             let (answer, answered) = bounded(1);
@@ -194,11 +188,8 @@ impl Foreground {
         let at_work = AtWork::new(worker, &id.to_string(), events, waits, Arc::new(ask));
         let at_work = Arc::new(at_work);
         let work = Work {
-            id: id.clone(),
-            kind,
-            started: Instant::now(),
+            current: Current::new(&id, kind, at_work.clone()),
             what: prompt.clone(),
-            watch: at_work.clone(),
             news,
             questions,
             waiter,
@@ -223,13 +214,8 @@ impl Foreground {
         context: &Context,
     ) -> Result<Waited, String> {
         let (key, pressed) = unbounded();
-        *self.current() = Some(Current {
-            id: work.id.clone(),
-            kind: work.kind,
-            started: work.started,
-            watch: work.watch.clone(),
-            key,
-        });
+        *self.current() = Some((work.current.clone(), key));
+        let (watch, started) = (work.current.watch.clone(), work.current.started);
         let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
         let look = tick(LOOK);
         let waited = loop {
@@ -251,12 +237,12 @@ impl Foreground {
                 }
                 recv(interrupted) -> _ => {
                     (interrupted, doing) = (never(), "stopping ");
-                    work.watch.stop();
+                    watch.stop();
                 }
                 recv(look) -> _ => context.events.emit(Event::Waiting {
                     what: format!("{doing}{}", work.what),
-                    elapsed: work.started.elapsed(),
-                    progress: work.watch.look().line,
+                    elapsed: started.elapsed(),
+                    progress: watch.look().line,
                 }),
             }
         };
@@ -272,54 +258,50 @@ impl Foreground {
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
     fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
         let Work {
-            id,
-            kind,
-            started,
+            current,
             what,
-            watch,
             news,
             waiter,
             ..
         } = work;
         drop(waiter);
+        let Current {
+            id,
+            kind,
+            started,
+            watch,
+        } = current;
         let (events, name, its) = (context.events.clone(), id.clone(), watch.clone());
         let job = move |control: &Control| {
             control.attach(its);
-            let ended = |news| match news {
-                News::Ended(outcome) => Some(outcome),
-                News::ShellExited(..) => None,
-            };
-            announced(&events, &name, &what, || {
-                news.iter().find_map(ended).unwrap_or(Outcome::Lost)
-            })
+            announced(&events, &name, &what, || process::until_ended(&news))
         };
-        lock(&self.executor)
-            .adopt(kind, started, &id, job)
-            .map_err(|refusal| {
-                watch.stop(); // nobody could tell its end
-                format!("it could not go on in the background, so it was stopped: {refusal}.")
-                    .into()
-            })
+        let adopted = lock(&self.executor).start(kind, started, &id, job);
+        adopted.map_err(|refusal| {
+            watch.stop(); // nobody could tell its end
+            format!("it could not go on in the background, so it was stopped: {refusal}.")
+        })
     }
 
     /// `bash-1`, `bash-2` and so on, without those that are taken.
-    fn free_name(&self) -> Result<TaskId, Refusal> {
+    fn free_name(&self) -> Result<TaskId, String> {
         loop {
-            let id = task_id(&format!("bash-{}", self.count.fetch_add(1, Relaxed) + 1))?;
-            if self.expect_unused(&id).is_ok() {
+            let id = TaskId::new(&format!("bash-{}", self.count.fetch_add(1, Relaxed) + 1))?;
+            if lock(&self.executor).expect_new(&id).is_ok() {
                 return Ok(id);
             }
         }
     }
+}
 
-    fn expect_unused(&self, id: &TaskId) -> Result<(), Refusal> {
-        let executor = lock(&self.executor);
-        match executor.find(id) {
-            Err(_) => Ok(()),
-            Ok(_) => Err(Refusal::IdInUse {
-                id: id.clone(),
-                known: executor.ids(),
-            }),
+impl Current {
+    fn new(id: &TaskId, kind: Kind, watch: Arc<dyn Watch>) -> Self {
+        let (id, started) = (id.clone(), Instant::now());
+        Current {
+            id,
+            kind,
+            started,
+            watch,
         }
     }
 }

@@ -1,12 +1,10 @@
 //! s08 · The notification bus: the log on which tasks report that they have ended.
 //!
-//! Many write, one reads: a [`Notifier`] is cloned into every thread, the [`NotificationBus`] is
-//! not cloned at all. (Clones of a crossbeam receiver compete for messages; with two readers each
-//! would see half of them.) What is promised: an outcome that was notified stays in the log until
-//! the bus is dropped, and a task has one outcome: the first.
+//! Many write, one reads: each thread has a clone of the [`Notifier`], and there is one
+//! [`NotificationBus`]. (Two clones of a crossbeam receiver would share the messages out.) What is
+//! promised: what was notified stays in the log, and a task has one outcome: the first.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -20,10 +18,12 @@ use crate::outcome::Outcome;
 pub struct TaskId(String);
 
 impl TaskId {
-    /// A name without the white space around it; `None` if nothing is left.
-    pub fn new(name: &str) -> Option<Self> {
-        let name = name.trim();
-        (!name.is_empty()).then(|| TaskId(name.to_string()))
+    /// A name as a model or a person wrote it, without the white space around it.
+    pub fn new(name: &str) -> Result<Self, String> {
+        match name.trim() {
+            "" => Err("the id is empty; give the task a short name, such as \"build\".".into()),
+            name => Ok(TaskId(name.to_string())),
+        }
     }
 }
 
@@ -70,8 +70,7 @@ pub struct NotificationBus {
 
 impl Default for NotificationBus {
     fn default() -> Self {
-        let (sender, receiver) = unbounded();
-        let hook = Arc::default();
+        let ((sender, receiver), hook) = (unbounded(), Arc::default());
         NotificationBus {
             notifier: Notifier { sender, hook },
             receiver,
@@ -101,8 +100,8 @@ impl NotificationBus {
     /// All that have ended, in that order, each task once. Entries never change or move.
     pub fn ended(&mut self) -> &[Ended] {
         for ended in self.receiver.try_iter() {
-            if let Entry::Vacant(place) = self.places.entry(ended.id.clone()) {
-                place.insert(self.log.len());
+            if !self.places.contains_key(&ended.id) {
+                self.places.insert(ended.id.clone(), self.log.len());
                 self.log.push(ended);
             }
         }

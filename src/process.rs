@@ -81,6 +81,14 @@ pub fn start(command: &str) -> (Handle, Receiver<News>) {
     (handle, news)
 }
 
+/// Waits until nothing of the command is left.
+pub fn until_ended(news: &Receiver<News>) -> Outcome {
+    match news.iter().last() {
+        Some(News::Ended(outcome)) => outcome,
+        _ => Outcome::Lost,
+    }
+}
+
 /// Runs a command and waits until its shell exits, the time limit passes or the person interrupts;
 /// in the last two cases, until all of it has been ended. The number is that of the processes
 /// which the shell left running: they go on, at most until the program ends. `watch` is called about

@@ -227,10 +227,7 @@ fn the_calls_of_a_sub_agent_pass_the_gate() {
 #[test]
 fn a_sub_agent_that_does_not_finish_is_an_error_with_its_last_words() {
     let input = || json!({ "description": "d", "prompt": "p" });
-    let error = |agent: &Agent, input| {
-        delegate(agent, Definitions::default(), input)
-            .unwrap_err()
-    };
+    let error = |agent: &Agent, input| delegate(agent, Definitions::default(), input).unwrap_err();
 
     let (endless, seen) = agent(&["bash"], |_| calls("still at it", "bash"));
     let why = error(&endless, input());
@@ -261,8 +258,7 @@ fn a_sub_agent_that_does_not_finish_is_an_error_with_its_last_words() {
     idle.context.interrupt.reset();
     assert!(error(&idle, json!({ "description": "d", "prompt": " " })).contains("prompt is empty"));
     let unknown = json!({ "description": "d", "prompt": "p", "agent": "wizard" });
-    let why = delegate(&idle, Definitions::load("nowhere"), unknown)
-        .unwrap_err()
+    let why = delegate(&idle, Definitions::load("nowhere"), unknown).unwrap_err();
     assert!(
         why.contains("\"wizard\"") && why.contains("explore, plan"),
         "{why}"

@@ -8,12 +8,6 @@ use super::Progress;
 pub trait Watch: Send + Sync {
     /// How it stands.
     fn look(&self) -> Progress;
-    /// What it has printed or done of late.
-    fn recent(&self) -> String;
-    /// What of that is worth keeping when it has ended: an outcome holds a command's output.
-    fn remains(&self) -> String {
-        String::new()
-    }
     /// Asks it to end. Returns at once.
     fn stop(&self);
 }
@@ -26,8 +20,8 @@ pub struct Control(Arc<Mutex<Watched>>);
 struct Watched {
     watch: Option<Arc<dyn Watch>>,
     stopped: bool,
-    /// What the watch said last, and what is left of it.
-    last: (Progress, String),
+    /// What the watch said last.
+    last: Progress,
 }
 
 impl Control {
@@ -45,15 +39,11 @@ impl Control {
         watched.watch = Some(watch);
     }
 
-    /// How the job stands, and what it has printed or done of late. When it has ended: what was
-    /// said last, and what is left.
-    pub fn look(&self) -> (Progress, String) {
+    /// How the job stands; when it has ended, how it stood last.
+    pub fn look(&self) -> Progress {
         let watched = self.watched();
-        let look = |watch: &Arc<dyn Watch>| (watch.look(), watch.recent());
-        watched
-            .watch
-            .as_ref()
-            .map_or_else(|| watched.last.clone(), look)
+        let watch = watched.watch.as_ref();
+        watch.map_or_else(|| watched.last.clone(), |watch| watch.look())
     }
 
     /// Asks the job to end, and returns at once. Without effect on one that has ended.
@@ -67,7 +57,7 @@ impl Control {
     pub(super) fn detach(&self) {
         let watch = self.watched().watch.take();
         if let Some(watch) = watch {
-            self.watched().last = (watch.look(), watch.remains());
+            self.watched().last = watch.look();
         }
     }
 }

@@ -12,40 +12,35 @@ pub struct Progress {
     pub left_running: Option<usize>,
     /// Its own words, in one line; empty if it has none.
     pub line: String,
+    /// What it has printed or done of late.
+    pub recent: String,
 }
 
 /// Where a task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Status {
-    Running {
-        elapsed: Duration,
-        progress: Progress,
-    },
-    Ended {
-        elapsed: Duration,
-        outcome: Outcome,
-    },
+pub struct Status {
+    /// From when it was accepted until now, or until it reported its end.
+    pub elapsed: Duration,
+    /// Now, or last.
+    pub progress: Progress,
+    /// How it ended; `None` as long as it runs.
+    pub outcome: Option<Outcome>,
 }
 
 /// One line. What has not ended begins with a mark in square brackets.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Status::Running { elapsed, progress } => {
-                let mark = match progress.left_running {
-                    Some(1..) => "shell exited",
-                    _ => "running",
-                };
-                write!(f, "[{mark}] {:.1} s", elapsed.as_secs_f64())?;
-                match progress.line.as_str() {
-                    "" => Ok(()),
-                    line => write!(f, "; {line}"),
-                }
-            }
-            Status::Ended { elapsed, outcome } => {
-                write!(f, "{outcome} after {:.1} s", elapsed.as_secs_f64())
-            }
-        }
+        let seconds = self.elapsed.as_secs_f64();
+        let mark = match (&self.outcome, self.progress.left_running) {
+            (Some(outcome), _) => return write!(f, "{outcome} after {seconds:.1} s"),
+            (None, Some(_)) => "shell exited",
+            (None, None) => "running",
+        };
+        let gap = if self.progress.line.is_empty() {
+            ""
+        } else {
+            "; "
+        };
+        write!(f, "[{mark}] {seconds:.1} s{gap}{}", self.progress.line)
     }
 }

@@ -123,15 +123,8 @@ impl Watch for AtWork {
         Progress {
             left_running: None,
             line: counts.join(", ") + &tally.last,
+            recent: tally.transcript.clone(),
         }
-    }
-
-    fn recent(&self) -> String {
-        lock(&self.tally).transcript.clone()
-    }
-
-    fn remains(&self) -> String {
-        self.recent()
     }
 
     fn stop(&self) {

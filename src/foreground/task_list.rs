@@ -1,13 +1,9 @@
 //! s11 · `/tasks`, `/tasks ID`, `/stop ID`: all that was started in this session, as a person
 //! reads it.
 
-use std::time::Duration;
-
 use super::Foreground;
-use crate::background::{Kind, Progress, Refusal, Status, lock};
+use crate::background::{Kind, Refusal, Status, lock};
 use crate::notification::TaskId;
-use crate::outcome::Outcome;
-use crate::tools::background::task_id;
 
 /// Lines of output or transcript that are shown of one task.
 const SHOWN_LINES: usize = 20;
@@ -18,17 +14,8 @@ const SHOWN_STATUS: usize = 40;
 struct Row {
     id: TaskId,
     kind: Kind,
-    state: State,
-    elapsed: Duration,
-    progress: Progress,
-    /// What it has printed or done of late.
-    recent: String,
-}
-
-enum State {
-    InForeground,
-    Running,
-    Ended(Outcome),
+    in_foreground: bool,
+    status: Status,
 }
 
 impl Foreground {
@@ -48,7 +35,7 @@ impl Foreground {
 
     /// Stops a task, waited for or not.
     pub fn stop(&self, id: &str) -> String {
-        if let Some(current) = &*self.current()
+        if let Some((current, _)) = &*self.current()
             && current.id.to_string() == id
         {
             current.watch.stop();
@@ -56,7 +43,7 @@ impl Foreground {
         }
         let rows = self.rows();
         match rows.into_iter().find(|row| row.id.to_string() == id) {
-            Some(row) if matches!(row.state, State::Ended(_)) => format!("{id} has ended already."),
+            Some(row) if row.status.outcome.is_some() => format!("{id} has ended already."),
             Some(row) => {
                 if let Ok(task) = lock(&self.executor).find(&row.id) {
                     task.control.stop();
@@ -70,48 +57,40 @@ impl Foreground {
 
     fn unknown(&self, id: &str) -> String {
         let known = self.rows().into_iter().map(|row| row.id).collect();
-        let refusal = match task_id(id) {
-            Ok(id) => Refusal::UnknownId { id, known },
-            Err(empty) => empty,
-        };
-        let text = refusal.to_string();
+        let unknown = |id| Refusal::UnknownId(id, known).into();
+        let text: String = TaskId::new(id).map_or_else(|empty| empty, unknown);
         let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-        format!("{}{rest}.", first.to_uppercase())
+        first.to_uppercase() + rest
     }
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
         let (mut rows, current) = (Vec::new(), self.current());
-        if let Some(current) = &*current {
+        if let Some((current, _)) = &*current {
             rows.push(Row {
                 id: current.id.clone(),
                 kind: current.kind,
-                state: State::InForeground,
-                elapsed: current.started.elapsed(),
-                progress: current.watch.look(),
-                recent: current.watch.recent(),
+                in_foreground: true,
+                status: Status {
+                    elapsed: current.started.elapsed(),
+                    progress: current.watch.look(),
+                    outcome: None,
+                },
             });
         }
         let mut executor = lock(&self.executor);
         for id in executor.ids() {
-            let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) else {
-                continue;
-            };
-            let (progress, recent) = task.control.look();
-            let (state, elapsed) = match status {
-                Status::Running { elapsed, .. } => (State::Running, elapsed),
-                Status::Ended { elapsed, outcome } => (State::Ended(outcome), elapsed),
-            };
-            rows.push(Row {
-                kind: task.kind,
-                id,
-                state,
-                elapsed,
-                progress,
-                recent,
-            });
+            if let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) {
+                let (kind, in_foreground) = (task.kind, false);
+                rows.push(Row {
+                    id,
+                    kind,
+                    in_foreground,
+                    status,
+                });
+            }
         }
-        rows.sort_by_key(|row| matches!(row.state, State::Ended(_)));
+        rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }
 }
@@ -123,39 +102,31 @@ impl Row {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
         };
-        let status = match &self.state {
-            State::InForeground => "in the foreground".to_string(),
-            State::Running if self.progress.left_running.is_some() => "shell exited".to_string(),
-            State::Running => "running".to_string(),
-            State::Ended(outcome) if outcome.error().is_none() => "finished".to_string(),
-            State::Ended(outcome) => outcome.to_string(),
+        let status = match &self.status.outcome {
+            None if self.in_foreground => "in the foreground".to_string(),
+            None if self.status.progress.left_running.is_some() => "shell exited".to_string(),
+            None => "running".to_string(),
+            Some(outcome) if outcome.error().is_none() => "finished".to_string(),
+            Some(outcome) => outcome.to_string(),
         };
         let status = status.lines().next().unwrap_or_default();
         [
             self.id.to_string(),
             kind.to_string(),
             status.chars().take(SHOWN_STATUS).collect(),
-            format!("{:.1} s", self.elapsed.as_secs_f64()),
+            format!("{:.1} s", self.status.elapsed.as_secs_f64()),
         ]
     }
 
     fn whole(&self) -> String {
-        // A transcript ends with what was said last, and that is the output.
-        let output = match &self.state {
-            State::Ended(outcome)
-                if !self
-                    .recent
-                    .trim_end()
-                    .ends_with(outcome.output().trim_end()) =>
-            {
-                outcome.output()
-            }
-            _ => "",
+        // What an agent has said last, its output, stands at the end of what it did.
+        let text = match (&self.status.outcome, self.kind) {
+            (Some(outcome), Kind::Command) => outcome.output(),
+            _ => &self.status.progress.recent,
         };
-        let text = [&self.recent, output].map(|text| text.trim_end().lines());
-        let mut lines: Vec<&str> = text.into_iter().flatten().collect();
+        let mut lines: Vec<&str> = text.trim_end().lines().collect();
         let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
-        let mut answer = format!("{}  {}", self.cells().join("  "), self.progress.line);
+        let mut answer = format!("{}  {}", self.cells().join("  "), self.status.progress.line);
         if !lines.is_empty() {
             answer += &format!("\n  … {} lines before these", lines.len());
         }
@@ -176,7 +147,7 @@ fn table(rows: &[Row]) -> String {
     let line = |row: &Row| {
         let cells = row.cells().into_iter().zip(widths);
         let cells = cells.map(|(cell, width)| format!("{cell:<width$}  "));
-        let line = cells.collect::<String>() + &row.progress.line;
+        let line = cells.collect::<String>() + &row.status.progress.line;
         line.trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")

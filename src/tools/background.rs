@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Progress, Refusal, Status, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch, lock};
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
@@ -33,35 +33,21 @@ impl From<Refusal> for String {
     }
 }
 
-/// The name of a task, as a model or a person wrote it.
-///
-/// # Errors
-/// When it is empty.
-pub fn task_id(name: &str) -> Result<TaskId, Refusal> {
-    TaskId::new(name).ok_or(Refusal::EmptyId)
-}
-
 /// A command lets itself be watched.
 impl Watch for Handle {
     fn look(&self) -> Progress {
         let now = Handle::look(self);
-        let left = match now.left_running {
-            None | Some(0) => String::new(),
-            Some(1) => "1 process still running; ".to_string(),
-            Some(left) => format!("{left} processes still running; "),
-        };
+        let left_running = now.left_running.filter(|left| *left > 0);
+        let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
         let last = match now.last_line.as_str() {
             "" => String::new(),
             line => format!("; last line: {line}"),
         };
         Progress {
-            left_running: now.left_running.filter(|left| *left > 0),
+            left_running,
             line: format!("{left}{} bytes of output{last}", now.bytes),
+            recent: self.output_end(),
         }
-    }
-
-    fn recent(&self) -> String {
-        self.output_end()
     }
 
     fn stop(&self) {
@@ -71,15 +57,10 @@ impl Watch for Handle {
 
 /// `bg_bash` and `check_bg`, over one executor.
 pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
-    let advice = "Go on with other work; ask with check_bg.";
+    let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output());
     [
-        bg_bash(executor, advice),
-        check_bg(executor, |line, outcome| {
-            match outcome.output().trim_end() {
-                "" => line,
-                output => format!("{line}\n{output}"),
-            }
-        }),
+        bg_bash(executor, "Go on with other work; ask with check_bg."),
+        check_bg(executor, with_output),
     ]
 }
 
@@ -100,8 +81,14 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
         ),
         Access::Ask,
         move |Start { id, command }: Start, context| {
-            let id = task_id(&id)?;
-            run_in_background(&mut lock(&executor), &id, command, &context.events)?;
+            let (id, events) = (TaskId::new(&id)?, context.events.clone());
+            let name = id.clone();
+            let job = move |control: &Control| {
+                announced(&events, &name, &command, || {
+                    process::run_to_end(&command, |handle| control.attach(Arc::new(handle)))
+                })
+            };
+            lock(&executor).submit(Kind::Command, &id, job)?;
             Ok(format!("{id}: started in the background. {advice}"))
         },
     )
@@ -125,40 +112,24 @@ pub fn check_bg(
         move |Check { id }: Check, _| {
             let mut executor = lock(&executor);
             let Some(id) = id else {
-                let ids = executor.ids().into_iter();
-                let line = |id: TaskId| Ok(format!("{id}: {}", executor.check(&id)?));
-                let lines: Result<Vec<_>, Refusal> = ids.map(line).collect();
-                let lines = lines?.join("\n");
-                return Ok(if lines.is_empty() {
-                    "No background tasks.".into()
-                } else {
-                    lines
+                let mut lines = String::new();
+                for id in executor.ids() {
+                    lines += &format!("{id}: {}\n", executor.check(&id)?);
+                }
+                return Ok(match lines.trim_end() {
+                    "" => "No background tasks.".to_string(),
+                    lines => lines.to_string(),
                 });
             };
-            let id = task_id(&id)?;
+            let id = TaskId::new(&id)?;
             let status = executor.check(&id)?;
             let line = format!("{id}: {status}");
-            Ok(match status {
-                Status::Running { .. } => line,
-                Status::Ended { outcome, .. } => ended(line, &outcome),
+            Ok(match &status.outcome {
+                Some(outcome) => ended(line, outcome).trim_end().to_string(),
+                None => line,
             })
         },
     )
-}
-
-/// The counterpart of [`process::run_watched`]: submits the same work instead of waiting for it.
-fn run_in_background(
-    executor: &mut BackgroundExecutor,
-    id: &TaskId,
-    command: String,
-    events: &Events,
-) -> Result<(), Refusal> {
-    let (events, name) = (events.clone(), id.clone());
-    executor.submit(id, move |control| {
-        announced(&events, &name, &command, || {
-            process::run_to_end(&command, |handle| control.attach(Arc::new(handle)))
-        })
-    })
 }
 
 /// Does the work of a task between its `TaskStarted` and its `TaskFinished`, even if it panics.
