@@ -94,18 +94,10 @@ impl Foreground {
     pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
         let foreground = Self::new(executor, repl.context());
         let [lists, stops, moves] = [(); 3].map(|()| foreground.clone());
-        let tasks = move |id: &str| lists.list(id);
-        repl.action(
-            "/tasks [ID]",
-            "all tasks, or one with the end of its output",
-            tasks,
-        );
+        repl.action("/tasks [ID]", "all tasks, or one", move |id| lists.list(id));
         repl.action("/stop ID", "stop a task", move |id| stops.stop(id));
         repl.command("! COMMAND", "run a command yourself");
-        repl.command(
-            "Ctrl+B",
-            "what runs in the foreground goes on in the background",
-        );
+        repl.command("Ctrl+B", "send what runs to the background");
         repl.on_key('B', "Ctrl+B: to the background", move |doing| match doing {
             Doing::Asking => Some("(Answer the question first, then Ctrl+B.)"),
             _ if moves.press() => None,
@@ -120,10 +112,7 @@ impl Foreground {
 
     /// Ctrl+B. False if nothing runs in the foreground.
     pub fn press(&self) -> bool {
-        let current = self.current();
-        current
-            .as_ref()
-            .is_some_and(|(_, key)| key.send(()).is_ok())
+        matches!(&*self.current(), Some((_, key)) if key.send(()).is_ok())
     }
 
     /// `! COMMAND`: runs it without the model. What it prints joins the conversation, and is
@@ -134,7 +123,7 @@ impl Foreground {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
         let outcome = self.run(command, TIME_LIMIT, &self.context);
-        let output = outcome.unwrap_or_else(|error| error.to_string());
+        let output = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         let text = format!("The user ran this: {command}\n{output}");
         push_note(messages, block("user-command", "", &text));
         output
@@ -155,10 +144,8 @@ impl Foreground {
             Waited::Ended(outcome) => answer(&outcome, ""),
             Waited::LeftRunning(outcome, left) => {
                 let left = left_running(left).unwrap_or_default();
-                answer(
-                    &outcome,
-                    &format!("\n{id}: [shell exited] {left} in the background."),
-                )
+                let remark = format!("\n{id}: [shell exited] {left} in the background.");
+                answer(&outcome, &remark)
             }
             Waited::Moved(why) => Ok(match current.watch.look().recent.trim_end() {
                 "" => moved(&id, why),
