@@ -77,7 +77,11 @@ fn talk_with(
         writer.lock().unwrap().push(stamped.event.clone());
         react(stamped.event, &latch);
     })]);
-    let context = Context { events, interrupt };
+    let context = Context {
+        events,
+        interrupt,
+        ..Context::default()
+    };
     let agent = Agent::new(
         Arc::new(model),
         "You are a test.",
@@ -418,7 +422,7 @@ fn a_429_waits_as_long_as_it_was_told() {
     talk.turn("hi").unwrap();
     assert_eq!(
         talk.notices(),
-        ["The model's server answered 429: Slow down; trying again in 0 s."]
+        ["The model's server answered 429: Slow down. Please; trying again in 0 s."]
     );
 }
 
@@ -756,7 +760,7 @@ fn text_arrives_in_pieces_and_counts_are_kept() {
     let log = talk.log.lock().unwrap();
     assert!(
         log.iter().any(
-            |event| matches!(event, Event::RequestFinished { usage, .. } if *usage == expected)
+            |event| matches!(event, Event::RequestFinished(Some(usage)) if *usage == expected)
         )
     );
     let pieces = log

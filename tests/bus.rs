@@ -9,7 +9,7 @@ use std::thread;
 use crossbeam_channel::{bounded, unbounded};
 use serde_json::json;
 
-use meanwhile::background::lock;
+use meanwhile::background::{Kind, lock};
 use meanwhile::event::{Event, Events};
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::Outcome;
@@ -99,7 +99,8 @@ fn an_error_lists_ten_ids_and_how_many_more() {
             let _ = gate.recv();
             finished("")
         };
-        let submitted = lock(&main.executor).submit(&id(&format!("job-{number}")), job);
+        let submitted =
+            lock(&main.executor).submit(Kind::Command, &id(&format!("job-{number}")), job);
         submitted.expect("a free place");
     }
     let list: Vec<String> = (991..=1000).map(|number| format!("job-{number}")).collect();
@@ -139,7 +140,7 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
     let (executor, its) = (executor(1), id("build"));
     let name = its.clone();
     let job = move |_: &_| announced(&events, &name, "make", || panic!("no such thing"));
-    let submitted = lock(&executor).submit(&its, job);
+    let submitted = lock(&executor).submit(Kind::Command, &its, job);
     submitted.expect("a free place");
     until_ended(&executor, "build");
     let result = "ERROR: the job broke down: no such thing";

@@ -388,8 +388,8 @@ fn a_skill_is_listed_by_name_and_read_when_it_is_loaded() {
             "x".repeat(64 * 1024)
         ),
     );
-    assert!(load("release").unwrap_err().0.contains("64 KiB"));
-    let why = load("../secrets").unwrap_err().0;
+    assert!(load("release").unwrap_err().contains("64 KiB"));
+    let why = load("../secrets").unwrap_err();
     assert!(
         why.contains("commit-message") && why.contains("release"),
         "{why}"

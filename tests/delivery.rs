@@ -191,10 +191,6 @@ impl Watch for AtGate {
         Progress::default()
     }
 
-    fn recent(&self) -> String {
-        String::new()
-    }
-
     fn stop(&self) {
         let _ = self.0.send(Outcome::Killed {
             output: "output until then\n".to_string(),
@@ -223,7 +219,7 @@ fn start_tool(world: &Arc<World>) -> Tool {
                 Ok(outcome) => outcome,
             }
         };
-        lock(&world.executor).submit_as(kind, &id(&name), job)?;
+        lock(&world.executor).submit(kind, &id(&name), job)?;
         let mut known = world.known();
         known.started.push(name.clone());
         known.waiting.push((name.clone(), gate));
@@ -477,7 +473,7 @@ fn a_refusal_does_not_take_a_delivery_away() {
     let tasks = executor.clone();
     let end = move |name: &str| {
         let outcome = finished(format!("output of {name}"));
-        let submitted = lock(&tasks).submit(&id(name), |_| outcome);
+        let submitted = lock(&tasks).submit(Kind::Command, &id(name), |_| outcome);
         submitted.expect("a free place");
         until_ended(&tasks, name);
     };

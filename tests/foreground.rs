@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde_json::{Value, json};
 
-use meanwhile::background::{BackgroundExecutor, Status, lock};
+use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::foreground::Foreground;
@@ -448,7 +448,7 @@ fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
     let ids = lock(&main.executor).ids();
     for id in &ids {
         let status = lock(&main.executor).check(id).expect("a task");
-        assert!(matches!(status, Status::Ended { .. }), "{id} still runs");
+        assert!(status.outcome.is_some(), "{id} still runs");
         assert_eq!(known.told.get(&id.to_string()), Some(&true), "{id}");
     }
     let ids: HashSet<String> = names(&ids).into_iter().collect();
@@ -494,12 +494,15 @@ fn a_look_takes_no_wake_up_away() {
         .on_end(move || ring.send(()).unwrap_or_default());
     for number in 0..100 {
         let id = id(&format!("job {number}"));
-        let submitted = lock(&executor).submit(&id, |_| finished(""));
+        let submitted = lock(&executor).submit(Kind::Command, &id, |_| finished(""));
         submitted.expect("a free place");
         // Another thread, whose look is the first to see the end.
         let looks = executor.clone();
         let look = thread::spawn(move || {
-            while let Ok(Status::Running { .. }) = lock(&looks).check(&id) {
+            while lock(&looks)
+                .check(&id)
+                .is_ok_and(|now| now.outcome.is_none())
+            {
                 thread::yield_now();
             }
         });

@@ -193,6 +193,7 @@ impl Model for Anthropic {
             backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
             let (what, _) = error.parts();
+            let what = what.trim_end_matches('.');
             let notice = format!("{what}; trying again in {seconds} s.");
             on_progress(Progress::Notice(&notice));
             let _ = request.interrupt.receiver().recv_timeout(wait);

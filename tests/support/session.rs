@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{BackgroundExecutor, Status, lock};
+use meanwhile::background::{BackgroundExecutor, lock};
 use meanwhile::background_agent;
 use meanwhile::caught::is_caught;
 use meanwhile::compact::Compactor;
@@ -83,7 +83,7 @@ pub fn until_an_end_brings(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn until_ended(executor: &Shared, name: &str) {
     until_an_end_brings(&format!("{name} has ended"), || {
         let status = lock(executor).check(&id(name)).expect("a known task");
-        matches!(status, Status::Ended { .. })
+        status.outcome.is_some()
     });
 }
 
