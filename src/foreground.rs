@@ -42,10 +42,12 @@ pub struct Foreground {
     context: Context,
     /// Names the commands.
     count: Arc<AtomicUsize>,
-    /// What is waited for, for the keyboard's thread, which lists it and stops it; and the key that
-    /// moves it. One key for each wait, so that a late press does not move the next command.
-    current: Arc<Mutex<Option<(Current, Sender<()>)>>>,
+    current: Arc<Mutex<Waiting>>,
 }
+
+/// What is waited for, for the keyboard's thread, which lists it and stops it; and the key that
+/// moves it. One key for each wait, so that a late press does not move the next command.
+type Waiting = Option<(Current, Sender<()>)>;
 
 /// Work as it is seen from outside.
 #[derive(Clone)]
@@ -106,7 +108,7 @@ impl Foreground {
         foreground
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<(Current, Sender<()>)>> {
+    fn current(&self) -> MutexGuard<'_, Waiting> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -252,20 +254,18 @@ impl Foreground {
             ..
         } = work;
         drop(waiter);
-        let Current {
-            id,
-            kind,
-            started,
-            watch,
-        } = current;
-        let (events, name, its) = (context.events.clone(), id.clone(), watch.clone());
+        let (events, name, its) = (
+            context.events.clone(),
+            current.id.clone(),
+            current.watch.clone(),
+        );
         let job = move |control: &Control| {
             control.attach(its);
             announced(&events, &name, &what, || process::until_ended(&news))
         };
-        let adopted = lock(&self.executor).start(kind, started, &id, job);
+        let adopted = lock(&self.executor).start(current.kind, current.started, &current.id, job);
         adopted.map_err(|refusal| {
-            watch.stop(); // nobody could tell its end
+            current.watch.stop(); // nobody could tell its end
             format!("it could not go on in the background, so it was stopped: {refusal}.")
         })
     }
@@ -295,6 +295,6 @@ impl Current {
 
 fn moved(id: &TaskId, why: &str) -> String {
     format!(
-        "{id}: [running] moved to the background{why}; you will get its result when it is done; the working directory is unchanged."
+        "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
     )
 }

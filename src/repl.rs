@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::event::{Event, Events, Reader};
+use crate::event::{Event, Reader};
 use crate::inbox::{Inbox, Wake};
 use crate::model::Model;
 use crate::options::Options;
@@ -49,8 +49,10 @@ pub struct Repl {
     starting: bool,
     failed: bool,
     /// What is done at the end.
-    endings: Vec<Box<dyn FnOnce(&Screen)>>,
+    endings: Vec<Ending>,
 }
+
+type Ending = Box<dyn FnOnce(&Screen)>;
 
 impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
@@ -66,10 +68,11 @@ impl Repl {
         let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
         let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
         let mut context = Context::default();
-        context.events = Events::new(vec![
-            Box::new(move |event| shown.show(event)),
-            Box::new(move |event| noted.note(event, || redrawn.redraw())),
-        ]);
+        let events = &mut context.events;
+        events.add_reader(Box::new(move |event| shown.show(event)));
+        events.add_reader(Box::new(move |event| {
+            noted.note(event, || redrawn.redraw())
+        }));
         let echo = options.demo;
         let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
@@ -159,11 +162,6 @@ impl Repl {
             Some(_) => self.shared.screen.say_aside(&text),
             None => self.say(text + "\nType /help for help, exit to leave."),
         }
-    }
-
-    /// Prints sentences about something that could not be used as it is.
-    pub fn warn(&self, problems: &[String]) {
-        problems.iter().for_each(|problem| self.say(problem));
     }
 
     /// Prints what went wrong, if anything did; the session goes on. With `-p`, the program will

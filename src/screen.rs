@@ -94,12 +94,10 @@ impl Screen {
     /// Prints a question or a prompt, behind which something will be typed.
     pub fn prompt(&self, text: &str) {
         let text = readable(text.as_bytes());
-        match self.out().above {
-            Some(_) => self.close_and_write(&(text + "\n")),
-            None => {
-                self.close_and_write(&text);
-                self.out().open_line = Some(String::new());
-            }
+        let line_end = self.out().above.as_ref().map_or("", |_| "\n");
+        self.close_and_write(&format!("{text}{line_end}"));
+        if line_end.is_empty() {
+            self.out().open_line = Some(String::new());
         }
     }
 
@@ -149,6 +147,9 @@ impl Screen {
         let mut out = self.out();
         let mut shown = readable(text.as_bytes());
         if out.open_line.as_deref() != Some(lead) {
+            if shown.trim().is_empty() {
+                return;
+            }
             let line_end = if out.open_line.is_some() { "\n" } else { "" };
             shown = format!("{line_end}{lead}{}", shown.trim_start());
         }

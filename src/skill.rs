@@ -78,7 +78,9 @@ impl Skills {
         let Some((_, source)) = self.list.iter().find(|(skill, _)| skill.name == name) else {
             let names: Vec<&str> = self.list.iter().map(|(skill, _)| &*skill.name).collect();
             let names = names.join(", ");
-            return Err(format!("there is no skill {name:?}. The skills are: {names}.").into());
+            return Err(format!(
+                "there is no skill {name:?}. The skills are: {names}."
+            ));
         };
         let body = source.read()?.body;
         Ok(format!("<skill name=\"{name}\">\n{body}\n</skill>"))

@@ -229,19 +229,20 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
             .map_err(|why| unfinished(&why.to_string(), &said))?;
         let text = reply.text();
         match (reply.tool_calls().is_empty(), text.is_empty()) {
-            (true, true) => return Err(unfinished("Its last reply held no text.", &said).into()),
+            (true, true) => return Err(unfinished("Its last reply held no text.", &said)),
             (true, false) if reply.stop_reason == StopReason::MaxTokens => return Ok(text + CUT),
             (true, false) => return Ok(text),
             (false, true) => {}
             (false, false) => said = text,
         }
         if used_up() {
-            return Err(
-                unfinished("It had used up its tokens; delegate smaller pieces.", &said).into(),
-            );
+            return Err(unfinished(
+                "It had used up its tokens; delegate smaller pieces.",
+                &said,
+            ));
         }
         worker.run_tools(reply, &mut messages);
     }
     let why = format!("It was stopped after {MAX_ROUNDS} rounds; delegate smaller pieces.");
-    Err(unfinished(&why, &said).into())
+    Err(unfinished(&why, &said))
 }

@@ -180,7 +180,9 @@ impl TaskBoard {
         let task = find(&mut entries, id)?;
         if task.status != Stage::Pending && !task.blocked_by.is_empty() {
             let blockers = join(&task.blocked_by);
-            return Err(format!("task {id} is blocked by {blockers} and can only be pending, so nothing was changed. Complete what blocks it first.").into());
+            return Err(format!(
+                "task {id} is blocked by {blockers} and can only be pending, so nothing was changed. Complete what blocks it first."
+            ));
         }
         let answer = task.to_string();
         self.save(&entries, id)?;
@@ -243,7 +245,10 @@ fn refuse_circle(entries: &Entries, id: u64) -> Result<(), String> {
             continue;
         };
         if task.blocked_by.contains(&id) {
-            return Err(format!("task {id} would wait for itself, as task {waiting} waits for it; nothing was changed. {}", known(entries)).into());
+            return Err(format!(
+                "task {id} would wait for itself, as task {waiting} waits for it; nothing was changed. {}",
+                known(entries)
+            ));
         }
         next.extend(task.blocked_by.iter().filter(|id| seen.insert(**id)));
     }

@@ -6,10 +6,11 @@
 use std::io::{IsTerminal, stdin, stdout};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{getpgrp, tcgetpgrp, write};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp, write};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unicode_width::UnicodeWidthChar;
@@ -38,9 +39,7 @@ pub fn wants_colour() -> bool {
 }
 
 /// Remembers the settings as they are now, for [`restore`] and for a panic. To be called before
-/// other threads are started. With the line editor, these leave Ctrl+Z to the one that calls
-/// [`take_ctrl_z`]: the editor stops all threads by a signal, and if another one took it, would run
-/// on for a moment and leave the terminal to the shell in the editor's state.
+/// other threads are started. With the line editor, these leave Ctrl+Z to [`suspend`].
 pub fn save(with_editor: bool) {
     if with_editor {
         let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
@@ -55,9 +54,33 @@ pub fn save(with_editor: bool) {
     }));
 }
 
-/// This thread takes Ctrl+Z.
-pub fn take_ctrl_z() {
-    let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
+/// True while another job has the terminal: whoever changes its settings is stopped.
+fn is_in_background() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp())
+}
+
+/// Waits until this job has the terminal.
+pub fn until_in_foreground() {
+    while is_in_background() {
+        thread::sleep(Duration::from_millis(50)); // nobody would tell
+    }
+}
+
+/// Ctrl+Z, on the thread of the line editor: stops the job, with the settings from before it, until
+/// it is in the foreground again.
+pub fn suspend() {
+    let editing = tcgetattr(stdin());
+    restore();
+    // No other thread takes the signal, so this one is stopped before `kill` returns.
+    let stop = SigSet::from_iter([Signal::SIGTSTP]);
+    let _ = stop.thread_unblock();
+    let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+    let _ = stop.thread_block();
+    until_in_foreground();
+    if let Ok(settings) = editing {
+        let _ = tcsetattr(stdin(), SetArg::TCSANOW, &settings);
+        let _ = write(stdout(), b"\x1b[?2004h"); // marks pastes again
+    }
 }
 
 /// Puts the remembered settings back. Waits for nothing: no thread that prints, no screen held with
@@ -65,8 +88,8 @@ pub fn take_ctrl_z() {
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(settings) = &*saved else { return };
-    if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
-        return; // suspended with Ctrl+Z: the terminal is the shell's, and whoever touches it is stopped
+    if is_in_background() {
+        return; // the settings are those of the shell
     }
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
@@ -101,11 +124,10 @@ pub fn watch_signals(interrupt: &Interrupt) {
     let _ = thread::Builder::new().name("signals".into()).spawn(watch);
 }
 
-/// Columns and rows, if standard output is a terminal. rustyline is asked: std has no word for it,
-/// and the system call would need `unsafe`.
+/// Columns and rows, if standard output is a terminal.
 pub fn size() -> Option<(usize, usize)> {
-    let (columns, rows) = rustyline::DefaultEditor::new().ok()?.dimensions()?;
-    Some((columns.into(), rows.into()))
+    let (columns, rows) = terminal_size::terminal_size_of(stdout())?;
+    Some((columns.0.into(), rows.0.into()))
 }
 
 /// The beginning of a text as one harmless line, and how many columns it takes: at most `columns`.

@@ -102,7 +102,9 @@ impl TodoList {
             *self = TodoList { items, rounds: 0 };
             return Ok(self.to_string());
         };
-        Err(format!("{why}. The list was not changed; send it again as a whole.").into())
+        Err(format!(
+            "{why}. The list was not changed; send it again as a whole."
+        ))
     }
 
     /// One line for each, high before medium before low, otherwise in the order of the plan.

@@ -876,9 +876,9 @@ fn half_of_a_line_at_a_time_is_one_line() {
     stdin
         .write_all("run \"echo gr".as_bytes())
         .expect("half a line");
-    // The prompt is there before the line is.
+    // The program waits for the other half.
     let mut shown = Vec::new();
-    while !shown.ends_with(b"s01 >> ") {
+    while !shown.ends_with(b"exit to leave.\n") {
         let mut byte = [0];
         assert_eq!(
             stdout.read(&mut byte).expect("readable"),

@@ -36,7 +36,7 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
     terminal.until(&format!("it waits for {what}"), |screen| {
         let status = screen.rsplit('\n').nth(1).unwrap_or_default();
         let status = status.replace('…', ""); // of a command that is too long
-        status.ends_with(" s (Ctrl+B: to the background)")
+        status.contains(" s (Ctrl+B: to the background) · ")
             && (status.starts_with(&format!("{what}, "))
                 || status.contains(&format!(" · {what}, ")))
     });
@@ -45,7 +45,7 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
 /// What the tool call returns.
 fn moved(id: &str, why: &str) -> String {
     format!(
-        "{id}: [running] moved to the background{why}; you will get its result when it is done; the working directory is unchanged."
+        "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
     )
 }
 
@@ -92,7 +92,7 @@ fn move_one(terminal: &mut Terminal) -> Pid {
     terminal.send(CTRL_B);
     // The second line of the report: the turn is over.
     terminal.until_ends(&format!(
-        "\nit is done; the working directory is unchanged.{ONE_RUNS}"
+        "\nby itself; the working directory is unchanged.{ONE_RUNS}"
     ));
     command
 }
@@ -319,6 +319,7 @@ fn a_command_of_ones_own_joins_the_conversation() {
     assert_eq!(server.requests().len(), 0, "it is no prompt of its own");
     terminal.line("what was that?");
     terminal.until_ends(&format!("\nI see it{PROMPT}"));
+    let command = command.replace("</", "<\\/");
     let first = format!(
         "<user-command>\nThe user ran this: {command}\n{output}<\\/user-command>\n</user-command>"
     );
@@ -360,10 +361,8 @@ fn what_a_shell_leaves_running_is_a_task() {
     terminal.until_ends(ONE_RUNS);
     let child = pid(terminal.folder.path(), "pid");
     terminal.line("/tasks");
-    terminal.until_shows("\nbash-1  command  running  ");
-    terminal.until_shows(
-        " s  shell exited, 1 process still running; 8 bytes of output; last line: started\n",
-    );
+    terminal.until_shows("\nbash-1  command  shell exited  ");
+    terminal.until_shows(" s  1 still running; 8 bytes of output; last line: started\n");
     assert!(!is_gone(child));
     terminal.line("/stop bash-1");
     terminal.until_shows("\nbash-1: told to stop.\n");
@@ -392,32 +391,29 @@ fn tasks_are_listed_and_stopped_at_once() {
     terminal.line("/tasks");
     terminal.until("the list, with those that run first", |screen| {
         let lines: Vec<&str> = screen.lines().collect();
-        lines.windows(3).any(|lines| {
+        lines.windows(2).any(|lines| {
             lines[0].starts_with("two     command  running            ")
                 && lines[0].ends_with(" s  0 bytes of output")
                 && lines[1].starts_with("bash-2  command  in the foreground  ")
                 && lines[1].ends_with(" s  7 bytes of output; last line: so far")
-                && lines[2].starts_with("bash-1  command  finished           ")
-                && lines[2].ends_with(" s  4 bytes of output; last line: one")
         })
     });
     terminal.line("/tasks bash-2");
     terminal.until_shows("\nbash-2  command  in the foreground  ");
     terminal.until_shows(" s  7 bytes of output; last line: so far\n  so far\n");
+    // One that has ended in the foreground is forgotten.
     terminal.line("/tasks bash-1");
-    terminal.until_shows("  4 bytes of output; last line: one\n  one\n");
+    terminal.until_shows("\nThere is no task \"bash-1\". Known ids: two, bash-2.\n");
     terminal.line("/timeline");
     terminal.until_shows("  ░ thinking   █ waiting for a tool   ═ running in the background\n");
     terminal.line("/tasks nope");
-    terminal.until_shows("\nThere is no task \"nope\". Known ids: bash-1, two, bash-2.\n");
+    terminal.until_shows("\nThere is no task \"nope\". Known ids: two, bash-2.\n");
     terminal.line("/stop");
     terminal.until_shows("\nWhich one? /stop ID; /tasks lists them.\n");
     terminal.line("/stop nope");
     terminal.until("said again", |screen| {
         screen.matches("\nThere is no task \"nope\". ").count() == 2
     });
-    terminal.line("/stop bash-1");
-    terminal.until_shows("\nbash-1 has ended already.\n");
     assert!(!is_gone(command), "all of this was answered while it ran");
     assert_eq!(count(&terminal, ": /"), 0, "none of it was queued");
 
@@ -430,14 +426,13 @@ fn tasks_are_listed_and_stopped_at_once() {
     open(&terminal, "two");
     terminal.until_ends(&format!("s\nthrough two{PROMPT}"));
     terminal.line("/tasks");
-    terminal.until("ended ones stay, oldest first", |screen| {
+    terminal.until("ended ones stay", |screen| {
         let list = screen.rsplit("/tasks\n").next().unwrap_or_default();
         let lines: Vec<&str> = list.lines().collect();
-        lines.len() == 5
-            && lines[0].starts_with("bash-1  command  finished ")
-            && lines[1].starts_with("two     command  finished ")
-            && lines[2].starts_with("bash-2  command  ERROR: it was stopped  ")
+        lines.len() == 3 && lines[0].starts_with("two  command  finished  ")
     });
+    terminal.line("/stop two");
+    terminal.until_shows("\ntwo has ended already.\n");
     assert_eq!(
         count(&terminal, "◆"),
         1,

@@ -27,11 +27,11 @@ fn main() -> ExitCode {
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
-    repl.warn(&skills.problems);
+    skills.problems.iter().for_each(|problem| repl.say(problem));
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     let agents = Definitions::load(".claude/agents");
-    repl.warn(&agents.problems);
+    agents.problems.iter().for_each(|problem| repl.say(problem));
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);

@@ -28,14 +28,14 @@ fn main() -> ExitCode {
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
-    repl.warn(&skills.problems);
+    skills.problems.iter().for_each(|problem| repl.say(problem));
     agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     agent
         .toolbox
         .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
-    repl.warn(&agents.problems);
+    agents.problems.iter().for_each(|problem| repl.say(problem));
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);

@@ -66,18 +66,6 @@ impl Foreground {
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
         let (mut rows, current) = (Vec::new(), self.current());
-        if let Some((current, _)) = &*current {
-            rows.push(Row {
-                id: current.id.clone(),
-                kind: current.kind,
-                in_foreground: true,
-                status: Status {
-                    elapsed: current.started.elapsed(),
-                    progress: current.watch.look(),
-                    outcome: None,
-                },
-            });
-        }
         let mut executor = lock(&self.executor);
         for id in executor.ids() {
             if let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) {
@@ -89,6 +77,18 @@ impl Foreground {
                     status,
                 });
             }
+        }
+        if let Some((current, _)) = &*current {
+            rows.push(Row {
+                id: current.id.clone(),
+                kind: current.kind,
+                in_foreground: true,
+                status: Status {
+                    elapsed: current.started.elapsed(),
+                    progress: current.watch.look(),
+                    outcome: None,
+                },
+            });
         }
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows

@@ -73,14 +73,12 @@ pub struct Editor {
 }
 
 impl Editor {
-    /// Its keys act at once, whatever the main thread does; what is printed from now on appears
-    /// above its line.
+    /// Its keys act at once, whatever the main thread does.
     pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced).build();
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(helper));
-        shared.screen.print_above(editor.create_external_printer()?);
         if let Some(path) = history_file() {
             let _ = editor.load_history(&path);
         }
@@ -92,6 +90,10 @@ impl Editor {
         let shared = shared.clone();
         editor.bind('C', move |on_empty_line| {
             on_interrupt(&shared, on_empty_line)
+        });
+        editor.bind('Z', |_| {
+            terminal::suspend();
+            Some(Cmd::Repaint)
         });
         Ok(editor)
     }
@@ -124,8 +126,11 @@ impl Editor {
     }
 
     /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
+    /// What is printed from now on appears above the line.
     fn read_on(mut self, commands: &Commands) {
-        terminal::take_ctrl_z();
+        if let Ok(printer) = self.editor.create_external_printer() {
+            self.shared.screen.print_above(printer);
+        }
         let (shared, mut ends) = (self.shared.clone(), 0); // in a row
         while ends < ENOUGH {
             let Ok(typed) = catch(|| self.next()) else {
@@ -159,10 +164,7 @@ impl Editor {
     /// The next line; `None` if the person wants to leave.
     fn next(&mut self) -> Option<String> {
         loop {
-            let columns = self.editor.dimensions().map_or(80, |(columns, _)| columns);
-            if let Some(helper) = self.editor.helper_mut() {
-                helper.columns = columns.into();
-            }
+            terminal::until_in_foreground();
             match self.editor.readline(&format!("\n{}", self.prompt)) {
                 Ok(line) => {
                     self.remember(&line);
@@ -223,7 +225,7 @@ fn on_interrupt(shared: &Shared, on_empty_line: bool) -> Option<Cmd> {
             false
         }
         Doing::Working | Doing::Asking => {
-            shared.interrupt.trigger();
+            shared.interrupt_turn();
             false
         }
     };

@@ -2,10 +2,14 @@
 //! leave.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, Style};
+
+/// A second Ctrl+C leaves, so soon after one that interrupted a turn.
+const SECOND: Duration = Duration::from_secs(1);
 
 const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
@@ -32,6 +36,8 @@ struct State {
     doing: Doing,
     /// The person was told what leaving would end, or how to leave.
     told: bool,
+    /// When Ctrl+C last interrupted a turn.
+    interrupted: Option<Instant>,
 }
 
 /// Behind an `Arc`; every method may be called on either thread.
@@ -53,6 +59,7 @@ impl Shared {
             state: Mutex::new(State {
                 doing: Doing::Working,
                 told: false,
+                interrupted: None,
             }),
         }
     }
@@ -88,12 +95,11 @@ impl Shared {
                 self.screen
                     .lines(&format!("(queued, {count}: {line})"), Style::Dim);
             }
-            Doing::Idle => {
-                state.doing = Doing::Working;
-                self.interrupt.reset(); // a Ctrl+C from now on is for the turn of this line
-            }
+            // A Ctrl+C from now on is for the turn of this line.
+            Doing::Idle => self.interrupt.reset(),
             Doing::Asking => {}
         }
+        state.doing = Doing::Working;
         self.inbox.put(Wake::Line { text, echo });
     }
 
@@ -106,17 +112,26 @@ impl Shared {
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
     /// time that something would end with it, and are told so.
     pub fn may_leave(&self, sure: bool) -> bool {
-        let told = std::mem::replace(&mut self.state().told, true);
+        let mut state = self.state();
+        let told = std::mem::replace(&mut state.told, true);
+        let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
+        drop(state);
         let running = self.running();
         match running.as_str() {
             _ if told => return true,
-            "" if sure => return true,
+            "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),
             running => self.screen.say(&format!(
                 "Still running: {running}. Leaving ends that. Once more to leave."
             )),
         }
         false
+    }
+
+    /// Ctrl+C during a turn.
+    pub fn interrupt_turn(&self) {
+        self.interrupt.trigger();
+        self.state().interrupted = Some(Instant::now());
     }
 
     /// Something else came in between: the next wish to leave is a first one.

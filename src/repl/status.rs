@@ -14,7 +14,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
 use crate::event::{Event, Stamped};
-use crate::terminal::fit;
+use crate::terminal::{fit, size};
 
 /// What the line says, read off the stream of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,8 +85,6 @@ impl Status {
 pub struct Helper {
     /// Whose line it draws.
     status: Status,
-    /// So wide may the line be.
-    pub columns: usize,
     /// What can be done about what is waited for, such as a key.
     pub hint: String,
     /// Whether it is drawn in grey.
@@ -95,10 +93,10 @@ pub struct Helper {
 
 impl Helper {
     pub fn new(status: Status, colour: bool) -> Self {
+        let hint = String::new();
         Helper {
             status,
-            columns: 80,
-            hint: String::new(),
+            hint,
             colour,
         }
     }
@@ -113,10 +111,8 @@ impl Highlighter for Helper {
         if !default || !prompt.starts_with('\n') {
             return Cow::Borrowed(prompt);
         }
-        let (line, _) = fit(
-            &self.status.line(&self.hint),
-            self.columns.saturating_sub(1),
-        );
+        let columns = size().map_or(80, |(columns, _)| columns);
+        let (line, _) = fit(&self.status.line(&self.hint), columns.saturating_sub(1));
         match self.colour {
             true => format!("\x1b[2m{line}\x1b[0m{prompt}").into(),
             false => (line + prompt).into(),

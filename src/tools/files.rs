@@ -117,7 +117,7 @@ fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
     let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(failed("read", path))?;
     if rest > 0 {
         let why = format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.");
-        return Err(why.into());
+        return Err(why);
     }
     let line_ends = text.matches('\n').count();
     let crlf = line_ends > 0 && line_ends == text.matches("\r\n").count();
@@ -128,12 +128,16 @@ fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
     // Windows of bytes also count places that overlap.
     let windows = text.as_bytes().windows(old.len());
     match windows.filter(|window| *window == old.as_bytes()).count() {
-        0 => Err(format!("old_text was not found in {path}, so nothing was changed. Read the file and copy the text exactly, white space included.").into()),
+        0 => Err(format!(
+            "old_text was not found in {path}, so nothing was changed. Read the file and copy the text exactly, white space included."
+        )),
         1 => {
             replace(&real, &text.replacen(&old, &new, 1)).map_err(failed("written", path))?;
             Ok(format!("edited {path}"))
         }
-        times => Err(format!("old_text occurs {times} times in {path}, so nothing was changed. Add text around it until it fits one place only.").into()),
+        times => Err(format!(
+            "old_text occurs {times} times in {path}, so nothing was changed. Add text around it until it fits one place only."
+        )),
     }
 }
 
@@ -152,7 +156,9 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, String> {
     }
     let mut real = existing.canonicalize().map_err(failed("used", path))?;
     if !real.starts_with(&root) {
-        return Err(format!("{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it.").into());
+        return Err(format!(
+            "{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it."
+        ));
     }
     real.extend(missing.into_iter().rev());
     Ok(real)
@@ -175,7 +181,7 @@ pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> String {
             }
             _ => &error.to_string(),
         };
-        format!("{path} cannot be {what}: {why}.").into()
+        format!("{path} cannot be {what}: {why}.")
     }
 }
 

@@ -235,10 +235,14 @@ impl Terminal {
         self.until(text, |screen| screen.contains(text));
     }
 
-    /// Waits until the screen ends like this.
+    /// Waits until the screen ends like this; whatever the status line above the prompt says, if
+    /// the text leaves that out.
     #[track_caller]
     pub fn until_ends(&self, text: &str) {
-        self.until(text, |screen| screen.ends_with(text.trim_end()));
+        let text = text.trim_end();
+        self.until(text, |screen| {
+            screen.ends_with(text) || without_status(screen).ends_with(text)
+        });
     }
 
     /// Waits until the prompt has given the keyboard back: a turn runs, and Ctrl+C is a signal.
@@ -324,6 +328,16 @@ impl Drop for Terminal {
 
 fn settings(master: &dyn MasterPty) -> String {
     format!("{:?}", master.get_termios().expect("a terminal's settings"))
+}
+
+/// The screen without the line above the last prompt.
+pub fn without_status(screen: &str) -> String {
+    let mut lines: Vec<&str> = screen.lines().collect();
+    let prompt = lines.iter().rposition(|line| line.contains(" >>"));
+    if let Some(above) = prompt.and_then(|at| at.checked_sub(1)) {
+        lines.remove(above);
+    }
+    lines.join("\n")
 }
 
 fn tidy(screen: &str) -> String {
