@@ -15,7 +15,7 @@ use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 /// Long enough for a slow machine; only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(6);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until something has become true.
 #[track_caller]
