@@ -3,7 +3,7 @@
 //!
 //! What is promised: every job that was accepted ends in exactly one [`Outcome`] on the bus, even
 //! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
-//! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
+//! ends at all, or that it heeds [`stop`](Control::stop).
 
 mod control;
 mod refusal;
