@@ -137,7 +137,7 @@ impl Repl {
         &mut self,
         key: char,
         hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Send + Sync + 'static,
+        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
     ) {
         if let Some(editor) = &mut self.editor {
             editor.on_key(key, hint, action);
