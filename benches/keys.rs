@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         shown.until(&format!("sleep 600 # {round}, 1 s"));
         let pressed = Instant::now();
         send("\x02");
-        shown.until(&format!("moved to the background as bash-{round} "));
+        shown.until(&format!("bash-{round}: [running] moved to the background "));
         reactions.push(pressed.elapsed());
         send(&format!("/stop bash-{round}\r"));
         shown.until(&format!("◆ bash-{round}: "));

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use meanwhile::agent::Agent;
+use meanwhile::aids::timeline::Timeline;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage};
@@ -20,7 +21,6 @@ use meanwhile::model::anthropic::Anthropic;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::notification::NotificationBus;
 use meanwhile::process::{run_to_end, supervisor::become_supervisor_if_asked};
-use meanwhile::timeline::Timeline;
 use meanwhile::tool::{Access, Context, Tool, Toolbox};
 use serde_json::{Value, json};
 

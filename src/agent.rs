@@ -1,15 +1,14 @@
-//! Ask and run the tools: the two halves of a turn. The loop itself stands in every lesson.
+//! s01 · The agent: ask and run the tools, the two halves of a turn. The loop itself stands in every
+//! lesson.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::caught::catch;
 use crate::event::Event;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, take_back_prompt};
 use crate::model::{Model, ModelError, Progress, Request};
-use crate::outcome::catch;
-use crate::permission::Gate;
-use crate::tool::{Context, ToolError, ToolOutcome, Toolbox};
+use crate::tool::{Context, Gate, ToolError, ToolOutcome, Toolbox};
 
 /// How often in a row a paused turn is taken up again.
 const MAX_CONTINUATIONS: usize = 8;
@@ -23,33 +22,11 @@ pub struct Agent {
     pub system: String,
     /// What it can do.
     pub toolbox: Toolbox,
-    /// What it may do.
+    /// What it may do: everything, until a gate is put here.
     pub gate: Gate,
-    /// What happens, and whether it should stop.
+    /// Where to say what happens, whom to ask, and when to stop.
     pub context: Context,
 }
-
-/// Why a turn ended early. Displayed as what happened and what to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TurnError {
-    /// The model refused; what it refused has left the conversation.
-    Refused,
-    /// No reply came. The conversation is as it was, and the next request is valid.
-    Model(ModelError),
-}
-
-impl fmt::Display for TurnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TurnError::Refused => f.write_str(
-                "The model will not answer this. Your last message was taken out of the conversation; say it differently, or go on with something else.",
-            ),
-            TurnError::Model(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for TurnError {}
 
 impl Agent {
     /// An agent whose gate is open.
@@ -63,7 +40,7 @@ impl Agent {
             model,
             system: system.into(),
             toolbox,
-            gate: Gate::open(),
+            gate: Arc::new(|_, _, _| Ok(())),
             context,
         }
     }
@@ -72,15 +49,15 @@ impl Agent {
     /// appended.
     ///
     /// # Errors
-    /// When there is no reply to act on. The conversation stays valid either way.
-    pub fn ask(&self, messages: &mut Vec<Message>) -> Result<Reply, TurnError> {
+    /// When there is no reply to act on. The conversation stays valid: what a model refused has
+    /// left it, and otherwise it is as it was.
+    pub fn ask(&self, messages: &mut Vec<Message>) -> Result<Reply, ModelError> {
         for _ in 0..MAX_CONTINUATIONS {
-            let mut reply = self.request(messages).map_err(TurnError::Model)?;
+            let reply = self.request(messages)?;
             if reply.stop_reason == StopReason::Refusal {
                 take_back_prompt(messages);
-                return Err(TurnError::Refused);
+                return Err(ModelError::Refused);
             }
-            reply.repair(messages);
             match messages.last_mut() {
                 _ if reply.content.is_empty() => {}
                 // The turn was paused, and this is its continuation.
@@ -92,30 +69,26 @@ impl Agent {
                     content: reply.content.clone(),
                 }),
             }
+            let events = &self.context.events;
             match &reply.stop_reason {
                 StopReason::PauseTurn if reply.tool_calls().is_empty() => continue,
-                StopReason::MaxTokens => self
-                    .context
-                    .events
-                    .notice("The reply was cut off at the token limit."),
-                StopReason::Unknown(word) => {
-                    self.context.events.notice(format!(
-                        "The model stopped for a reason unknown here: {word}."
-                    ));
-                }
-                _ if reply.content.is_empty() => {
-                    self.context.events.notice("The model had nothing to say.")
-                }
+                StopReason::MaxTokens => events.notice("The reply was cut off at the token limit."),
+                StopReason::Unknown(word) => events.notice(format!(
+                    "The model stopped for a reason unknown here: {word}."
+                )),
+                _ if reply.content.is_empty() => events.notice("The model had nothing to say."),
                 _ => {}
             }
             return Ok(reply);
         }
         let why = format!("the turn was paused {MAX_CONTINUATIONS} times in a row");
-        Err(TurnError::Model(ModelError::Protocol(why)))
+        Err(ModelError::Protocol(why))
     }
 
     fn request(&self, messages: &[Message]) -> Result<Reply, ModelError> {
-        let Context { events, interrupt } = &self.context;
+        let Context {
+            events, interrupt, ..
+        } = &self.context;
         if interrupt.is_triggered() {
             return Err(ModelError::Interrupted);
         }
@@ -130,29 +103,25 @@ impl Agent {
             Progress::Text(text) => events.emit(Event::Text(text.to_string())),
             Progress::Notice(text) => events.notice(text),
         });
-        events.emit(match &reply {
-            Ok(reply) => Event::RequestFinished {
-                stop_reason: reply.stop_reason.clone(),
-                usage: reply.usage,
-            },
-            Err(_) => Event::RequestFailed,
-        });
+        let usage = reply.as_ref().ok().map(|reply| reply.usage);
+        events.emit(Event::RequestFinished(usage));
         reply
     }
 
     /// Runs every tool call of the reply, in order, and appends one user message with one result
     /// for each: errors, panics, denials and interrupted calls included.
     pub fn run_tools(&self, reply: Reply, messages: &mut Vec<Message>) {
-        let cut = matches!(
-            (&reply.stop_reason, reply.content.last()),
-            (StopReason::MaxTokens, Some(ContentBlock::ToolUse { .. }))
-        );
-        let calls = reply.tool_calls();
-        let last = calls.len().saturating_sub(1);
-        let results = calls
-            .into_iter()
-            .enumerate()
-            .map(|(index, call)| self.answer(call, cut && index == last));
+        // Only the last block can have been cut off.
+        let cut = match reply.content.last() {
+            Some(ContentBlock::ToolUse { id, .. })
+                if reply.stop_reason == StopReason::MaxTokens =>
+            {
+                Some(id.as_str())
+            }
+            _ => None,
+        };
+        let calls = reply.tool_calls().into_iter();
+        let results = calls.map(|call| self.answer(call, cut == Some(call.id)));
         messages.push(Message {
             role: Role::User,
             content: results.collect(),
@@ -161,11 +130,9 @@ impl Agent {
 
     /// One call, one result.
     fn answer(&self, call: ToolCall<'_>, cut: bool) -> ContentBlock {
-        let (id, name) = (call.id.to_string(), call.name.to_string());
         let events = &self.context.events;
         events.emit(Event::ToolStarted {
-            id: id.clone(),
-            name: name.clone(),
+            name: call.name.to_string(),
             input: call.input.clone(),
         });
         let started = Instant::now();
@@ -174,34 +141,29 @@ impl Agent {
         } else {
             self.run_tool(call)
         };
-        let (output, is_error) = match outcome {
-            Ok(output) => (output, false),
-            Err(error) => (error.to_string(), true),
-        };
-        let elapsed = started.elapsed();
+        let is_error = outcome.is_err();
+        let content = outcome.unwrap_or_else(|error| error.to_string());
         events.emit(Event::ToolFinished {
-            id: id.clone(),
-            name,
-            output: output.clone(),
+            output: content.clone(),
             is_error,
-            elapsed,
+            elapsed: started.elapsed(),
         });
         ContentBlock::ToolResult {
-            tool_use_id: id,
-            content: output,
+            tool_use_id: call.id.to_string(),
+            content,
             is_error,
         }
     }
 
     fn run_tool(&self, call: ToolCall<'_>) -> ToolOutcome {
-        if self.context.interrupt.is_triggered() {
-            return Err("interrupted by the user before it ran".into());
-        }
+        let check_interrupt = || match self.context.interrupt.is_triggered() {
+            true => Err(ToolError::from("[interrupted] by the user before it ran")),
+            false => Ok(()),
+        };
+        check_interrupt()?;
         let tool = self.toolbox.get(call.name)?;
-        let allowed = self.gate.check(tool, call.input, &self.context.interrupt);
-        if self.context.interrupt.is_triggered() {
-            return Err("interrupted by the user before it ran".into()); // at the question
-        }
+        let allowed = (self.gate)(tool, call.input, &self.context);
+        check_interrupt()?; // at the question
         allowed?;
         catch(|| tool.call(call.input.clone(), &self.context))
             .unwrap_or_else(|panic| Err(ToolError(format!("{} broke down: {panic}", call.name))))

@@ -1,4 +1,4 @@
-//! Sub-agents that nobody waits for: the same sub-agents, on the same executor and bus as commands.
+//! s10 · Background agents: the same sub-agents, on the same executor and bus as commands.
 //!
 //! Each has a todo. Its state is not stored but read off the bus, so that it cannot be wrong:
 //! `in_progress` while the agent runs, `resolved` when its result is there, `completed` when the
@@ -6,26 +6,36 @@
 
 mod at_work;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::attendance::Attendance;
-use crate::background::{BackgroundExecutor, Control, Label, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Refusal, Status, lock};
+use crate::delivery::Deliveries;
 use crate::event::Events;
-use crate::outcome::Outcome;
-use crate::subagent::{Definitions, Delegation, run};
+use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
-use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tools::background::{announced, task_id};
 use crate::tools::object;
-use at_work::AtWork;
+pub use at_work::AtWork;
 
-/// What an agent may read and write in all.
-const MAX_TOKENS: u64 = 500_000;
-/// The kind of these tasks.
-const KIND: &str = "agent";
+/// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent
+/// that delegates.
+const WITHHELD: [&str; 6] = [
+    "task",
+    "todo",
+    "todo_read",
+    "bg_bash",
+    "check_bg",
+    "stop_bg",
+];
+
+/// Why a question of a background agent is not answered.
+pub const ALONE: &str = "it needs the user's consent, and a background agent cannot ask. Do what you can without it, \
+    and say in your report what is left; the main agent can do it in the foreground, or the user allow it for the session beforehand.";
 
 /// What the main agent is told in its system prompt.
 pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background and returns at once. Meanwhile do work \
@@ -34,63 +44,48 @@ pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
-    pub description: String,
-    pub prompt: String,
+struct Input {
+    description: String,
+    prompt: String,
     #[serde(default)]
-    pub priority: Priority,
-    pub agent: Option<String>,
+    priority: Priority,
+    agent: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+/// Sub-agents of this agent, as it is now.
+pub fn delegation(agent: &Agent, definitions: &Definitions) -> Delegation {
+    Delegation::new(agent, definitions, &WITHHELD)
+}
 
-/// `task`, which returns at once, and `todo_read`.
-pub fn tools(
+/// `task`, which returns at once.
+pub fn tool(
     agent: &Agent,
     definitions: &Definitions,
     executor: &Arc<Mutex<BackgroundExecutor>>,
-    todos: &Arc<Mutex<TodoList>>,
-) -> [Tool; 2] {
-    let delegation = Delegation::new(agent, definitions);
-    let schema = object(properties(), &["description", "prompt"]);
-    let (starts, executor, todos) = (executor.clone(), executor.clone(), todos.clone());
-    let task = Tool::new(
+) -> Tool {
+    let (delegation, executor) = (delegation(agent, definitions), executor.clone());
+    Tool::new(
         "task",
         description(&delegation),
-        schema,
+        object(properties(), &["description", "prompt"]),
         Access::Free,
         move |input: Input, context| {
             let worker = delegation.worker(input.agent.as_deref())?;
-            start(&starts, worker, input, &context.events)
+            let (name, kind) = (input.description, Kind::Agent(input.priority));
+            start(
+                &executor,
+                worker,
+                kind,
+                &name,
+                input.prompt,
+                &context.events,
+            )
         },
-    );
-    let about = "All todos: first those that are resolved, then by priority.";
-    let read = Tool::new(
-        "todo_read",
-        about,
-        object(json!({}), &[]),
-        Access::Free,
-        move |Nothing {}, _| {
-            let agents = agent_todos(&mut lock(&executor));
-            let text = agents
-                + &todos
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .by_priority();
-            Ok(if text.is_empty() {
-                "No todos.".to_string()
-            } else {
-                text.trim_end().to_string()
-            })
-        },
-    );
-    [task, read]
+    )
 }
 
 /// What a model is told of `task`.
-pub(crate) fn description(delegation: &Delegation) -> String {
+pub fn description(delegation: &Delegation) -> String {
     format!(
         "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
          It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
@@ -99,7 +94,7 @@ pub(crate) fn description(delegation: &Delegation) -> String {
 }
 
 /// The fields of its input.
-pub(crate) fn properties() -> Value {
+pub fn properties() -> Value {
     json!({
         "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
         "prompt": { "type": "string", "description": "What to do, and what to report" },
@@ -108,102 +103,92 @@ pub(crate) fn properties() -> Value {
     })
 }
 
-pub(crate) fn start(
+/// Submits a sub-agent, which asks nobody and shows nothing.
+///
+/// # Errors
+/// When the executor refuses it.
+pub fn start(
     executor: &Mutex<BackgroundExecutor>,
     worker: Agent,
-    Input {
-        description: id,
-        prompt,
-        priority,
-        ..
-    }: Input,
+    kind: Kind,
+    name: &str,
+    prompt: String,
     events: &Events,
 ) -> ToolOutcome {
-    let id = id.trim();
-    let attendance = Attendance::new(id, &prompt, events, false);
-    let job = job(worker, id, prompt, events, attendance);
-    lock(executor).submit_as(label(priority), id, job)?;
+    let (id, events) = (task_id(name)?, events.clone());
+    let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
+    let at_work = Arc::new(AtWork::new(
+        worker,
+        &id.to_string(),
+        &events,
+        Weak::new(),
+        ask,
+    ));
+    let its = id.clone();
+    lock(executor).submit_as(kind, &id, move |control| {
+        control.attach(at_work.clone());
+        announced(&events, &its, &prompt.clone(), || at_work.run(prompt))
+    })?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
     ))
 }
 
-/// What the executor is told of an agent.
-pub(crate) fn label(priority: Priority) -> Label {
-    Label {
-        kind: KIND,
-        rank: priority as u8,
-    }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// `todo_read`: the todos of agents, then those of the plan.
+pub fn todo_read(
+    executor: &Arc<Mutex<BackgroundExecutor>>,
+    deliveries: &Deliveries,
+    todos: &Arc<Mutex<TodoList>>,
+) -> Tool {
+    let (executor, deliveries, todos) = (executor.clone(), deliveries.clone(), todos.clone());
+    Tool::new(
+        "todo_read",
+        "All todos: first those that are resolved, then by priority.",
+        object(json!({}), &[]),
+        Access::Free,
+        move |Nothing {}, _| {
+            let agents = agent_todos(&executor, &deliveries)?;
+            let plan = todos.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = agents + &plan.by_priority();
+            Ok(match text.trim_end() {
+                "" => "No todos.".to_string(),
+                text => text.to_string(),
+            })
+        },
+    )
 }
 
-/// A sub-agent as a job. As long as nobody waits for it, it asks nothing and shows nothing.
-pub(crate) fn job(
-    mut worker: Agent,
-    id: &str,
-    prompt: String,
-    events: &Events,
-    attendance: Attendance,
-) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
-    let at_work = AtWork::default();
-    worker.gate = worker.gate.attended(&attendance);
-    worker.context.interrupt = at_work.interrupt.clone();
-    worker.context.events =
-        events.of_task(id, attendance.in_background().clone(), at_work.reader());
-    move |control| {
-        control.attach(at_work.clone());
-        let used_up = || at_work.tokens() > MAX_TOKENS;
-        attendance.during(|| match run(&worker, prompt, used_up) {
-            Ok(output) => Outcome::Finished {
-                exit_code: 0,
-                output,
-            },
-            Err(ToolError(output)) if at_work.interrupt.is_triggered() => {
-                Outcome::Killed { output }
-            }
-            Err(ToolError(message)) => Outcome::Failed { message },
-        })
-    }
-}
-
-/// A todo that an agent works on.
-enum AgentTodo {
-    InProgress {
-        progress: String,
-    },
-    /// The result, or `Error: …`.
-    Resolved {
-        result: String,
-    },
-    Completed,
-}
-
-/// One line for each, resolved ones first, then by priority.
-fn agent_todos(executor: &mut BackgroundExecutor) -> String {
+/// One line for each agent, resolved ones first, then by priority.
+fn agent_todos(
+    executor: &Mutex<BackgroundExecutor>,
+    deliveries: &Deliveries,
+) -> Result<String, Refusal> {
+    let delivered = deliveries.delivered();
+    let mut executor = lock(executor);
     let mut lines = Vec::new();
     for id in executor.ids() {
-        let Some(Label { kind: KIND, rank }) = executor.label(&id) else {
+        let Kind::Agent(priority) = executor.find(&id)?.kind else {
             continue;
         };
-        let todo = match executor.check(&id.to_string()) {
-            Ok(Status::Running { progress, .. }) => AgentTodo::InProgress { progress },
-            Ok(Status::Ended { .. }) if executor.bus().is_delivered(&id) => AgentTodo::Completed,
-            Ok(Status::Ended { outcome, .. }) => {
-                let text = outcome.to_string();
-                let result = match text.strip_prefix("ERROR: ") {
+        let (rank, line) = match executor.check(&id)? {
+            Status::Running { progress, .. } => {
+                (1, format!("[in_progress] {id} ({})", progress.line))
+            }
+            Status::Ended { .. } if delivered.contains(&id) => (2, format!("[completed] {id}")),
+            Status::Ended { outcome, .. } => {
+                let result = match outcome.error() {
                     Some(error) => format!("Error: {error}"),
                     None => outcome.output().to_string(),
                 };
-                AgentTodo::Resolved { result }
+                (0, format!("[resolved] {id}: {result}"))
             }
-            Err(_) => continue,
         };
-        let line = match &todo {
-            AgentTodo::Resolved { result } => (0, format!("[resolved] {id}: {result}\n")),
-            AgentTodo::InProgress { progress } => (1, format!("[in_progress] {id} ({progress})\n")),
-            AgentTodo::Completed => (2, format!("[completed] {id}\n")),
-        };
-        lines.push((line.0, rank, line.1));
+        lines.push((rank, priority, line + "\n"));
     }
-    lines.sort_by_key(|(state, rank, _)| (*state, *rank));
-    lines.into_iter().map(|(_, _, line)| line).collect()
+    lines.sort_by_key(|(rank, priority, _)| (*rank, *priority));
+    Ok(lines.into_iter().map(|(.., line)| line).collect())
 }

@@ -1,21 +1,20 @@
-//! Making room: old tool results are shortened, and a conversation that nears its limit goes on
-//! from a summary. Whatever is done, the conversation stays valid.
+//! s06 · Making room: old tool results are shortened, and a conversation that nears its limit goes
+//! on from a summary. Whatever is done, the conversation stays valid.
 
-use std::io::Write;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
-use std::{fs, io, process};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::UNIX_EPOCH;
 
-use serde_json::Value;
-
-use crate::agent::{Agent, TurnError};
-use crate::message::{ContentBlock, Message, Role, push_user};
+use crate::agent::Agent;
+use crate::message::{ContentBlock, Message, Role, push_note, push_user};
 use crate::model::ModelError;
 use crate::tool::Toolbox;
 
-/// So many of the last results stay whole at first.
+/// How many of the last results stay whole at first.
 const KEEP_RESULTS: usize = 3;
 /// Results above `LONG` bytes are cut to `HEAD` and a remark: below `LONG`, so never cut twice.
 const LONG: usize = 400;
@@ -32,9 +31,10 @@ const GO_ON: &str =
 pub struct Compactor {
     /// In tokens, as [`estimate`] counts them.
     limit: usize,
-    /// Where whole conversations are kept.
+    /// Where transcripts are kept: what a summary replaces is not lost.
     dir: PathBuf,
-    /// A size that could not be got below the limit: not worth a try in every round. Or 0.
+    /// The size that the last summary could not bring below the limit, or 0: no further try is
+    /// made until the conversation has grown, as each costs a request.
     stuck: AtomicUsize,
 }
 
@@ -58,22 +58,21 @@ impl Compactor {
     ///
     /// # Errors
     /// As [`compact`](Self::compact).
-    pub fn make_room(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), TurnError> {
+    pub fn make_room(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         if estimate(messages) > self.limit / 2 {
             shorten(messages, KEEP_RESULTS);
         }
         let size = estimate(messages);
         if size <= self.limit {
-            self.stuck.store(0, Ordering::Relaxed);
-        } else if size > self.stuck.load(Ordering::Relaxed) + self.limit / 2 {
+            self.stuck.store(0, Relaxed);
+        } else if size > self.stuck.load(Relaxed) + self.limit / 2 {
             self.compact(agent, messages)?;
             let size = estimate(messages);
             if size > self.limit {
-                self.stuck.store(size, Ordering::Relaxed);
-                let still = format!(
-                    "Still about {size} tokens; should the server refuse, begin anew with /clear."
-                );
-                agent.context.events.notice(still);
+                self.stuck.store(size, Relaxed);
+                let what = "should the server refuse, begin anew with /clear.";
+                let notice = format!("Still about {size} tokens; {what}");
+                agent.context.events.notice(notice);
             }
         }
         Ok(())
@@ -84,7 +83,7 @@ impl Compactor {
     ///
     /// # Errors
     /// When there is no summary. The conversation is as it was.
-    pub fn compact(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), TurnError> {
+    pub fn compact(&self, agent: &Agent, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         let (earlier, turn) = messages.split_at(turn_start(messages));
         let mut turn = turn.to_vec();
         let room = self.limit / 4 * 3; // The rest is for the summary and the next rounds.
@@ -92,48 +91,40 @@ impl Compactor {
             shorten(&mut turn, 0);
         }
         let fits = estimate(&turn) <= room;
-        let compacted = if messages.len() < 2 || (earlier.is_empty() && fits) {
-            turn
-        } else {
-            go_on_from(&self.summarise(agent, messages)?, turn, fits)
-        };
-        let notice = if compacted == *messages {
+        if messages.len() > 1 && !(earlier.is_empty() && fits) {
+            turn = go_on_from(&self.summarise(agent, messages)?, turn, fits);
+        }
+        let notice = if turn == *messages {
             "Nothing to compact yet.".to_string()
         } else {
-            let kept = self.keep(messages).map_or_else(
-                |why| {
-                    format!(
-                        "No transcript could be kept in {}: {why}.",
-                        self.dir.display()
-                    )
-                },
-                |path| format!("What was said before is in {}.", path.display()),
-            );
-            let (before, after) = (estimate(messages), estimate(&compacted));
+            let kept = match self.keep(messages) {
+                Ok(path) => format!("What was said before is in {}.", path.display()),
+                Err(why) => {
+                    let dir = self.dir.display();
+                    format!("No transcript could be kept in {dir}: {why}.")
+                }
+            };
+            let (before, after) = (estimate(messages), estimate(&turn));
             format!("Compacted: about {before} tokens before, {after} now. {kept}")
         };
         agent.context.events.notice(notice);
-        *messages = compacted;
+        *messages = turn;
         Ok(())
     }
 
     /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
-    fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, TurnError> {
-        let mut worker = Agent {
-            toolbox: Toolbox::default(),
-            ..agent.clone()
-        };
+    fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
+        let mut worker = agent.clone();
+        worker.toolbox = Toolbox::default();
         worker.context.events = agent.context.events.of_agent("compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
         match worker.ask(&mut copy).map(|reply| reply.text()) {
             Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
-            Ok(_) | Err(TurnError::Refused) => {
+            Ok(_) | Err(ModelError::Refused) => {
                 let message = "no summary of the conversation came back".to_string();
-                Err(TurnError::Model(ModelError::Api {
-                    status: 200,
-                    message,
-                }))
+                let status = 200;
+                Err(ModelError::Api { status, message })
             }
             other => other,
         }
@@ -141,22 +132,16 @@ impl Compactor {
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
     fn keep(&self, messages: &[Message]) -> io::Result<PathBuf> {
-        let now = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |since| since.as_secs());
-        let path = self
-            .dir
-            .join(format!("transcript-{now}-{}.jsonl", process::id()));
-        let lines = messages
-            .iter()
-            .map(|message| Ok(serde_json::to_string(message)? + "\n"));
-        let lines = lines.collect::<io::Result<String>>()?;
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let name = format!("transcript-{now}-{}.jsonl", process::id());
+        let path = self.dir.join(name);
+        let mut lines = String::new();
+        for message in messages {
+            lines += &(serde_json::to_string(message)? + "\n");
+        }
         fs::create_dir_all(&self.dir)?;
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).mode(0o600).open(&path)?;
         file.write_all(lines.as_bytes()).map(|()| path)
     }
 }
@@ -165,29 +150,13 @@ impl Compactor {
 pub fn estimate(messages: &[Message]) -> usize {
     let blocks = messages.iter().flat_map(|message| &message.content);
     let bytes = blocks.map(|block| match block {
-        ContentBlock::Text { text } => text.len(),
-        ContentBlock::ToolUse { id, name, input } => id.len() + name.len() + size(input),
-        ContentBlock::ToolResult {
-            tool_use_id,
-            content,
-            ..
-        } => tool_use_id.len() + content.len(),
-        ContentBlock::Other(value) => size(value),
+        ContentBlock::Text { text } | ContentBlock::Note { text } => text.len(),
+        ContentBlock::ToolResult { content, .. } => content.len(),
+        ContentBlock::ToolUse { input: value, .. } | ContentBlock::Other(value) => {
+            value.to_string().len()
+        }
     });
     bytes.sum::<usize>() / 4
-}
-
-/// The bytes of a value, nearly.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| key.len() + size(value))
-            .sum(),
-        _ => 4,
-    }
 }
 
 /// The longest beginning of a text that has at most so many bytes.
@@ -196,36 +165,22 @@ fn head(text: &str, bytes: usize) -> &str {
 }
 
 /// Shortens long results of tools, but not the last `keep`, and none that the model has not seen.
-fn shorten(messages: &mut [Message], keep: usize) {
-    let Some((unseen, seen)) = messages.split_last_mut() else {
-        return;
-    };
-    let keep = keep.saturating_sub(
-        unseen
-            .content
-            .iter()
-            .filter(|block| is_result(block))
-            .count(),
-    );
-    let blocks = seen
-        .iter_mut()
-        .rev()
-        .flat_map(|message| message.content.iter_mut().rev());
-    for block in blocks.filter(|block| is_result(block)).skip(keep) {
-        let ContentBlock::ToolResult { content, .. } = block else {
-            continue;
-        };
-        let bytes = content.len();
-        if bytes > LONG {
-            let start = head(content, HEAD);
-            *content =
-                format!("{start}\n[… shortened, {bytes} bytes; run the tool again if you need it]");
+fn shorten(messages: &mut [Message], mut keep: usize) {
+    for (age, message) in messages.iter_mut().rev().enumerate() {
+        for block in message.content.iter_mut().rev() {
+            let ContentBlock::ToolResult { content, .. } = block else {
+                continue;
+            };
+            let (bytes, seen) = (content.len(), age > 0);
+            if seen && keep == 0 && bytes > LONG {
+                let start = head(content, HEAD);
+                *content = format!(
+                    "{start}\n[… shortened, {bytes} bytes; run the tool again if you need it]"
+                );
+            }
+            keep = keep.saturating_sub(1);
         }
     }
-}
-
-fn is_result(block: &ContentBlock) -> bool {
-    matches!(block, ContentBlock::ToolResult { .. })
 }
 
 /// Where the current turn begins: at the last message with a prompt; between turns, at the end.
@@ -241,23 +196,20 @@ fn turn_start(messages: &[Message]) -> usize {
 
 /// The summary, then the turn as it is or, if that does not fit, its prompt.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
-    let mut first = Message::user(format!("<summary>\n{summary}\n</summary>"));
-    let begun = turn.len() > 1;
-    let prompt = turn
-        .drain(..1.min(turn.len()))
-        .flat_map(|message| message.content);
+    let mut compacted = Vec::new();
+    push_note(&mut compacted, format!("<summary>\n{summary}\n</summary>"));
+    let rest = turn.split_off(turn.len().min(1));
+    let prompt = turn.into_iter().flat_map(|message| message.content);
+    compacted[0]
+        .content
+        .extend(prompt.filter(|block| match block {
+            ContentBlock::ToolResult { .. } => false, // its call is gone
+            _ => fits || block.is_prompt(),
+        }));
     if fits {
-        // Results in front of the prompt belong to calls that are gone.
-        first
-            .content
-            .extend(prompt.filter(|block| !is_result(block)));
-    } else {
-        let go_on = begun.then(|| ContentBlock::text(GO_ON));
-        first
-            .content
-            .extend(prompt.filter(ContentBlock::is_prompt).chain(go_on));
-        turn.clear();
+        compacted.extend(rest);
+    } else if !rest.is_empty() {
+        push_note(&mut compacted, GO_ON);
     }
-    turn.insert(0, first);
-    turn
+    compacted
 }

@@ -1,35 +1,27 @@
-//! The one stream of what happens. The screen reads it; so may a timeline or a log. Nobody
-//! measures or prints on the side.
+//! s01 · Events: the one stream of what happens. The screen reads it, and so do the timeline and
+//! the status line; nobody measures or prints on the side.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::message::{StopReason, Usage};
+use crate::message::Usage;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Event {
-    /// A line of the person's begins a turn.
-    TurnStarted {
-        prompt: String,
-    },
+    /// The line that begins a turn; empty if something else than a line did.
+    TurnStarted(String),
     /// The prompt is free again.
     TurnFinished,
     RequestStarted,
     /// A piece of the model's text, as it arrives. Not clean: it may hold control bytes.
     Text(String),
-    RequestFinished {
-        stop_reason: StopReason,
-        usage: Usage,
-    },
-    /// A request that brought no reply.
-    RequestFailed,
+    /// `None` if it brought no reply.
+    RequestFinished(Option<Usage>),
     ToolStarted {
-        id: String,
         name: String,
         input: Value,
     },
@@ -40,8 +32,6 @@ pub enum Event {
         progress: String,
     },
     ToolFinished {
-        id: String,
-        name: String,
         output: String,
         is_error: bool,
         elapsed: Duration,
@@ -83,7 +73,8 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 pub struct Events {
     readers: Vec<Arc<Reader>>,
     agent: Option<Arc<str>>,
-    in_background: Arc<AtomicBool>,
+    /// Of a sub-agent that may be left alone: whoever waits for it holds the other end.
+    waiter: Option<Weak<()>>,
 }
 
 impl Events {
@@ -95,6 +86,11 @@ impl Events {
         }
     }
 
+    /// Adds a reader, for this writing end and its later clones.
+    pub fn add_reader(&mut self, reader: Reader) {
+        self.readers.push(Arc::new(reader));
+    }
+
     /// The same stream, with every event marked as that sub-agent's.
     pub fn of_agent(&self, name: &str) -> Self {
         Events {
@@ -103,34 +99,27 @@ impl Events {
         }
     }
 
-    /// The same stream, with every event marked as that of a sub-agent that nobody waits for as
-    /// soon as that is so, and one more reader for them.
-    pub fn of_task(&self, name: &str, in_background: Arc<AtomicBool>, reader: Reader) -> Self {
-        let mut events = Events {
-            in_background,
+    /// The same for a sub-agent that may be left alone: its events are marked as from the
+    /// background as soon as the `waiter` is gone.
+    pub fn of_task(&self, name: &str, waiter: Weak<()>) -> Self {
+        Events {
+            waiter: Some(waiter),
             ..self.of_agent(name)
-        };
-        events.readers.push(Arc::new(reader));
-        events
+        }
     }
 
     /// Tells every reader.
     pub fn emit(&self, event: Event) {
-        let Events {
-            readers,
-            agent,
-            in_background,
-        } = self;
-        let (at, agent, in_background) =
-            (Instant::now(), agent.as_deref(), in_background.load(SeqCst));
-        readers.iter().for_each(|reader| {
-            reader(Stamped {
-                at,
-                agent,
-                in_background,
-                event: &event,
-            })
-        });
+        let stamped = Stamped {
+            at: Instant::now(),
+            agent: self.agent.as_deref(),
+            in_background: self
+                .waiter
+                .as_ref()
+                .is_some_and(|it| it.strong_count() == 0),
+            event: &event,
+        };
+        self.readers.iter().for_each(|reader| reader(stamped));
     }
 
     /// Emits a [`Event::Notice`].

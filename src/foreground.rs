@@ -1,150 +1,132 @@
-//! The foreground: a task that the main thread waits for.
+//! s11 · The foreground: work that the main thread waits for.
 //!
-//! Every command and every sub-agent runs on a thread of its own, as in s08 and s10. To run one in
-//! the foreground is to wait for it, and one can stop waiting: when the person presses Ctrl+B, when
-//! the time limit passes, when a shell exits and leaves others running. The work does not notice.
-//! From then on it is a background task like any other, and its result is delivered.
+//! Every command and every sub-agent runs on a thread of its own, and its outcome arrives at one
+//! receiver. To hold that receiver is to wait. One can stop waiting: when the person presses
+//! Ctrl+B, when the time limit passes, when a shell exits and leaves others running. The receiver
+//! is then moved into a job of the executor. The work does not notice; and because there is one
+//! receiver, its outcome is told once.
+
+mod task_list;
+mod tools;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded};
-use serde::Deserialize;
-use serde_json::json;
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
 
 use crate::agent::Agent;
-use crate::attendance::{Attendance, Stays};
-use crate::background::{BackgroundExecutor, COMMAND, Label, Status, lock};
-use crate::background_agent::{self, Input};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch, lock};
+use crate::background_agent::{ALONE, AtWork};
+use crate::delivery::block;
 use crate::event::Event;
-use crate::message::{Message, push_user};
+use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
-use crate::process;
-use crate::subagent::{Definitions, Delegation};
-use crate::todo::Priority;
-use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::{bash, object};
+use crate::process::{self, News};
+use crate::repl::{Doing, Repl};
+use crate::tool::{Context, ToolError, ToolOutcome};
+use crate::tools::background::{announced, task_id};
+use crate::tools::bash::{answer, left_running};
 
-/// A command that takes longer goes on in the background.
+/// A command that takes longer goes on in the background, in seconds.
 const TIME_LIMIT: u64 = 120;
 /// How often is shown how it stands.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Ctrl+B, as far as there is something to be sent to the background.
-#[derive(Clone, Default)]
-pub struct MoveKey(Arc<Mutex<Option<Sender<()>>>>);
-
-impl MoveKey {
-    /// The key was pressed. False if nothing runs in the foreground.
-    pub fn press(&self) -> bool {
-        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        listener
-            .as_ref()
-            .is_some_and(|listener| listener.send(()).is_ok())
-    }
-
-    /// For one wait: it ends with the receiver.
-    fn listen(&self) -> Receiver<()> {
-        let (pressed, key) = unbounded();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pressed);
-        key
-    }
-}
-
-/// Runs tasks and waits for them, on the main thread.
+/// Runs work and waits for it, on the main thread. Clones are the same foreground.
 #[derive(Clone)]
 pub struct Foreground {
     executor: Arc<Mutex<BackgroundExecutor>>,
-    key: MoveKey,
     context: Context,
+    /// Names the commands.
     count: Arc<AtomicUsize>,
+    /// What is waited for, for the keyboard's thread, which lists it, stops it and moves it.
+    current: Arc<Mutex<Option<Current>>>,
 }
+
+/// The work that is waited for, as the keyboard's thread sees it.
+struct Current {
+    id: TaskId,
+    kind: Kind,
+    started: Instant,
+    watch: Arc<dyn Watch>,
+    /// Ctrl+B. One for each wait, so that a late press does not move the next command.
+    key: Sender<()>,
+}
+
+/// Work that goes on. Whoever owns it waits for it.
+struct Work {
+    id: TaskId,
+    kind: Kind,
+    started: Instant,
+    what: String,
+    watch: Arc<dyn Watch>,
+    news: Receiver<News>,
+    /// Its questions, each with a sender for the answer. Without this end, nobody is there.
+    questions: Receiver<Question>,
+    /// Its events are shown as long as this is held.
+    waiter: Arc<()>,
+}
+
+type Question = (String, Sender<Result<String, String>>);
 
 /// How waiting ended.
 enum Waited {
-    /// The work has ended; its outcome is not delivered any more.
+    /// With its outcome.
     Ended(Outcome),
     /// It goes on in the background: why.
-    Moved(String),
-    /// The shell has exited, and so many processes go on in the background; the outcome so far.
+    Moved(&'static str),
+    /// The shell has exited with this outcome, and so many processes go on in the background.
     LeftRunning(Outcome, usize),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Command {
-    command: String,
-    timeout_seconds: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Delegated {
-    description: String,
-    prompt: String,
-    #[serde(default)]
-    priority: Priority,
-    agent: Option<String>,
-    #[serde(default)]
-    wait: bool,
-}
-
 impl Foreground {
-    /// Over the executor of the background tasks. `key` moves what runs in the foreground.
-    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>, key: MoveKey, context: Context) -> Self {
+    /// Over the executor of the background tasks.
+    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>, context: Context) -> Self {
         Foreground {
             executor: executor.clone(),
-            key,
             context,
             count: Arc::default(),
+            current: Arc::default(),
         }
     }
 
-    /// `bash`, which can be sent to the background, and `task`, which can be waited for. They take
-    /// the place of those that the agent has; its sub-agents keep theirs.
-    pub fn tools(&self, agent: &Agent, definitions: &Definitions) -> [Tool; 2] {
-        let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
-        let timeout =
-            json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
-        let schema = object(
-            json!({ "command": command, "timeout_seconds": timeout }),
-            &["command"],
+    /// The same, with Ctrl+B, `/tasks` and `/stop` at the prompt.
+    pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
+        let foreground = Self::new(executor, repl.context());
+        let [lists, stops, moves] = [(); 3].map(|()| foreground.clone());
+        let tasks = move |id: &str| lists.list(id);
+        repl.action(
+            "/tasks [ID]",
+            "all tasks, or one with the end of its output",
+            tasks,
         );
-        let description = format!(
-            "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
-             than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
+        repl.action("/stop ID", "stop a task", move |id| stops.stop(id));
+        repl.command("! COMMAND", "run a command yourself");
+        repl.command(
+            "Ctrl+B",
+            "what runs in the foreground goes on in the background",
         );
-        let it = self.clone();
-        let bash = Tool::new(
-            "bash",
-            description,
-            schema,
-            Access::Ask,
-            move |input: Command, context| {
-                it.run(
-                    &input.command,
-                    input.timeout_seconds.unwrap_or(TIME_LIMIT),
-                    context,
-                )
-            },
-        );
+        repl.on_key('B', "Ctrl+B: to the background", move |doing| match doing {
+            Doing::Asking => Some("(Answer the question first, then Ctrl+B.)"),
+            _ if moves.press() => None,
+            _ => Some("Nothing runs in the foreground that could be sent to the background."),
+        });
+        foreground
+    }
 
-        let delegation = Delegation::new(agent, definitions);
-        let mut properties = background_agent::properties();
-        properties["wait"] = json!({ "type": "boolean", "description": "Wait for the result: it is returned then. The sub-agent can ask the user meanwhile." });
-        let schema = object(properties, &["description", "prompt"]);
-        let description = background_agent::description(&delegation);
-        let it = self.clone();
-        let task = Tool::new(
-            "task",
-            description,
-            schema,
-            Access::Free,
-            move |input: Delegated, context| it.delegate(&delegation, input, context),
-        );
-        [bash, task]
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ctrl+B. False if nothing runs in the foreground.
+    pub fn press(&self) -> bool {
+        let current = self.current();
+        current
+            .as_ref()
+            .is_some_and(|current| current.key.send(()).is_ok())
     }
 
     /// `! COMMAND`: runs it without the model. What it prints joins the conversation, and is
@@ -154,176 +136,196 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let output = self
-            .run(command, TIME_LIMIT, &self.context)
-            .unwrap_or_else(|error| error.to_string());
-        let quoted = output.replace("</user-command", "<\\/user-command");
-        push_user(
-            messages,
-            format!("<user-command>\nThe user ran this: {command}\n{quoted}\n</user-command>"),
-        );
+        let outcome = self.run(command, TIME_LIMIT, &self.context);
+        let output = outcome.unwrap_or_else(|error| error.to_string());
+        let text = format!("The user ran this: {command}\n{output}");
+        push_note(messages, block("user-command", "", &text));
         output
     }
 
     fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
-        let label = Label {
-            kind: COMMAND,
-            rank: 1,
+        let id = self.free_name()?;
+        let (handle, news) = process::start(command);
+        let watch: Arc<dyn Watch> = Arc::new(handle);
+        let work = Work {
+            id: id.clone(),
+            kind: Kind::Command,
+            started: Instant::now(),
+            what: command.to_string(),
+            watch: watch.clone(),
+            news,
+            questions: never(),
+            waiter: Arc::default(),
         };
-        let (tell, exits) = unbounded();
-        let (id, attendance) = {
-            let mut executor = lock(&self.executor);
-            let names = || format!("bash-{}", self.count.fetch_add(1, Relaxed) + 1);
-            let Some(id) = std::iter::repeat_with(names).find(|id| !executor.is_taken(id)) else {
-                return Err("no name is left".into());
-            };
-            let attendance = Attendance::new(&id, command, &context.events, true);
-            let (command, attended) = (command.to_string(), attendance.clone());
-            executor.submit_in_foreground(label, &id, move |control| {
-                attended.during(|| {
-                    let (handle, news) = process::start(&command);
-                    control.attach(handle);
-                    loop {
-                        match news.recv() {
-                            Ok(process::News::ShellExited(so_far, left)) => {
-                                let _ = tell.send((so_far, left));
-                            }
-                            Ok(process::News::Ended(outcome)) => break outcome,
-                            Err(_) => break Outcome::Lost,
-                        }
-                    }
-                })
-            })?;
-            (id, attendance)
-        };
-        match self.wait(
-            &id,
-            &attendance,
-            after(Duration::from_secs(limit)),
-            exits,
-            context,
-        ) {
-            Waited::Ended(outcome) => bash::answer(&outcome, 0, ""),
+        match self.wait(work, after(Duration::from_secs(limit)), context)? {
+            Waited::Ended(outcome) => answer(&outcome, ""),
             Waited::LeftRunning(outcome, left) => {
-                bash::answer(&outcome, left, &format!("in the background as {id}"))
+                let left = left_running(left).unwrap_or_default();
+                answer(
+                    &outcome,
+                    &format!("\n{id}: [shell exited] {left} in the background."),
+                )
             }
-            Waited::Moved(why) => {
-                let details = lock(&self.executor).details(&id)?;
-                let so_far = details
-                    .split_once('\n')
-                    .map_or("", |(_, output)| output.trim_end());
-                let so_far = if so_far.is_empty() {
-                    String::new()
-                } else {
-                    format!("\nOutput so far:\n{so_far}")
-                };
-                Ok(why + &so_far)
-            }
+            Waited::Moved(why) => Ok(match watch.recent().trim_end() {
+                "" => moved(&id, why),
+                so_far => format!("{}\nOutput so far:\n{so_far}", moved(&id, why)),
+            }),
         }
     }
 
+    /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(
         &self,
-        delegation: &Delegation,
-        input: Delegated,
+        worker: Agent,
+        kind: Kind,
+        name: &str,
+        prompt: String,
         context: &Context,
     ) -> ToolOutcome {
-        let Delegated {
-            description,
-            prompt,
-            priority,
-            agent,
-            wait,
-        } = input;
-        let worker = delegation.worker(agent.as_deref())?;
-        if !wait {
-            let input = Input {
-                description,
-                prompt,
-                priority,
-                agent,
-            };
-            return background_agent::start(&self.executor, worker, input, &context.events);
-        }
-        let id = description.trim();
-        let attendance = Attendance::new(id, &prompt, &context.events, true);
-        let job = background_agent::job(worker, id, prompt, &context.events, attendance.clone());
-        lock(&self.executor).submit_in_foreground(background_agent::label(priority), id, job)?;
-        match self.wait(id, &attendance, never(), never(), context) {
-            Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => {
-                bash::answer(&outcome, 0, "")
-            }
-            Waited::Moved(why) => Ok(why),
+        let (id, waiter) = (task_id(name)?, Arc::new(()));
+        self.expect_unused(&id)?;
+        let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
+        let ask = move |question: &str, _: &_| {
+            let (answer, answered) = bounded(1);
+            let _ = asks.send((question.to_string(), answer));
+            answered.recv().unwrap_or_else(|_| Err(ALONE.to_string()))
+        };
+        let (waits, events) = (Arc::downgrade(&waiter), &context.events);
+        let at_work = AtWork::new(worker, &id.to_string(), events, waits, Arc::new(ask));
+        let at_work = Arc::new(at_work);
+        let work = Work {
+            id: id.clone(),
+            kind,
+            started: Instant::now(),
+            what: prompt.clone(),
+            watch: at_work.clone(),
+            news,
+            questions,
+            waiter,
+        };
+        let run = move || {
+            let _ = tell.send(News::Ended(Outcome::of(|| at_work.run(prompt))));
+        };
+        let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
+        let spawned = thread.spawn(run);
+        spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
+        match self.wait(work, never(), context)? {
+            Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => answer(&outcome, ""),
+            Waited::Moved(why) => Ok(moved(&id, why)),
         }
     }
 
-    /// Waits for a task until it has ended, or better goes on without somebody who waits.
+    /// Waits for work until it has ended, or better goes on without somebody who waits.
     fn wait(
         &self,
-        id: &str,
-        attendance: &Attendance,
-        deadline: Receiver<Instant>,
-        mut shell_exits: Receiver<(Outcome, usize)>,
+        mut work: Work,
+        limit: Receiver<Instant>,
         context: &Context,
-    ) -> Waited {
-        let Some(task_id) = TaskId::new(id) else {
-            return Waited::Ended(Outcome::Lost);
-        };
-        let arrivals = lock(&self.executor).bus().arrivals();
-        let key = self.key.listen();
-        let mut interrupted = context.interrupt.receiver();
-        let (look, mut what) = (tick(LOOK), attendance.what().to_string());
-        loop {
-            if let Some(outcome) = lock(&self.executor).claim(&task_id) {
-                return Waited::Ended(outcome);
-            }
-            let next = select! {
-                recv(arrivals) -> _ => continue,
-                recv(key) -> _ => Waited::Moved(moved(id, " by the user")),
-                recv(deadline) -> _ => Waited::Moved(moved(id, ", as it had not ended within its time limit")),
-                recv(shell_exits) -> exit => {
-                    shell_exits = never();
-                    let Ok((so_far, left)) = exit else { continue };
-                    Waited::LeftRunning(so_far, left)
+    ) -> Result<Waited, ToolError> {
+        let (key, pressed) = unbounded();
+        *self.current() = Some(Current {
+            id: work.id.clone(),
+            kind: work.kind,
+            started: work.started,
+            watch: work.watch.clone(),
+            key,
+        });
+        let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
+        let look = tick(LOOK);
+        let waited = loop {
+            select_biased! {
+                recv(work.news) -> news => match news {
+                    Ok(News::Ended(outcome)) => break Waited::Ended(outcome),
+                    Ok(News::ShellExited(so_far, left)) => break Waited::LeftRunning(so_far, left),
+                    Err(_) => break Waited::Ended(Outcome::Lost),
+                },
+                recv(work.questions) -> asked => match asked {
+                    Ok((question, answer)) => {
+                        let _ = answer.send((context.ask)(&question, &context.interrupt));
+                    }
+                    Err(_) => work.questions = never(),
+                },
+                recv(pressed) -> _ => break Waited::Moved(" by the user"),
+                recv(limit) -> _ => {
+                    break Waited::Moved(", as it had not ended within its time limit");
                 }
                 recv(interrupted) -> _ => {
-                    interrupted = never();
-                    what.insert_str(0, "stopping ");
-                    let _ = lock(&self.executor).stop(id);
-                    continue;
+                    (interrupted, doing) = (never(), "stopping ");
+                    work.watch.stop();
                 }
-                recv(look) -> _ => {
-                    self.show(id, &what, context);
-                    continue;
-                }
+                recv(look) -> _ => context.events.emit(Event::Waiting {
+                    what: format!("{doing}{}", work.what),
+                    elapsed: work.started.elapsed(),
+                    progress: work.watch.look().line,
+                }),
+            }
+        };
+        // Locked until it stands among the background tasks: a list shows it always, and once.
+        let mut current = self.current();
+        *current = None;
+        if !matches!(waited, Waited::Ended(_)) {
+            self.hand_over(work, context)?;
+        }
+        Ok(waited)
+    }
+
+    /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
+    fn hand_over(&self, work: Work, context: &Context) -> Result<(), ToolError> {
+        let Work {
+            id,
+            kind,
+            started,
+            what,
+            watch,
+            news,
+            waiter,
+            ..
+        } = work;
+        drop(waiter);
+        let (events, name, its) = (context.events.clone(), id.clone(), watch.clone());
+        let job = move |control: &Control| {
+            control.attach(its);
+            let ended = |news| match news {
+                News::Ended(outcome) => Some(outcome),
+                News::ShellExited(..) => None,
             };
-            match attendance.leave() {
-                Ok(()) => {
-                    lock(&self.executor).to_background(&task_id);
-                    return next;
-                }
-                Err(Stays::Over) => {} // its outcome is about to arrive
-                Err(Stays::Asking) => context
-                    .events
-                    .notice("Answer the question first, then Ctrl+B."),
+            announced(&events, &name, &what, || {
+                news.iter().find_map(ended).unwrap_or(Outcome::Lost)
+            })
+        };
+        lock(&self.executor)
+            .adopt(kind, started, &id, job)
+            .map_err(|refusal| {
+                watch.stop(); // nobody could tell its end
+                format!("it could not go on in the background, so it was stopped: {refusal}.")
+                    .into()
+            })
+    }
+
+    /// `bash-1`, `bash-2` and so on, without those that are taken.
+    fn free_name(&self) -> Result<TaskId, Refusal> {
+        loop {
+            let id = task_id(&format!("bash-{}", self.count.fetch_add(1, Relaxed) + 1))?;
+            if self.expect_unused(&id).is_ok() {
+                return Ok(id);
             }
         }
     }
 
-    fn show(&self, id: &str, what: &str, context: &Context) {
-        let status = lock(&self.executor).check(id); // not locked while the readers of events are told
-        if let Ok(Status::Running { elapsed, progress }) = status {
-            context.events.emit(Event::Waiting {
-                what: what.to_string(),
-                elapsed,
-                progress,
-            });
+    fn expect_unused(&self, id: &TaskId) -> Result<(), Refusal> {
+        let executor = lock(&self.executor);
+        match executor.find(id) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Refusal::IdInUse {
+                id: id.clone(),
+                known: executor.ids(),
+            }),
         }
     }
 }
 
-fn moved(id: &str, why: &str) -> String {
+fn moved(id: &TaskId, why: &str) -> String {
     format!(
-        "moved to the background as {id}{why}; you will get its result when it is done; the working directory is unchanged."
+        "{id}: [running] moved to the background{why}; you will get its result when it is done; the working directory is unchanged."
     )
 }

@@ -1,8 +1,8 @@
-//! Markdown files with a head: `key: value` lines between two lines of `---`. Agents and skills are
-//! such files. This reads the part of YAML that they use, not more.
+//! s04 · Markdown files with a head: `key: value` lines between two lines of `---`. Agents and
+//! skills are such files. This reads the part of YAML that they use, not more.
 
 use std::path::{Path, PathBuf};
-use std::{fs, io, iter};
+use std::{fs, io};
 
 /// The longest file that is read. What is longer fills the context that it should save.
 pub const MAX_KIB: u64 = 64;
@@ -19,9 +19,7 @@ pub struct Document {
 /// Reads one file. The error is a sentence that begins with the path.
 pub fn read(path: &Path) -> Result<Document, String> {
     let text = match fs::metadata(path) {
-        Ok(file) if !file.is_file() => {
-            Err("not a file; put a Markdown file in its place".to_string())
-        }
+        Ok(file) if !file.is_file() => Err("not a file; put a Markdown file in its place".into()),
         Ok(file) if file.len() > MAX_KIB * 1024 => {
             Err(format!("longer than {MAX_KIB} KiB; shorten it"))
         }
@@ -39,40 +37,31 @@ pub fn parse(text: &str) -> Result<Document, String> {
         .strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"));
     let (head, body) = parts.unwrap_or_default();
-    // A value may be quoted, and may go on in indented lines, as text or as a list.
-    let get = |key: &str| {
-        let mut lines = head
-            .lines()
-            .skip_while(|line| line.split(':').next() != Some(key));
-        let (_, first) = lines.next()?.split_once(':')?;
-        let more = lines.take_while(|line| line.starts_with([' ', '-']));
-        let bare = |line: &str| {
-            line.trim_matches([' ', '"', '\'', '>', '|', '-'])
-                .to_string()
-        };
-        Some(bare(
-            &iter::once(first)
-                .chain(more)
-                .map(bare)
-                .collect::<Vec<_>>()
-                .join(" "),
-        ))
-    };
     let need = |key: &str| {
-        let why = || {
-            format!(
-                "no `{key}` in front; begin it with the lines ---, name: …, description: …, ---"
-            )
-        };
-        get(key).filter(|value| !value.is_empty()).ok_or_else(why)
+        let begin = "begin it with the lines ---, name: …, description: …, ---";
+        value(head, key).ok_or_else(|| format!("no `{key}` in front; {begin}"))
     };
-    let (name, description) = (need("name")?, need("description")?);
     Ok(Document {
-        name,
-        description,
-        tools: need("tools").ok(),
+        name: need("name")?,
+        description: need("description")?,
+        tools: value(head, "tools"),
         body: body.trim().to_string(),
     })
+}
+
+/// The value of a key, unless it is empty. It may be quoted, and may go on in indented lines, as
+/// text or as a list.
+fn value(head: &str, key: &str) -> Option<String> {
+    const AROUND: [char; 6] = [' ', '"', '\'', '>', '|', '-'];
+    let mut lines = head
+        .lines()
+        .skip_while(|line| line.split(':').next() != Some(key));
+    let (_, first) = lines.next()?.split_once(':')?;
+    let mut value = first.trim_matches(AROUND).to_string();
+    for line in lines.take_while(|line| line.starts_with([' ', '-'])) {
+        value = value + " " + line.trim_matches(AROUND);
+    }
+    Some(value.trim_matches(AROUND).to_string()).filter(|value| !value.is_empty())
 }
 
 /// The entries of a folder, sorted. A folder that is not there has none.
@@ -81,12 +70,10 @@ pub fn entries(dir: &Path, problems: &mut Vec<String>) -> Vec<PathBuf> {
     match fs::read_dir(dir) {
         Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            let path = dir.display();
-            problems.push(format!(
-                "{path}: {error}; put a folder in its place that can be read."
-            ));
-        }
+        Err(error) => problems.push(format!(
+            "{}: {error}; put a folder in its place that can be read.",
+            dir.display()
+        )),
     }
     paths.sort();
     paths

@@ -1,8 +1,8 @@
-//! A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
+//! foundation · A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 /// Nothing is ever sent: what counts is that the sender is dropped.
 #[derive(Debug, Clone, Copy)]
@@ -16,41 +16,68 @@ pub enum Never {}
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<Mutex<Ends>>);
 
+/// The sender is `None` from `trigger` to `reset`.
 type Ends = (Option<Sender<Never>>, Receiver<Never>);
+
+fn ends() -> Ends {
+    let (sender, receiver) = unbounded();
+    (Some(sender), receiver)
+}
 
 impl Default for Interrupt {
     fn default() -> Self {
-        Interrupt(Arc::new(Mutex::new(Self::ends())))
+        Interrupt(Arc::new(Mutex::new(ends())))
     }
 }
 
 impl Interrupt {
-    fn ends() -> Ends {
-        let (sender, receiver) = unbounded();
-        (Some(sender), receiver)
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Interrupts everything that waits now or later, until [`reset`](Self::reset).
     pub fn trigger(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+        self.ends().0 = None;
     }
 
     /// Makes the latch good for another turn.
     pub fn reset(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Self::ends();
+        *self.ends() = ends();
     }
 
     /// True from `trigger` to `reset`.
     pub fn is_triggered(&self) -> bool {
-        matches!(self.receiver().try_recv(), Err(TryRecvError::Disconnected))
+        self.ends().0.is_none()
     }
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.
     pub fn receiver(&self) -> Receiver<Never> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
-            .clone()
+        self.ends().1.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trigger_wakes_all_who_wait_and_all_who_come_later() {
+        let latch = Interrupt::default();
+        let (first, second) = (latch.receiver(), latch.clone().receiver());
+        let waiter = std::thread::spawn(move || first.recv());
+        latch.trigger();
+        assert!(waiter.join().unwrap().is_err() && second.recv().is_err());
+        assert!(latch.receiver().recv().is_err() && latch.is_triggered());
+    }
+
+    #[test]
+    fn a_reset_makes_it_good_again_but_not_for_those_already_woken() {
+        let latch = Interrupt::default();
+        let before = latch.receiver();
+        latch.trigger();
+        latch.reset();
+        assert!(!latch.is_triggered() && before.recv().is_err());
+        latch.trigger();
+        assert!(latch.is_triggered());
     }
 }

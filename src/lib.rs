@@ -2,72 +2,44 @@
 //! plain threads and channels, small enough to be read in an evening. The programs in `lessons/`
 //! put it together one mechanism at a time.
 //!
-//! The rooms stand in reading order.
+//! The rooms stand in reading order: a room uses only rooms before it.
 
-// What is said, and what happens.
-pub mod message;
-
-pub mod interrupt;
-
-pub mod event;
-
-// Who answers, what can be done, what may be done: s01 and s02.
-pub mod tool;
-
-pub mod model;
-
-pub mod permission;
-
+// s01: what is said and what happens, who answers, what can be done. The foundation below it is
+// what a learner may take as given: the contained command, the prompt, the HTTP client.
 pub mod agent;
-
+pub mod caught;
+pub mod event;
+pub mod inbox;
+pub mod interrupt;
+pub mod message;
+pub mod model;
+pub mod options;
+pub mod outcome;
+pub mod process;
+pub mod repl;
+pub mod screen;
+pub mod terminal;
+pub mod tool;
 pub mod tools;
 
-// One mechanism a lesson: s03 to s07.
+// s02 to s07: one mechanism a lesson.
+pub mod compact;
+pub mod front_matter;
+pub mod permission;
+pub mod skill;
+pub mod subagent;
+pub mod task_board;
 pub mod todo;
 
-pub mod front_matter;
-
-pub mod subagent;
-
-pub mod skill;
-
-pub mod compact;
-
-pub mod task_board;
-
-// Commands, and what runs in the background: s08. These know nothing of agents or models.
-pub mod outcome;
-
-pub mod process;
-
+// s08 to s11: an agent that does not stand still.
+pub mod background;
+pub mod background_agent;
+pub mod delivery;
+pub mod foreground;
 pub mod notification;
 
-pub mod background;
+// What helps to teach, and where it is attached.
+pub mod aids;
+mod program;
 
-// Results that come by themselves: s09.
-pub mod delivery;
-
-// Sub-agents that nobody waits for: s10.
-pub mod background_agent;
-
-// What runs in the foreground is a task that somebody waits for: s11.
-pub mod attendance;
-
-pub mod foreground;
-
-// The program around it.
-pub mod options;
-
-pub mod timeline;
-
-pub mod terminal;
-
-pub mod status_line;
-
-pub mod screen;
-
-mod keyboard;
-
-pub mod repl;
-
-pub use options::start;
+pub use program::{connect, prompt, start};

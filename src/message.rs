@@ -1,4 +1,4 @@
-//! What is said: the words of the Anthropic Messages API, as Rust types.
+//! s01 · Messages: the words of the Anthropic Messages API, as Rust types.
 //!
 //! A conversation is a `Vec<Message>` in which the roles alternate, beginning with the user.
 //! Tools are part of that conversation: the assistant says [`ContentBlock::ToolUse`], and the
@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who speaks. Results of tools are said by the user.
+/// Who speaks. Tool results are said by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -29,9 +29,14 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ContentBlock {
-    /// Plain text; the API refuses text that is empty or only white space.
+    /// What a person or the model says; the API refuses text that is only white space.
     #[allow(missing_docs)]
     Text { text: String },
+    /// What the harness adds in the user's role: a reminder, a result that came late. On the wire
+    /// it is text like any other; here the type tells it from what the person typed.
+    #[serde(rename = "text", skip_deserializing)]
+    #[allow(missing_docs)]
+    Note { text: String },
     /// The assistant asks for a tool.
     ToolUse {
         /// Pairs this call with its result.
@@ -75,63 +80,60 @@ impl ContentBlock {
         ContentBlock::Text { text: text.into() }
     }
 
-    /// The text, if this is a text block that says something.
+    /// The text of a text or a note, if it says something.
     pub fn as_text(&self) -> Option<&str> {
         match self {
-            ContentBlock::Text { text } if !text.trim().is_empty() => Some(text),
+            ContentBlock::Text { text } | ContentBlock::Note { text } => {
+                (!text.trim().is_empty()).then_some(text)
+            }
             _ => None,
         }
     }
 
-    /// True for what the person said. Text that the harness puts into a user message is marked:
-    /// it begins with one of these tags.
+    /// True for what the person said, in a user message.
     pub fn is_prompt(&self) -> bool {
-        let tags = [
-            "<system-reminder>",
-            "<summary>",
-            "<task-notification ",
-            "<user-command>",
-        ];
-        self.as_text().is_some() && !tags.iter().any(|tag| self.is_marked(tag))
-    }
-
-    fn is_marked(&self, tag: &str) -> bool {
-        self.as_text().is_some_and(|text| text.starts_with(tag))
+        matches!(self, ContentBlock::Text { .. })
     }
 }
 
-/// Appends what the user says. If the last message is the user's already (a turn ended early, or
-/// with tool results), the text joins that message, so that the roles go on alternating.
+/// Appends what the person says.
 pub fn push_user(messages: &mut Vec<Message>, text: impl Into<String>) {
+    push(messages, ContentBlock::text(text));
+}
+
+/// Appends what the harness says in the user's role. The text begins with a tag that tells the
+/// model what it is, such as `<system-reminder>`.
+pub fn push_note(messages: &mut Vec<Message>, text: impl Into<String>) {
+    push(messages, ContentBlock::Note { text: text.into() });
+}
+
+/// If the last message is the user's already (a turn ended early, or with tool results), the block
+/// joins it, so that the roles go on alternating.
+fn push(messages: &mut Vec<Message>, block: ContentBlock) {
     match messages.last_mut() {
-        Some(last) if last.role == Role::User => last.content.push(ContentBlock::text(text)),
-        _ => messages.push(Message::user(text)),
+        Some(last) if last.role == Role::User => last.content.push(block),
+        _ => messages.push(Message {
+            role: Role::User,
+            content: vec![block],
+        }),
     }
 }
 
-/// Takes back the last prompt, or what took its place when a result woke the agent, and all that
-/// came after it. What else stands in its message (results of tools, a summary) stays, and so does
-/// what was delivered: nothing is delivered a second time.
+/// Takes back the last prompt, or the note that began a turn in its place, and what came after it.
+/// Tool results that stand in its message stay, as their calls do; and so does every note, because
+/// a result that was delivered is not delivered again.
 pub fn take_back_prompt(messages: &mut Vec<Message>) {
-    let delivered = |block: &ContentBlock| block.is_marked("<task-notification ");
-    let begins = |message: &Message| {
-        let first = message.content.first();
+    let is_note = |block: &ContentBlock| matches!(block, ContentBlock::Note { .. });
+    let begins_turn = |message: &Message| {
         message.role == Role::User
-            && (first.is_some_and(delivered) || message.content.iter().any(ContentBlock::is_prompt))
+            && (message.content.first().is_some_and(is_note)
+                || message.content.iter().any(ContentBlock::is_prompt))
     };
-    let begin = messages.iter().rposition(begins).unwrap_or(0);
-    let (mut kept, mut in_first) = (Vec::new(), true);
-    for message in messages.split_off(begin) {
-        let stays = |block: &ContentBlock| {
-            if in_first {
-                !block.is_prompt()
-            } else {
-                delivered(block)
-            }
-        };
-        kept.extend(message.content.into_iter().filter(stays));
-        in_first = false;
-    }
+    let begin = messages.iter().rposition(begins_turn).unwrap_or(0);
+    let mut taken = messages.split_off(begin).into_iter();
+    let mut kept = taken.next().map_or(Vec::new(), |first| first.content);
+    kept.retain(|block| !block.is_prompt());
+    kept.extend(taken.flat_map(|message| message.content).filter(is_note));
     if !kept.is_empty() {
         messages.push(Message {
             role: Role::User,
@@ -140,8 +142,9 @@ pub fn take_back_prompt(messages: &mut Vec<Message>) {
     }
 }
 
-/// Why the model stopped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why the model stopped: the API's `stop_reason`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// It has said what it had to say.
     EndTurn,
@@ -151,27 +154,13 @@ pub enum StopReason {
     MaxTokens,
     /// A stop sequence came up. We send none.
     StopSequence,
-    /// A long turn was paused; the same conversation sent again goes on with it.
+    /// A long turn was paused; the same conversation sent again continues it.
     PauseTurn,
     /// The model will not answer this.
     Refusal,
     /// One that did not exist when this was written.
+    #[serde(untagged)]
     Unknown(String),
-}
-
-impl StopReason {
-    /// Reads the API's word.
-    pub fn parse(word: &str) -> Self {
-        match word {
-            "end_turn" => Self::EndTurn,
-            "tool_use" => Self::ToolUse,
-            "max_tokens" => Self::MaxTokens,
-            "stop_sequence" => Self::StopSequence,
-            "pause_turn" => Self::PauseTurn,
-            "refusal" => Self::Refusal,
-            other => Self::Unknown(other.to_string()),
-        }
-    }
 }
 
 /// Tokens of one request, as the server counted them. All zero where it does not count.
@@ -226,53 +215,5 @@ impl Reply {
             .filter_map(ContentBlock::as_text)
             .collect();
         texts.join("\n")
-    }
-
-    /// Makes the reply fit for the history, whatever the server sent: no empty text, and tool
-    /// calls with an id of their own, a legal name and an object as input (what was no object
-    /// stands in it under `invalid_input`, which no tool's schema admits). A reply that then holds
-    /// neither text nor a call comes out empty: thinking alone is no message.
-    pub fn repair(&mut self, messages: &[Message]) {
-        self.content.retain(|block| {
-            !matches!(block, ContentBlock::Text { .. }) || block.as_text().is_some()
-        });
-        let blocks = || messages.iter().flat_map(|message| &message.content);
-        let earlier = |new: &str| {
-            blocks().any(|block| matches!(block, ContentBlock::ToolUse { id, .. } if id == new))
-        };
-        let mut ids: Vec<String> = Vec::new();
-        for (index, block) in self.content.iter_mut().enumerate() {
-            let ContentBlock::ToolUse { id, name, input } = block else {
-                continue;
-            };
-            let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if id.is_empty() || !id.chars().all(legal) || ids.contains(id) || earlier(id) {
-                *id = format!("toolu_{}_{index}", messages.len());
-                while ids.contains(id) || earlier(id) {
-                    id.push('_');
-                }
-            }
-            ids.push(id.clone());
-            *name = name
-                .chars()
-                .take(64)
-                .map(|c| if legal(c) { c } else { '_' })
-                .collect();
-            if name.is_empty() {
-                *name = "unnamed".to_string();
-            }
-            if input.is_null() {
-                *input = serde_json::json!({});
-            } else if !input.is_object() {
-                *input = serde_json::json!({ "invalid_input": input.take() });
-            }
-        }
-        let thought = |block: &ContentBlock| {
-            matches!(block, ContentBlock::Other(value)
-                if value["type"].as_str().is_some_and(|kind| kind.ends_with("thinking")))
-        };
-        if self.content.iter().all(thought) {
-            self.content.clear();
-        }
     }
 }

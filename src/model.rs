@@ -1,10 +1,8 @@
-//! Who answers: one trait, two models behind it.
+//! s01 · Models: one trait, and whatever answers behind it.
 
 pub mod anthropic;
-pub mod practice;
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
@@ -59,6 +57,8 @@ pub trait Model: Send + Sync {
 pub enum ModelError {
     /// The request's [`Interrupt`] was triggered.
     Interrupted,
+    /// The model refused to answer.
+    Refused,
     /// The server answered with an error.
     Api {
         /// The HTTP status; 200 where the error came inside the stream.
@@ -72,53 +72,42 @@ pub enum ModelError {
     Protocol(String),
 }
 
+impl ModelError {
+    /// What happened, without a full stop, and what to do now.
+    pub fn parts(&self) -> (String, &'static str) {
+        match self {
+            ModelError::Interrupted => ("Interrupted".into(), ""),
+            ModelError::Refused => (
+                "The model will not answer this".into(),
+                "Your last message was taken out of the conversation; say it differently, or go on with something else.",
+            ),
+            ModelError::Connection(why) => (
+                format!("No connection to the model: {why}"),
+                "Check the network and ANTHROPIC_BASE_URL, then say it again.",
+            ),
+            ModelError::Protocol(why) => (
+                format!("The server's reply cannot be read: {why}"),
+                "Check that ANTHROPIC_BASE_URL names a server of the Messages API, then say it again.",
+            ),
+            ModelError::Api { status, message } => (
+                format!("The model's server answered {status}: {message}"),
+                match status {
+                    401 | 403 => "Check ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN).",
+                    404 => "Check ANTHROPIC_MODEL and ANTHROPIC_BASE_URL.",
+                    413 => "The conversation is too large: /clear begins a new one.",
+                    400 => "If it says the same again, /clear begins a new conversation.",
+                    _ => "Wait a little, then say it again.",
+                },
+            ),
+        }
+    }
+}
+
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let advice = match self {
-            ModelError::Interrupted => return f.write_str("Interrupted."),
-            ModelError::Connection(why) => {
-                return write!(
-                    f,
-                    "No connection to the model: {why}. Check the network and ANTHROPIC_BASE_URL, then say it again."
-                );
-            }
-            ModelError::Protocol(why) => {
-                return write!(
-                    f,
-                    "The server's reply cannot be read: {why}. Check that ANTHROPIC_BASE_URL names a server of the Messages API, then say it again."
-                );
-            }
-            ModelError::Api {
-                status: 401 | 403, ..
-            } => "Check ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN).",
-            ModelError::Api { status: 404, .. } => "Check ANTHROPIC_MODEL and ANTHROPIC_BASE_URL.",
-            ModelError::Api { status: 413, .. } => {
-                "The conversation is too large: /clear begins a new one."
-            }
-            ModelError::Api { status: 400, .. } => {
-                "If it says the same again, /clear begins a new conversation."
-            }
-            ModelError::Api { .. } => "Wait a little, then say it again.",
-        };
-        let ModelError::Api { status, message } = self else {
-            return Ok(());
-        };
-        write!(
-            f,
-            "The model's server answered {status}: {}. {advice}",
-            message.trim_end_matches('.')
-        )
+        let (what, advice) = self.parts();
+        f.write_str(format!("{}. {advice}", what.trim_end_matches('.')).trim_end())
     }
 }
 
 impl std::error::Error for ModelError {}
-
-/// The model that the environment asks for: the Messages API if there is a key, a token or a base
-/// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
-/// otherwise.
-pub fn connect() -> Arc<dyn Model> {
-    match anthropic::Anthropic::from_env() {
-        Some(model) => Arc::new(model),
-        None => Arc::new(practice::Practice::from_env()),
-    }
-}

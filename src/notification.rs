@@ -1,16 +1,17 @@
-//! The bus on which tasks report that they have ended.
+//! s08 · The notification bus: the log on which tasks report that they have ended.
 //!
 //! Many write, one reads: a [`Notifier`] is cloned into every thread, the [`NotificationBus`] is
 //! not cloned at all. (Clones of a crossbeam receiver compete for messages; with two readers each
-//! would see half of them.) What is promised: an outcome that was notified stays until the bus is
-//! dropped, and a task has one outcome: the first.
+//! would see half of them.) What is promised: an outcome that was notified stays in the log until
+//! the bus is dropped, and a task has one outcome: the first.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::outcome::Outcome;
 
@@ -32,55 +33,50 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// How a task ended, and when.
+/// An entry of the log: which task ended, how, and when that was reported.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub struct Ended {
-    /// What became of it.
+    pub id: TaskId,
     pub outcome: Outcome,
-    /// When that was reported.
     pub at: Instant,
 }
 
 /// The writing end.
 #[derive(Clone)]
 pub struct Notifier {
-    sender: Sender<(TaskId, Ended)>,
-    bell: Sender<()>,
+    sender: Sender<Ended>,
+    hook: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Notifier {
     /// Reports the outcome of a task. Never blocks; without effect when the bus is gone.
-    pub fn notify(&self, task_id: TaskId, result: Outcome) {
-        let _ = self.sender.send((
-            task_id,
-            Ended {
-                outcome: result,
-                at: Instant::now(),
-            },
-        ));
-        let _ = self.bell.try_send(()); // if it is full, it is about to ring anyway
+    pub fn notify(&self, id: TaskId, outcome: Outcome) {
+        let at = Instant::now();
+        let _ = self.sender.send(Ended { id, outcome, at });
+        self.hook.get().inspect(|hook| hook());
     }
 }
 
-/// The reading end, and the memory of what was read.
+/// The reading end, which keeps the log.
 pub struct NotificationBus {
-    sender: Sender<(TaskId, Ended)>,
-    receiver: Receiver<(TaskId, Ended)>,
-    bell: (Sender<()>, Receiver<()>),
-    ended: HashMap<TaskId, Ended>,
-    /// Those of them that were not delivered yet, in the order in which they ended.
-    news: Vec<TaskId>,
+    /// The bus holds a writing end itself, so the channel is never disconnected.
+    notifier: Notifier,
+    receiver: Receiver<Ended>,
+    log: Vec<Ended>,
+    /// Where in the log a task stands, so that a check need not search.
+    places: HashMap<TaskId, usize>,
 }
 
 impl Default for NotificationBus {
     fn default() -> Self {
         let (sender, receiver) = unbounded();
+        let hook = Arc::default();
         NotificationBus {
-            sender,
+            notifier: Notifier { sender, hook },
             receiver,
-            bell: bounded(1),
-            ended: HashMap::new(),
-            news: Vec::new(),
+            log: Vec::new(),
+            places: HashMap::new(),
         }
     }
 }
@@ -88,60 +84,28 @@ impl Default for NotificationBus {
 impl NotificationBus {
     /// A writing end.
     pub fn notifier(&self) -> Notifier {
-        Notifier {
-            sender: self.sender.clone(),
-            bell: self.bell.0.clone(),
-        }
+        self.notifier.clone()
     }
 
-    /// How the task ended, if it has. Does not wait. The answer may be asked for again and again,
-    /// and asking takes nothing from a delivery.
+    /// Calls `hook` after each report, on the thread that reports. The first hook stays.
+    pub fn on_end(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let _ = self.notifier.hook.set(Box::new(hook));
+    }
+
+    /// How the task ended, if it has. Does not wait, and may be asked again and again.
     pub fn check(&mut self, task_id: &TaskId) -> Option<&Ended> {
-        self.collect();
-        self.ended.get(task_id)
+        self.ended();
+        self.places.get(task_id).map(|place| &self.log[*place])
     }
 
-    /// What has ended since the last delivery, in that order: each task once.
-    pub fn deliver(&mut self) -> Vec<(TaskId, Ended)> {
-        self.collect();
-        let news = std::mem::take(&mut self.news);
-        news.into_iter()
-            .filter_map(|id| self.ended.get(&id).cloned().map(|ended| (id, ended)))
-            .collect()
-    }
-
-    /// How the task ended, if it has, for somebody who has waited for just that: it is not
-    /// delivered any more.
-    pub fn claim(&mut self, task_id: &TaskId) -> Option<&Ended> {
-        self.collect();
-        self.news.retain(|id| id != task_id);
-        self.ended.get(task_id)
-    }
-
-    /// True if the task has ended and its outcome was delivered.
-    pub fn is_delivered(&mut self, task_id: &TaskId) -> bool {
-        self.check(task_id).is_some() && !self.news.contains(task_id)
-    }
-
-    /// True if there is something to deliver.
-    pub fn has_news(&mut self) -> bool {
-        self.collect();
-        !self.news.is_empty()
-    }
-
-    /// For `select!`: holds one `()` if something was notified since the last one was taken,
-    /// whoever may have looked at the bus meanwhile. To be taken first; then ask what has ended.
-    /// There is one bell, so one thread may wait.
-    pub fn arrivals(&self) -> Receiver<()> {
-        self.bell.1.clone()
-    }
-
-    fn collect(&mut self) {
-        for (id, ended) in self.receiver.try_iter() {
-            if let Entry::Vacant(place) = self.ended.entry(id.clone()) {
-                place.insert(ended);
-                self.news.push(id);
+    /// All that have ended, in that order, each task once. Entries never change or move.
+    pub fn ended(&mut self) -> &[Ended] {
+        for ended in self.receiver.try_iter() {
+            if let Entry::Vacant(place) = self.places.entry(ended.id.clone()) {
+                place.insert(self.log.len());
+                self.log.push(ended);
             }
         }
+        &self.log
     }
 }

@@ -1,4 +1,4 @@
-//! What a lesson program is told at its start: by its page, and by the command line.
+//! foundation · What a lesson program is told at its start: by its page, and by the command line.
 
 use std::path::PathBuf;
 
@@ -28,6 +28,13 @@ pub struct Options {
     pub trace: Option<PathBuf>,
     /// `--chart FILE.svg`: draw the last turn when the program ends.
     pub chart: Option<PathBuf>,
+}
+
+impl Options {
+    /// True if the lines are known beforehand, and the program leaves after the last one.
+    pub fn is_script(&self) -> bool {
+        self.demo || self.prompt.is_some()
+    }
 }
 
 const HELP: &str = "\
@@ -66,29 +73,17 @@ pub fn start(page: &str) -> Options {
 }
 
 fn of_page(page: &str) -> Options {
-    let title = page
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches('#')
-        .trim()
-        .to_string();
-    let name = title
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_string();
+    let title = page.lines().next().unwrap_or_default();
+    let title = title.trim_start_matches('#').trim();
+    let name = title.split_whitespace().next().unwrap_or_default();
     let prompt = format!("{name} >> ");
-    let tries = page.lines().skip_while(|line| *line != "## Try it");
-    let tries = tries.take_while(|line| *line == "## Try it" || !line.starts_with("## "));
-    let scenario = tries
-        .filter_map(|line| line.strip_prefix(&prompt))
-        .map(str::to_string)
-        .collect();
+    let tries = page.lines().skip_while(|line| *line != "## Try it").skip(1);
+    let tries = tries.take_while(|line| !line.starts_with("## "));
+    let scenario = tries.filter_map(|line| line.strip_prefix(&prompt));
     Options {
-        name,
-        title,
-        scenario,
+        scenario: scenario.map(str::to_string).collect(),
+        name: name.to_string(),
+        title: title.to_string(),
         ..Options::default()
     }
 }

@@ -1,20 +1,20 @@
-//! How a piece of work ended: one word for commands and for whatever else runs in the background.
+//! s01 · Outcomes: how a piece of work ended, a command or whatever else runs.
 
-use std::cell::Cell;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
 
-/// The one outcome of a task.
+use crate::caught::catch;
+
+/// The one outcome of a task. Text is made from it where it is shown, and never read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It ran to its end, well or not.
     Finished {
-        /// Of a command: its exit code, 128 + N if signal N ended it. Of anything else: 0.
-        exit_code: i32,
+        /// Of a command: its exit code, 128 + N if signal N ended it. Other work has none.
+        exit_code: Option<i32>,
         /// What it had to say, shortened if it was long.
         output: String,
     },
-    /// It could not be run, or broke down.
+    /// It could not be run, or panicked.
     Failed {
         /// What happened, and what to do.
         message: String,
@@ -29,17 +29,19 @@ pub enum Outcome {
         /// The output until then.
         output: String,
     },
-    /// It vanished without a word.
+    /// Its thread died without a report.
     Lost,
 }
 
 impl Outcome {
-    /// True if it did what it was to do.
-    pub fn is_success(&self) -> bool {
-        matches!(self, Outcome::Finished { exit_code: 0, .. })
+    /// Does the work; a panic is a failure.
+    pub fn of(work: impl FnOnce() -> Outcome) -> Outcome {
+        catch(work).unwrap_or_else(|panic| Outcome::Failed {
+            message: format!("the job broke down: {panic}"),
+        })
     }
 
-    /// The output, where there is one.
+    /// The output; empty where there is none.
     pub fn output(&self) -> &str {
         match self {
             Outcome::Finished { output, .. }
@@ -48,45 +50,57 @@ impl Outcome {
             Outcome::Failed { .. } | Outcome::Lost => "",
         }
     }
-}
 
-/// One line, without the output. What did not succeed begins with `ERROR: `.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What went wrong, if anything did.
+    pub fn error(&self) -> Option<String> {
         match self {
-            Outcome::Finished { exit_code: 0, .. } => f.write_str("finished with exit code 0"),
-            Outcome::Finished { exit_code, .. } => write!(f, "ERROR: exit code {exit_code}"),
-            Outcome::Failed { message } => write!(f, "ERROR: {message}"),
-            Outcome::TimedOut { .. } => {
-                f.write_str("ERROR: it passed its time limit and was ended")
-            }
-            Outcome::Killed { .. } => f.write_str("ERROR: it was stopped"),
+            Outcome::Finished {
+                exit_code: None | Some(0),
+                ..
+            } => None,
+            Outcome::Finished {
+                exit_code: Some(code),
+                ..
+            } => Some(format!("exit code {code}")),
+            Outcome::Failed { message } => Some(message.clone()),
+            Outcome::TimedOut { .. } => Some("it passed its time limit and was ended".into()),
+            Outcome::Killed { .. } => Some("it was stopped".into()),
             Outcome::Lost => {
-                f.write_str("ERROR: it vanished without a word; start it again if you need it")
+                Some("it vanished without a word; start it again if you need it".into())
             }
         }
     }
 }
 
-thread_local! {
-    static CATCHING: Cell<bool> = const { Cell::new(false) };
+/// One line, without the output. What did not succeed begins with `ERROR: `.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.error(), self) {
+            (Some(error), _) => write!(f, "ERROR: {error}"),
+            (
+                None,
+                Outcome::Finished {
+                    exit_code: Some(0), ..
+                },
+            ) => f.write_str("finished with exit code 0"),
+            (None, _) => f.write_str("finished"),
+        }
+    }
 }
 
-/// Runs work that may panic; an `Err` is what the panic said. Such a panic is a result, so the
-/// panic hook of a program need not print it: [`is_caught`] tells.
-pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    let outer = CATCHING.replace(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
-    CATCHING.set(outer);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("it gave no reason")
-            .to_string()
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// True while this thread runs inside [`catch`].
-pub fn is_caught() -> bool {
-    CATCHING.get()
+    #[test]
+    fn only_commands_have_an_exit_code() {
+        let finished = |exit_code| Outcome::Finished {
+            exit_code,
+            output: String::new(),
+        };
+        assert_eq!(finished(None).to_string(), "finished");
+        assert_eq!(finished(Some(0)).to_string(), "finished with exit code 0");
+        assert_eq!(finished(Some(7)).to_string(), "ERROR: exit code 7");
+        assert_eq!(finished(Some(0)).error(), None);
+    }
 }

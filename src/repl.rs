@@ -1,130 +1,185 @@
-//! The prompt: lines come in, what happens goes out.
+//! foundation · The prompt: lines come in, what happens goes out.
+//!
+//! Lines are read on a thread of their own. The main thread waits in one place, [`Repl::wait`], for
+//! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
+mod commands;
+mod keyboard;
 mod shared;
 mod status;
-mod task_list;
 
-use std::collections::VecDeque;
+use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use crossbeam_channel::Select;
-
-use crate::background::{BackgroundExecutor, lock};
-use crate::event::{Event, Events};
-use crate::foreground::{Foreground, MoveKey};
-use crate::keyboard::{self, Editor, Lines, Source, Typed, is_leaving, person_is_there};
+use crate::event::{Event, Events, Reader};
+use crate::inbox::{Inbox, Wake};
+use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::options::Options;
-use crate::permission::Gate;
 use crate::screen::{Screen, Style};
-use crate::terminal;
-use crate::timeline::{Timeline, svg};
+use crate::terminal::{self, person_is_there};
 use crate::tool::Context;
-pub(crate) use shared::Shared;
-pub(crate) use status::{Helper, Status};
+use commands::{Commands, is_leaving};
+use keyboard::Editor;
+use shared::Shared;
+pub use shared::{Beside, Doing};
+use status::{Helper, Status};
+
+/// What [`Repl::wait`] returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A line for the agent.
+    Line(String),
+    /// Nothing was typed, but something has ended that the agent is to hear of.
+    Woken,
+}
 
 /// The prompt of a lesson.
 pub struct Repl {
     options: Options,
-    source: Source,
-    screen: Arc<Screen>,
+    prompt: String,
     context: Context,
     shared: Arc<Shared>,
-    /// Lines that were typed before something else was asked.
-    set_aside: Arc<Mutex<VecDeque<String>>>,
-    /// Lines that are typed while the agent works, from s09 on.
-    lines: Arc<OnceLock<Lines>>,
+    commands: Commands,
+    /// The keyboard's, from the first line on: until then keys can be bound.
+    editor: Option<Editor>,
+    /// True if a person edits lines: then what is typed stands on the screen, and Ctrl+C is a key.
+    edited: bool,
+    /// True as long as nobody reads lines.
+    starting: bool,
     failed: bool,
+    /// What is done at the end, and has something to say if it fails.
+    endings: Vec<Box<dyn FnOnce() -> Option<String>>>,
 }
 
 impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
     pub fn new(options: &Options) -> Self {
+        let (script, echo) = match &options.prompt {
+            Some(prompt) => (vec![prompt.clone()], false),
+            None if options.demo => (options.scenario.clone(), true),
+            None => (Vec::new(), false),
+        };
         terminal::save();
-        let interactive = terminal::is_interactive();
-        let colour =
-            interactive && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let screen = Arc::new(Screen::new(colour));
-        let reader = screen.clone();
-        let timeline = Timeline::default();
-        if let Some(path) = &options.trace
-            && let Err(error) = timeline.trace_to(path, &options.title)
-        {
-            screen.say(&format!(
-                "No trace will be written to {}: {error}.",
-                path.display()
-            ));
+        let interactive = terminal::is_interactive() && !options.is_script();
+        if interactive {
+            terminal::leave_ctrl_z();
         }
-        let recorder = timeline.clone();
-        let status = Arc::new(Status::new(colour));
-        let (counter, redrawn) = (status.clone(), screen.clone());
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = terminal::is_interactive() && !no_colour;
+        let screen = Arc::new(Screen::new(colour));
+        let status = Status::default();
+        let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
         let events = Events::new(vec![
-            Box::new(move |event| reader.show(event)),
-            Box::new(move |event| recorder.note(event)),
+            Box::new(move |event| shown.show(event)),
             Box::new(move |event| {
-                if counter.note(event) {
+                if noted.note(event) {
                     redrawn.redraw();
                 }
             }),
         ]);
-        let context = Context {
+        let interrupt = Interrupt::default();
+        let lines = script.into_iter().map(|text| Wake::Line { text, echo });
+        let end = options.is_script().then_some(Wake::Leave);
+        let inbox = Inbox::new(lines.chain(end), interactive);
+        let shared = Arc::new(Shared::new(screen.clone(), inbox, interrupt.clone()));
+        let prompt = format!("{} >> ", options.name);
+        let helper = Helper {
+            status,
+            columns: 80,
+            hint: String::new(),
+            colour,
+        };
+        let edit = || Editor::new(prompt.clone(), helper, &shared).ok();
+        let editor = if interactive { edit() } else { None };
+        terminal::watch_signals(&interrupt, move || screen.note_echo());
+        let asked = shared.clone();
+        let mut context = Context {
             events,
+            interrupt,
             ..Context::default()
         };
-        let shared = Shared::new(
-            &screen,
-            &timeline,
-            &context.interrupt,
-            &status,
-            &options.scenario,
-        );
-        let shared = Arc::new(shared);
-        let edit = || Editor::new(format!("{} >> ", options.name), &shared);
-        let source = match &options.prompt {
-            Some(prompt) => Source::Script([prompt.clone()].into()),
-            None if options.demo => Source::Script(options.scenario.clone().into()),
-            None if interactive => {
-                edit().map_or(Source::Pipe, |editor| Source::Editor(Box::new(editor)))
-            }
-            None => Source::Pipe,
-        };
-        let echo = screen.clone();
-        terminal::watch_signals(&context.interrupt, person_is_there(), move || {
-            echo.note_echo()
-        });
-        terminal::restore_on_panic();
+        if person_is_there() {
+            context.ask =
+                Arc::new(move |question: &str, interrupt: &_| asked.ask(question, interrupt));
+        }
         Repl {
             options: options.clone(),
-            source,
-            screen,
+            prompt,
             context,
+            commands: Commands::new(&options.scenario),
+            edited: editor.is_some(),
+            editor,
             shared,
-            set_aside: Arc::default(),
-            lines: Arc::default(),
+            starting: !options.is_script(),
             failed: false,
+            endings: Vec::new(),
         }
     }
 
-    /// What agents need of the prompt: where to say what happens, and when to stop.
+    /// What agents need of the prompt: where to say what happens, whom to ask, when to stop.
     pub fn context(&self) -> Context {
         self.context.clone()
     }
 
-    /// Adds a slash command: [`read`](Self::read) will return it.
+    /// Adds a reader of what happens, for contexts that are taken from now on.
+    pub fn add_reader(&mut self, reader: Reader) {
+        self.context.events.add_reader(reader);
+    }
+
+    /// Adds something to be done when the program leaves; what it returns is shown.
+    pub fn at_end(&mut self, ending: impl FnOnce() -> Option<String> + 'static) {
+        self.endings.push(Box::new(ending));
+    }
+
+    /// Adds a command to the list of `/help`: [`read`](Self::read) will return its line.
     pub fn command(&mut self, name: &'static str, what: &'static str) {
-        self.shared.add_command(name, what);
+        self.commands.add(name, what, None);
+    }
+
+    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
+    /// of its line, and says what is to be shown.
+    pub fn action(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        action: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) {
+        self.commands.add(name, what, Some(Arc::new(action)));
+    }
+
+    /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
+    /// something is waited for.
+    pub fn on_key(
+        &mut self,
+        key: char,
+        hint: &str,
+        action: impl Fn(Doing) -> Option<&'static str> + Send + Sync + 'static,
+    ) {
+        if let Some(editor) = &mut self.editor {
+            editor.on_key(key, hint, action);
+        }
+    }
+
+    /// From now on, news of what runs beside the conversation wakes the prompt, and leaving says
+    /// what it ends.
+    pub fn run_beside(&mut self, beside: impl Beside + 'static) {
+        let _ = self.shared.beside.set(Box::new(beside));
+    }
+
+    /// To be called when something has ended, on any thread: the prompt then looks for news.
+    pub fn bell(&self) -> impl Fn() + Send + Sync + 'static {
+        let inbox = self.shared.inbox.clone();
+        move || inbox.ring()
     }
 
     /// Says who answers, and how to get help.
     pub fn greet(&self, model: &dyn Model) {
         let text = format!("{}\n{}", self.options.title, model.describe());
         match self.options.prompt {
-            Some(_) => self.screen.say_aside(&text),
-            None => self
-                .screen
-                .say(&format!("{text}\nType /help for help, exit to leave.\n")),
+            Some(_) => self.shared.screen.say_aside(&text),
+            None => self.say(format!("{text}\nType /help for help, exit to leave.\n")),
         }
     }
 
@@ -133,10 +188,13 @@ impl Repl {
         problems.iter().for_each(|problem| self.say(problem));
     }
 
-    /// Prints what went wrong; the session goes on. With `-p`, the program will end with code 1.
-    pub fn fail(&mut self, error: impl std::fmt::Display) {
-        self.say(error);
-        self.failed = true;
+    /// Prints what went wrong, if anything did; the session goes on. With `-p`, the program will
+    /// end with code 1.
+    pub fn report(&mut self, result: Result<(), impl Display>) {
+        if let Err(error) = result {
+            self.say(error);
+            self.failed = true;
+        }
     }
 
     /// The last line of every lesson's `main`: the program's exit code.
@@ -145,252 +203,137 @@ impl Repl {
     }
 
     /// Prints a sentence.
-    pub fn say(&self, text: impl std::fmt::Display) {
-        self.screen.say(&text.to_string());
+    pub fn say(&self, text: impl Display) {
+        self.shared.screen.say(&text.to_string());
     }
 
-    /// The gate for this session: open with `--yes`, and for the practice model, which does what
-    /// was typed and nothing else; otherwise it asks the person, or refuses if nobody is there.
-    pub fn gate(&self, model: &dyn Model) -> Gate {
-        if self.options.yes || model.is_practice() {
-            return Gate::open();
-        }
-        if !person_is_there() {
-            return Gate::closed(
-                "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.",
-            );
-        }
-        let (shared, set_aside, lines) = (
-            self.shared.clone(),
-            self.set_aside.clone(),
-            self.lines.clone(),
-        );
-        Gate::ask(move |question, interrupt| {
-            shared.asking.store(true, SeqCst);
-            let answer =
-                keyboard::ask(question, &shared.screen, interrupt, &set_aside, lines.get());
-            shared.asking.store(false, SeqCst);
-            answer
-        })
-    }
-
-    /// From now on, what ends in the background wakes the prompt: [`read`](Self::read) returns an
-    /// empty line then. Lines are read all the time, and everything is printed above them.
-    pub fn wake_on(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) {
-        let source = std::mem::replace(&mut self.source, Source::Pipe);
-        self.source = source.into_thread(&self.shared);
-        if let Source::Thread(lines) = &self.source {
-            let _ = self.lines.set(lines.clone());
-        }
-        let _ = self.shared.executor.set(executor.clone());
-    }
-
-    /// From now on, commands and agents can be waited for and be sent to the background: with
-    /// Ctrl+B, `/tasks` and `/stop`. Includes [`wake_on`](Self::wake_on).
-    pub fn foreground(&mut self, executor: &Arc<Mutex<BackgroundExecutor>>) -> Foreground {
-        let key = MoveKey::default();
-        let _ = self.shared.key.set(key.clone());
-        self.command(
-            "/tasks [ID]",
-            "all tasks, or one with the end of its output",
-        );
-        self.command("/stop ID", "stop a task");
-        self.wake_on(executor);
-        Foreground::new(executor, key, self.context())
-    }
-
-    /// The next line that is for the agent: a slash command only if it is `/clear` or was added,
-    /// and empty only if something ended that wakes the agent. `None` when nothing more is to come.
+    /// The next line that is for the agent: a slash command only if it was added without an action.
+    /// `None` when nothing more is to come.
     pub fn read(&mut self) -> Option<String> {
+        loop {
+            if let Input::Line(line) = self.wait()? {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Like [`read`](Self::read), but ends as well when something has ended that wakes the agent.
+    pub fn wait(&mut self) -> Option<Input> {
+        if std::mem::take(&mut self.starting) {
+            keyboard::start(self.editor.take(), self.commands.clone(), &self.shared);
+        }
         self.context.events.emit(Event::TurnFinished);
-        self.shared.busy.store(false, SeqCst);
-        let line = self.wait_for_work();
-        self.shared.busy.store(true, SeqCst);
-        if let Some(line) = &line {
-            self.context.events.emit(Event::TurnStarted {
-                prompt: line.clone(),
-            });
-        }
-        line
-    }
-
-    fn wait_for_work(&mut self) -> Option<String> {
-        loop {
-            if self.script_was_interrupted() {
-                return None;
-            }
-            self.context.interrupt.reset();
-            if let Source::Thread(Lines { edited: false, .. }) = self.source
-                && person_is_there()
-            {
-                self.screen.prompt(&format!("{} >> ", self.options.name));
-            }
-            if self.wait_for_news() {
-                return Some(String::new());
-            }
-            if self.script_was_interrupted() {
-                return None;
-            }
-            let line = self.next_line();
-            self.context.interrupt.reset(); // a Ctrl+C before this line was not for its turn
-            let line = match line.as_deref().map(str::trim) {
-                Some(line) if !is_leaving(line) => line,
-                None if self.has_last_news() => return Some(String::new()),
-                _ if self.may_leave() => return None,
-                _ => continue,
+        let input = self.next();
+        self.shared.set(Doing::Working);
+        if let Some(input) = &input {
+            let line = match input {
+                Input::Line(line) => line.clone(),
+                Input::Woken => String::new(),
             };
-            self.shared.forget_warning();
-            if !self.shared.carry_out(line) {
-                return Some(line.to_string());
-            }
+            self.context.events.emit(Event::TurnStarted(line));
         }
+        input
     }
 
-    /// Waits until a line is there to be taken (false), or news of a task (true). A line goes
-    /// first: the news is delivered with it. A script waits for what it began.
-    fn wait_for_news(&self) -> bool {
-        let Some(executor) = self.shared.executor.get() else {
-            return false;
-        };
-        if !self
-            .set_aside
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
-        {
-            return false;
+    fn next(&mut self) -> Option<Input> {
+        let (shared, interrupt) = (self.shared.clone(), self.context.interrupt.clone());
+        let script = self.options.is_script();
+        if script && interrupt.is_triggered() {
+            shared.may_leave(false);
+            return None;
         }
-        let arrivals = lock(executor).bus().arrivals();
-        let interrupted = self.context.interrupt.receiver();
-        let mut select = Select::new();
-        select.recv(&arrivals);
-        let typed = match &self.source {
-            Source::Thread(lines) => select.recv(&lines.typed),
-            _ => select.recv(&interrupted),
-        };
+        interrupt.reset();
+        self.show_prompt();
         loop {
-            let line_waits =
-                matches!(&self.source, Source::Thread(lines) if !lines.typed.is_empty());
-            if line_waits {
-                return false;
+            shared.rest();
+            match self.next_wake() {
+                None => return Some(Input::Woken),
+                Some(Wake::News) => {}
+                Some(Wake::Interrupted) if script => {
+                    shared.may_leave(false);
+                    return None;
+                }
+                // Without the editor it is a signal, and a second one leaves.
+                Some(Wake::Interrupted) => {
+                    if !self.edited && shared.leaves_at_prompt() {
+                        terminal::quit(130);
+                    }
+                    interrupt.reset();
+                    self.show_prompt();
+                }
+                Some(Wake::Leave) => {
+                    shared.may_leave(false);
+                    return None;
+                }
+                Some(Wake::Line { text, echo }) => {
+                    if !self.edited {
+                        interrupt.reset(); // a Ctrl+C before this line was not for its turn
+                        shared.screen.close_typed();
+                    }
+                    if echo {
+                        shared
+                            .screen
+                            .lines(&format!("{}{text}", self.prompt), Style::Bold);
+                    }
+                    let line = text.trim();
+                    if !is_leaving(line) {
+                        shared.forget_warning();
+                        // Where lines are edited, the keyboard has carried it out.
+                        if self.edited || !self.commands.carry_out(line, &shared.screen) {
+                            return Some(Input::Line(line.to_string()));
+                        }
+                    } else if shared.may_leave(self.edited) {
+                        return None;
+                    } else {
+                        // Who wished to leave before the warning has not heard it.
+                        shared.inbox.set_aside(
+                            |wake| !matches!(wake, Wake::Line { text, .. } if is_leaving(text)),
+                        );
+                    }
+                    self.show_prompt();
+                }
             }
-            // In this order: what ends in between is news.
-            let all_ended = lock(executor).running().is_empty();
-            if lock(executor).bus().has_news() {
-                return true;
-            }
-            if all_ended && !matches!(self.source, Source::Thread(_)) {
-                return false;
-            }
-            if select.ready() == typed {
-                return false;
-            }
-            let _ = arrivals.try_recv();
         }
     }
 
-    /// `--demo` and `-p` end then.
-    fn script_was_interrupted(&self) -> bool {
-        let interrupted =
-            self.context.interrupt.is_triggered() && matches!(self.source, Source::Script(_));
-        interrupted && self.may_leave()
-    }
-
-    /// At the end of a pipe: what has ended meanwhile still gets its turn.
-    fn has_last_news(&self) -> bool {
-        let (Source::Thread(lines), Some(executor)) = (&self.source, self.shared.executor.get())
-        else {
-            return false;
+    /// What the main thread has to do next; `None` if it is to hear of news. A line goes first, as
+    /// the news is delivered with it; but a script waits for what it began, and at the end of a
+    /// pipe what has ended still gets its turn.
+    fn next_wake(&self) -> Option<Wake> {
+        let shared = &self.shared;
+        let beside = shared.beside.get();
+        // In this order: what ends in between is news.
+        let runs = beside.is_some_and(|beside| !beside.running().is_empty());
+        let news = beside.is_some_and(|beside| beside.has_news());
+        let next = match self.options.is_script() && (runs || news) {
+            true => None,
+            false => shared.inbox.try_next(),
         };
-        let news = !lines.edited && lock(executor).bus().has_news();
-        if news {
-            let _ = lines.go_on.send(()); // the end comes a second time
+        match next {
+            Some(Wake::Leave) if news && !self.edited => {
+                shared.inbox.put_back(Wake::Leave);
+                None
+            }
+            Some(wake) => Some(wake),
+            None if news => None,
+            None => Some(shared.inbox.wait(&self.context.interrupt)),
         }
-        news
     }
 
-    fn may_leave(&self) -> bool {
-        let person = matches!(&self.source, Source::Thread(lines) if lines.edited);
-        let leaves = self.shared.may_leave(person);
-        if let (false, Source::Thread(lines)) = (leaves, &self.source) {
-            let mut set_aside = self
-                .set_aside
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            // Who wished to leave before the warning has not heard it.
-            set_aside.extend(
-                lines
-                    .typed
-                    .try_iter()
-                    .flatten()
-                    .filter(|line| !is_leaving(line)),
-            );
-            let _ = lines.go_on.send(());
+    /// At a terminal without the editor; elsewhere the prompt is shown with its line.
+    fn show_prompt(&self) {
+        if !self.edited && !self.options.is_script() && person_is_there() {
+            self.shared.screen.prompt(&self.prompt);
         }
-        leaves
-    }
-
-    fn next_line(&mut self) -> Typed {
-        let prompt = format!("{} >> ", self.options.name);
-        let set_aside = self
-            .set_aside
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front();
-        if let Some(line) = set_aside {
-            self.shared.take_queued();
-            self.screen.say(&format!("{prompt}{line}"));
-            return Some(line);
-        }
-        let piped = matches!(self.source, Source::Pipe);
-        // At a terminal without the editor, a typed line is on the screen already, with its end.
-        let typed_here = piped && person_is_there();
-        if piped {
-            self.screen.prompt(&prompt);
-        }
-        if typed_here {
-            keyboard::wait_for_line(&prompt, &self.screen, &self.context.interrupt);
-        }
-        let line = self.source.next(&self.screen);
-        match (&self.source, &line) {
-            (Source::Thread(_), Some(line)) if self.shared.take_queued() => {
-                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
-            }
-            (Source::Pipe, line) if !typed_here || line.is_none() => {
-                self.say(line.as_deref().unwrap_or_default());
-            }
-            (Source::Thread(Lines { edited: false, .. }), Some(line)) => {
-                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
-            }
-            (Source::Script(_), Some(line)) if self.options.demo => {
-                self.screen.lines(&format!("{prompt}{line}"), Style::Bold);
-            }
-            _ => {}
-        }
-        line
     }
 }
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        if let (Err(error), Some(path)) = (self.shared.timeline.finish(), &self.options.trace) {
-            self.screen.say(&format!(
-                "The trace in {} is not complete: {error}.",
-                path.display()
-            ));
+        for ending in std::mem::take(&mut self.endings) {
+            ending().into_iter().for_each(|text| self.say(text));
         }
-        if let Some(path) = &self.options.chart
-            && let Err(error) = std::fs::write(
-                path,
-                svg::draw(&self.shared.timeline.chart(), &self.options.title),
-            )
-        {
-            self.screen.say(&format!(
-                "The chart could not be written to {}: {error}.",
-                path.display()
-            ));
-        }
-        self.screen.flush();
+        self.shared.screen.flush();
         terminal::restore();
     }
 }

@@ -1,5 +1,5 @@
-//! The one door to the screen. Everything shown passes here and is made harmless on the way:
-//! control bytes are shown, not sent.
+//! foundation · The screen: the one door to it. Everything shown passes here and is made harmless
+//! on the way: control bytes are shown, not sent.
 
 use std::io::{Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -7,44 +7,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use rustyline::ExternalPrinter;
+use serde_json::Value;
 
 use crate::event::{Event, Stamped};
-use crate::permission::describe;
+use crate::interrupt::Interrupt;
 use crate::process::output::readable;
-use crate::status_line;
 
 /// Lines of a tool's output that are shown.
 const SHOWN_LINES: usize = 8;
 /// Characters of a line that are shown.
 const SHOWN_WIDTH: usize = 160;
+/// Text above a typed line is broken here, so that it still seems to stream.
+const WRAP: usize = 78;
 
 /// Prints lines, and text as it arrives.
-#[derive(Default)]
 pub struct Screen {
     colour: bool,
-    /// Whose text stands on an unfinished line.
-    open_line: Mutex<Option<String>>,
     out: Mutex<Out>,
     /// True if the terminal has shown a key behind the last of what stands there, such as `^C`.
+    /// Atomic, because the thread that takes signals must wait for nobody.
     echoed: AtomicBool,
-    /// True if the printer is about to have the prompt drawn again.
+    /// True if the printer is about to have the prompt drawn again: once is enough.
     redraws: Arc<AtomicBool>,
 }
 
-/// Where it goes.
-#[derive(Default)]
-enum Out {
-    /// Straight to the terminal or pipe.
-    #[default]
-    Straight,
-    /// Above a line that is being typed: whole lines only, through a thread, because the line
-    /// editor may keep its printer waiting (during a history search, say).
-    Above {
-        lines: Sender<Printed>,
-        unfinished: String,
-    },
+struct Out {
+    /// Whose text stands on an unfinished line.
+    open_line: Option<String>,
+    /// Where a line is being typed: whole lines are printed above it, through a thread, because the
+    /// line editor may keep its printer waiting (during a history search, say). Elsewhere
+    /// everything goes straight to standard output.
+    above: Option<Sender<Printed>>,
+    /// Text for above that is not a whole line yet.
+    unfinished: String,
 }
 
 enum Printed {
@@ -55,12 +52,10 @@ enum Printed {
     Flush(Sender<()>),
 }
 
-/// Text above a typed line is broken here, so that it still seems to stream.
-const WRAP: usize = 78;
-
 /// How a line looks where colours are wanted. Nothing depends on them.
 #[derive(Clone, Copy)]
-pub(crate) enum Style {
+#[allow(missing_docs)]
+pub enum Style {
     Plain,
     Bold,
     Dim,
@@ -72,8 +67,18 @@ impl Screen {
     pub fn new(colour: bool) -> Self {
         Screen {
             colour,
-            ..Screen::default()
+            out: Mutex::new(Out {
+                open_line: None,
+                above: None,
+                unfinished: String::new(),
+            }),
+            echoed: AtomicBool::new(false),
+            redraws: Arc::default(),
         }
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prints whole lines.
@@ -86,15 +91,38 @@ impl Screen {
         let _ = writeln!(stderr(), "{}", readable(text.as_bytes()));
     }
 
-    /// Prints without a newline, for a question or an echoed prompt.
-    pub(crate) fn prompt(&self, text: &str) {
-        self.close_line();
-        let line_end = if matches!(*self.out(), Out::Straight) {
-            ""
-        } else {
-            "\n"
+    /// Prints whole lines.
+    pub fn lines(&self, text: &str, style: Style) {
+        let text = readable(text.as_bytes());
+        let code = match style {
+            Style::Bold if self.colour => "1",
+            Style::Dim if self.colour => "2",
+            Style::Red if self.colour => "31",
+            _ => return self.close_and_write(&format!("{text}\n")),
         };
-        self.write(&(readable(text.as_bytes()) + line_end));
+        self.close_and_write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+    }
+
+    /// Prints a question or a prompt, behind which something will be typed.
+    pub fn prompt(&self, text: &str) {
+        let text = readable(text.as_bytes());
+        match self.out().above {
+            Some(_) => self.close_and_write(&(text + "\n")),
+            None => {
+                self.close_and_write(&text);
+                self.out().open_line = Some(String::new());
+            }
+        }
+    }
+
+    /// What was typed behind the prompt has ended the line.
+    pub fn close_typed(&self) {
+        self.out().open_line = None;
+    }
+
+    /// What comes next begins on a new line. Waits for nothing.
+    pub fn note_echo(&self) {
+        self.echoed.store(true, SeqCst);
     }
 
     /// Shows what happens.
@@ -102,129 +130,65 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped
-            .agent
-            .map(|agent| format!("  {agent} │ "))
-            .unwrap_or_default();
+        let lead = stamped.agent.map(|agent| format!("  {agent} │ "));
+        let lead = lead.unwrap_or_default();
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
-            Event::RequestFinished { .. } | Event::RequestFailed => self.close_line(),
-            Event::RequestStarted
-            | Event::TurnStarted { .. }
-            | Event::TurnFinished
-            | Event::TaskStarted { .. }
-            | Event::TaskFinished { .. } => {}
+            Event::RequestFinished(_) => self.close_and_write(""),
             Event::Delivered(line) => self.lines(&format!("{lead}◆ {line}"), Style::Bold),
             Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
-            Event::ToolStarted { name, input, .. } => {
+            Event::ToolStarted { name, input } => {
                 let input = describe(input);
-                let call: String = input
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(SHOWN_WIDTH)
-                    .collect();
-                let more = if call.len() < input.len() { " …" } else { "" };
-                self.lines(&format!("{lead}● {name}: {call}{more}"), Style::Bold);
+                let first = input.lines().next().unwrap_or_default();
+                let more = if input.len() > first.len() {
+                    " …"
+                } else {
+                    ""
+                };
+                let call = cut(first, more);
+                self.lines(&format!("{lead}● {name}: {call}"), Style::Bold);
             }
-            Event::Waiting {
-                what,
-                elapsed,
-                progress,
-            } => self.waiting(&lead, what, *elapsed, progress),
             Event::ToolFinished {
                 output,
                 is_error,
                 elapsed,
-                ..
             } => {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
-                let lines = shorten(output);
-                self.lines(
-                    &format!(
-                        "{lead}  └ {time} · {}",
-                        lines.join(&format!("\n{lead}    "))
-                    ),
-                    style,
-                );
+                let lines = shorten(output).join(&format!("\n{lead}    "));
+                self.lines(&format!("{lead}  └ {time} · {lines}"), style);
             }
-        }
-    }
-
-    /// At a terminal, a line that goes when anything else is printed; otherwise nothing.
-    fn waiting(&self, lead: &str, what: &str, elapsed: Duration, progress: &str) {
-        let open = self
-            .open_line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Where there is a prompt all the time, the line above it says so.
-        if open.is_none() && matches!(*self.out(), Out::Straight) {
-            let what: String = what
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(30)
-                .collect();
-            let seconds = elapsed.as_secs_f64();
-            status_line::draw(&format!("{lead}  … {seconds:.1} s · {what} · {progress}"));
+            _ => {}
         }
     }
 
     fn text(&self, lead: &str, text: &str) {
-        let mut open = self
-            .open_line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.out();
         let mut shown = readable(text.as_bytes());
-        if open.as_deref() != Some(lead) {
-            let line_end = if open.is_some() { "\n" } else { "" };
+        if out.open_line.as_deref() != Some(lead) {
+            let line_end = if out.open_line.is_some() { "\n" } else { "" };
             shown = format!("{line_end}{lead}{}", shown.trim_start());
         }
         if !lead.is_empty() {
             shown = shown.replace('\n', &format!("\n{lead}"));
         }
-        *open = Some(lead.to_string());
-        self.write(&shown);
+        out.open_line = Some(lead.to_string());
+        out.write(&shown);
     }
 
-    /// What comes next begins on a new line. Waits for nothing.
-    pub(crate) fn note_echo(&self) {
-        self.echoed.store(true, SeqCst);
-    }
-
-    fn close_line(&self) {
-        let open = self
-            .open_line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .is_some();
-        if self.echoed.swap(false, SeqCst) || open {
-            self.write("\n");
-        }
-    }
-
-    pub(crate) fn lines(&self, text: &str, style: Style) {
-        self.close_line();
-        let text = readable(text.as_bytes());
-        let code = match style {
-            Style::Plain => "",
-            Style::Bold => "1",
-            Style::Dim => "2",
-            Style::Red => "31",
-        };
-        if self.colour && !code.is_empty() {
-            self.write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+    fn close_and_write(&self, text: &str) {
+        let mut out = self.out();
+        let open = out.open_line.take().is_some();
+        let line_end = if self.echoed.swap(false, SeqCst) || open {
+            "\n"
         } else {
-            self.write(&format!("{text}\n"));
-        }
+            ""
+        };
+        out.write(&format!("{line_end}{text}"));
     }
 
     /// From now on, prints above the line that is being typed.
-    pub(crate) fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
+    pub fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
         let (lines, printed) = unbounded();
         // Shows nothing: up a line, down a line. The editor takes one text at a time: once it takes
         // this one, those before it are shown.
@@ -232,75 +196,70 @@ impl Screen {
         let redraws = self.redraws.clone();
         let print = move || {
             for message in printed {
-                match message {
-                    Printed::Lines(text) => drop(printer.print(text)),
+                let (text, done) = match message {
+                    Printed::Lines(text) => (text, None),
                     Printed::Redraw => {
                         redraws.store(false, SeqCst);
-                        let _ = printer.print(NOTHING.to_string());
+                        (NOTHING.to_string(), None)
                     }
-                    Printed::Flush(done) => {
-                        let _ = printer.print(NOTHING.to_string());
-                        let _ = done.send(());
-                    }
-                }
+                    Printed::Flush(done) => (NOTHING.to_string(), Some(done)),
+                };
+                let _ = printer.print(text);
+                drop(done); // dropped: told
             }
         };
-        if thread::Builder::new()
-            .name("printer".into())
-            .spawn(print)
-            .is_ok()
-        {
-            *self.out() = Out::Above {
-                lines,
-                unfinished: String::new(),
-            };
+        let thread = thread::Builder::new().name("printer".into());
+        if thread.spawn(print).is_ok() {
+            self.out().above = Some(lines);
         }
     }
 
-    /// Waits until everything is on the screen, a second at most.
-    pub(crate) fn flush(&self) {
-        self.close_line();
-        let _ = self.shown().recv_timeout(Duration::from_secs(1));
-    }
-
     /// Has the prompt drawn again, where there is one all the time.
-    pub(crate) fn redraw(&self) {
-        if let Out::Above { lines, .. } = &*self.out()
+    pub fn redraw(&self) {
+        if let Some(lines) = &self.out().above
             && !self.redraws.swap(true, SeqCst)
         {
             let _ = lines.send(Printed::Redraw);
         }
     }
 
-    /// For `select!`: ready once all that was printed so far is on the screen.
-    pub(crate) fn shown(&self) -> Receiver<()> {
+    /// Waits until everything is on the screen, a second at most.
+    pub fn flush(&self) {
+        self.close_and_write("");
+        let _ = self.shown().recv_timeout(Duration::from_secs(1));
+    }
+
+    /// Waits until everything is on the screen. False if the interrupt comes before.
+    pub fn wait_until_shown(&self, interrupt: &Interrupt) -> bool {
+        select! {
+            recv(self.shown()) -> _ => true,
+            recv(interrupt.receiver()) -> _ => false,
+        }
+    }
+
+    /// Ready (disconnected) once all that was printed so far is on the screen.
+    fn shown(&self) -> Receiver<()> {
         let (done, shown) = unbounded();
-        if let Out::Above { lines, .. } = &*self.out() {
+        if let Some(lines) = &self.out().above {
             let _ = lines.send(Printed::Flush(done));
         }
         shown
     }
+}
 
-    fn out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Out {
     /// A screen that has gone is no reason to panic.
-    fn write(&self, text: &str) {
-        match &mut *self.out() {
-            Out::Straight => {
-                status_line::erase();
-                let mut out = stdout().lock();
-                let _ = out.write_all(text.as_bytes());
-                let _ = out.flush();
-            }
-            Out::Above { lines, unfinished } => {
-                unfinished.push_str(text);
-                while let Some((line, rest)) = split_line(unfinished) {
-                    let _ = lines.send(Printed::Lines(line + "\n"));
-                    *unfinished = rest;
-                }
-            }
+    fn write(&mut self, text: &str) {
+        let Some(lines) = &self.above else {
+            let mut out = stdout().lock();
+            let _ = out.write_all(text.as_bytes());
+            let _ = out.flush();
+            return;
+        };
+        self.unfinished.push_str(text);
+        while let Some((line, rest)) = split_line(&self.unfinished) {
+            let _ = lines.send(Printed::Lines(line + "\n"));
+            self.unfinished = rest;
         }
     }
 }
@@ -316,18 +275,42 @@ fn split_line(text: &str) -> Option<(String, String)> {
     Some((line.to_string(), format!("{word}{rest}")))
 }
 
-fn shorten(output: &str) -> Vec<String> {
-    let count = output.lines().count();
-    let line = |line: &str| match line.chars().count() {
-        0..=SHOWN_WIDTH => line.to_string(),
-        _ => line.chars().take(SHOWN_WIDTH).chain(" …".chars()).collect(),
-    };
-    let mut lines: Vec<String> = output.lines().take(SHOWN_LINES).map(line).collect();
-    if count > SHOWN_LINES {
-        lines.push(format!(
-            "… {} more lines (the model has them)",
-            count - SHOWN_LINES
-        ));
+/// The beginning of a line; `more` if that is all of it, but not all there is.
+fn cut(line: &str, more: &str) -> String {
+    match line.chars().nth(SHOWN_WIDTH) {
+        Some(_) => line.chars().take(SHOWN_WIDTH).chain(" …".chars()).collect(),
+        None => format!("{line}{more}"),
     }
-    lines
+}
+
+fn shorten(output: &str) -> Vec<String> {
+    let mut lines = output.lines();
+    let mut shown: Vec<String> = lines
+        .by_ref()
+        .take(SHOWN_LINES)
+        .map(|line| cut(line, ""))
+        .collect();
+    match lines.count() {
+        0 => {}
+        more => shown.push(format!("… {more} more lines (the model has them)")),
+    }
+    shown
+}
+
+/// The input of a call in one line: what names something first, old before new, then the rest.
+/// Nothing is left out, so that nobody agrees to what they did not see.
+pub fn describe(input: &Value) -> String {
+    const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
+    let rank = |key: &str| FIRST.iter().position(|first| *first == key);
+    let Some(fields) = input.as_object() else {
+        return input.to_string();
+    };
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
+    let show = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) if rank(key).is_none() => format!("{key} {value}"),
+        other => other.to_string(),
+    };
+    fields.into_iter().map(show).collect::<Vec<_>>().join("  ")
 }

@@ -1,5 +1,5 @@
-//! Sub-agents: a piece of work with its own conversation, of which only the last text comes back.
-//! An agent is a Markdown file: name, description and tools in front, its system prompt below.
+//! s04 · Sub-agents: a piece of work with its own conversation, of which only the last text comes
+//! back. An agent is a Markdown file: name, description and tools in front, its system prompt below.
 
 use std::path::Path;
 
@@ -27,16 +27,8 @@ const ALIASES: [(&str, &str); 4] = [
     ("Edit", "edit_file"),
     ("Bash", "bash"),
 ];
-/// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent
-/// that delegates.
-const WITHHELD: [&str; 6] = [
-    "task",
-    "todo",
-    "todo_read",
-    "bg_bash",
-    "check_bg",
-    "stop_bg",
-];
+/// The plan belongs to the agent that delegates.
+const WITHHELD: [&str; 1] = ["todo"];
 
 const CUT: &str = "\n[cut off at the token limit]";
 const GENERAL: &str = "You are a sub-agent: you do one piece of work for another agent.";
@@ -119,14 +111,10 @@ impl Definitions {
     /// When there is no such agent: a sentence with the known names.
     pub fn become_agent(&self, name: &str, agent: &mut Agent) -> Result<(), String> {
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            let names: Vec<&str> = self
-                .list
-                .iter()
-                .map(|definition| definition.name.as_str())
-                .collect();
+            let names = self.list.iter().map(|definition| definition.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
             return Err(format!(
-                "there is no agent {name:?}. The agents are: {}.",
-                names.join(", ")
+                "there is no agent {name:?}. The agents are: {names}."
             ));
         };
         agent.system.clone_from(&definition.system);
@@ -147,27 +135,20 @@ struct Input {
     agent: Option<String>,
 }
 
-/// What sub-agents are made of: the model, the gate and the tools that an agent has now, without
-/// those that belong to whoever delegates.
+/// What sub-agents are made of: the model, the gate and the tools of an agent.
 pub struct Delegation {
     general: Agent,
     definitions: Definitions,
 }
 
 impl Delegation {
-    /// Sub-agents of this agent, as it is now.
-    pub fn new(agent: &Agent, definitions: &Definitions) -> Self {
-        let names = agent
-            .toolbox
-            .names()
-            .into_iter()
-            .filter(|name| !WITHHELD.contains(name));
-        let toolbox = agent
-            .toolbox
-            .only(&names.map(String::from).collect::<Vec<_>>());
+    /// Sub-agents of this agent, as it is now, without the tools that are `withheld`.
+    pub fn new(agent: &Agent, definitions: &Definitions, withheld: &[&str]) -> Self {
+        let mut names = agent.toolbox.names();
+        names.retain(|name| !withheld.contains(name));
         let general = Agent {
             system: GENERAL.to_string(),
-            toolbox,
+            toolbox: agent.toolbox.only(&names),
             ..agent.clone()
         };
         Delegation {
@@ -203,8 +184,8 @@ impl Delegation {
 }
 
 /// The tool `task`: runs a sub-agent to its end.
-pub fn tool(agent: &Agent, definitions: Definitions) -> Tool {
-    let delegation = Delegation::new(agent, &definitions);
+pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
+    let delegation = Delegation::new(agent, definitions, &WITHHELD);
     let description = format!(
         "Delegates work to a sub-agent with a fresh context and waits for it. It sees only the prompt, so put \
          everything it must know there; you see only its last text. {}",

@@ -1,33 +1,32 @@
-//! State that outlives the conversation: tasks as files, `.tasks/task_N.json`.
+//! s07 · The task board: tasks as files, `.tasks/task_N.json`, which outlive the conversation.
 //!
 //! Nothing is kept in memory, the folder is the truth: another program, or a person with an
-//! editor, may change it at any time. Of a dependency, `blockedBy` is what counts; `blocks` is
-//! its other side, and derived whenever the folder is read.
+//! editor, may change it at any time. Only `blockedBy` counts; `blocks` is derived from it.
+
+mod folder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::todo::Status;
+use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolError, ToolOutcome};
-use crate::tools::files::{EDIT_LIMIT, explain, read_text, replace};
 use crate::tools::object;
 
 type Ids = BTreeSet<u64>;
 
+/// A task as it stands in its file.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Task {
+struct BoardTask {
     id: u64,
     subject: String,
     #[serde(default)]
     description: String,
-    status: Status,
+    status: Stage,
     #[serde(default)]
     blocked_by: Ids,
     #[serde(default)]
@@ -35,6 +34,16 @@ struct Task {
     /// What somebody else wrote into the file stays in it.
     #[serde(flatten)]
     other: Map<String, Value>,
+}
+
+impl fmt::Display for BoardTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status.mark(), self.id, self.subject)?;
+        if self.blocked_by.is_empty() {
+            return Ok(());
+        }
+        write!(f, " (blocked by {})", join(&self.blocked_by))
+    }
 }
 
 #[derive(Deserialize)]
@@ -51,20 +60,20 @@ struct Create {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Update {
     id: u64,
-    status: Option<Status>,
+    status: Option<Stage>,
     #[serde(default)]
     add_blocked_by: Ids,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Get {
-    id: u64,
-}
+struct List {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct List {}
+struct Get {
+    id: u64,
+}
 
 /// A folder of tasks.
 ///
@@ -75,6 +84,11 @@ pub struct TaskBoard {
     dir: PathBuf,
 }
 
+/// A task, or a sentence that says why its file is none.
+type Entry = Result<BoardTask, String>;
+/// What the folder holds.
+type Entries = BTreeMap<u64, Entry>;
+
 /// `task_create`, `task_update`, `task_list` and `task_get`.
 pub fn tools(board: TaskBoard) -> [Tool; 4] {
     let [create, update, list, get] = [(); 4].map(|()| board.clone());
@@ -82,47 +96,37 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
     let id = json!({ "type": "integer", "minimum": 1 });
     let ids = json!({ "type": "array", "items": id, "description": "tasks that must be completed first" });
     let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
-    let created = object(
-        json!({ "subject": text, "description": text, "blockedBy": ids }),
-        &["subject"],
-    );
-    let updated = object(
-        json!({ "id": id, "status": status, "addBlockedBy": ids }),
-        &["id"],
-    );
-    let one = object(json!({ "id": id }), &["id"]);
-    let none = object(json!({}), &[]);
-    let about = [
-        "Puts a task on the board, which outlives this conversation.",
-        "Changes the status of a task, or what it waits for.",
-        "Lists all tasks with their status and what blocks them.",
-        "Shows all of one task, its description included.",
-    ];
+    let created = json!({ "subject": text, "description": text, "blockedBy": ids });
+    let updated = json!({ "id": id, "status": status, "addBlockedBy": ids });
     [
         Tool::new(
             "task_create",
-            about[0],
-            created,
+            "Puts a task on the board, which outlives this conversation.",
+            object(created, &["subject"]),
             Access::Free,
             move |input, _| create.create(input),
         ),
         Tool::new(
             "task_update",
-            about[1],
-            updated,
+            "Changes the status of a task, or what it waits for.",
+            object(updated, &["id"]),
             Access::Free,
             move |input, _| update.update(input),
         ),
         Tool::new(
             "task_list",
-            about[2],
-            none,
+            "Lists all tasks with their status and what blocks them.",
+            object(json!({}), &[]),
             Access::Free,
             move |List {}, _| list.list(),
         ),
-        Tool::new("task_get", about[3], one, Access::Free, move |input, _| {
-            get.get(input)
-        }),
+        Tool::new(
+            "task_get",
+            "Shows all of one task, its description included.",
+            object(json!({ "id": id }), &["id"]),
+            Access::Free,
+            move |Get { id }, _| get.get(id),
+        ),
     ]
 }
 
@@ -132,263 +136,125 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(
-        &self,
-        Create {
-            subject,
-            description,
-            blocked_by,
-        }: Create,
-    ) -> ToolOutcome {
-        let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
+    fn create(&self, new: Create) -> ToolOutcome {
+        let subject = one_line(&new.subject);
         if subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
         }
         let _lock = self.lock()?;
-        let mut folder = self.load()?;
-        for blocker in &blocked_by {
-            folder.find(*blocker)?;
+        let mut entries = self.load()?;
+        for blocker in &new.blocked_by {
+            find(&mut entries, *blocker)?;
         }
-        let id = folder
-            .tasks
-            .keys()
-            .chain(folder.broken.keys())
-            .max()
-            .map_or(1, |id| id.saturating_add(1));
-        File::create_new(self.path(id)).map_err(|error| self.failed("changed", &error))?;
-        folder.tasks.insert(
+        let last = entries.keys().next_back();
+        let id = last.map_or(1, |id| id.saturating_add(1));
+        let task = BoardTask {
             id,
-            Task {
-                id,
-                subject,
-                description,
-                blocked_by,
-                ..Task::default()
-            },
-        );
-        folder.link();
-        if let Err(error) = self.save(&folder, id) {
-            let _ = fs::remove_file(self.path(id));
-            return Err(error);
-        }
-        Ok(format!("created {}", folder.find(id)?))
+            subject,
+            description: new.description,
+            blocked_by: new.blocked_by,
+            ..BoardTask::default()
+        };
+        entries.insert(id, Ok(task));
+        link(&mut entries);
+        self.save_new(&entries, id)?;
+        Ok(format!("created {}", find(&mut entries, id)?))
     }
 
-    fn update(
-        &self,
-        Update {
-            id,
-            status,
-            add_blocked_by,
-        }: Update,
-    ) -> ToolOutcome {
-        if status.is_none() && add_blocked_by.is_empty() {
+    fn update(&self, change: Update) -> ToolOutcome {
+        if change.status.is_none() && change.add_blocked_by.is_empty() {
             return Err("nothing to change: give a status, or ids in addBlockedBy.".into());
         }
+        let id = change.id;
         let _lock = self.lock()?;
-        let mut folder = self.load()?;
-        for blocker in add_blocked_by {
-            folder.find(blocker)?;
-            folder.find(id)?.blocked_by.insert(blocker);
+        let mut entries = self.load()?;
+        for blocker in change.add_blocked_by {
+            find(&mut entries, blocker)?;
+            find(&mut entries, id)?.blocked_by.insert(blocker);
         }
-        folder.refuse_circle(id)?;
-        let task = folder.find(id)?;
-        let waiting = task.blocks.clone();
-        task.status = status.unwrap_or(task.status);
-        folder.link();
-        let task = folder.find(id)?;
-        if task.status != Status::Pending && !task.blocked_by.is_empty() {
-            return Err(format!("task {id} is blocked by {} and can only be pending, so nothing was changed. Complete what blocks it first.", join(&task.blocked_by)).into());
+        refuse_circle(&entries, id)?;
+        let task = find(&mut entries, id)?;
+        let mut waiting = task.blocks.clone();
+        task.status = change.status.unwrap_or(task.status);
+        link(&mut entries);
+        let task = find(&mut entries, id)?;
+        if task.status != Stage::Pending && !task.blocked_by.is_empty() {
+            let blockers = join(&task.blocked_by);
+            return Err(format!("task {id} is blocked by {blockers} and can only be pending, so nothing was changed. Complete what blocks it first.").into());
         }
-        self.save(&folder, id)?;
-        let free = |task: &&Task| waiting.contains(&task.id) && task.blocked_by.is_empty();
-        let free: Ids = folder
-            .tasks
-            .values()
-            .filter(free)
-            .map(|task| task.id)
-            .collect();
-        let line = folder.find(id)?.to_string();
-        Ok(if free.is_empty() {
-            line
-        } else {
-            format!("{line}\nNo longer blocked: {}", join(&free))
-        })
+        let answer = task.to_string();
+        self.save(&entries, id)?;
+        waiting.retain(|id| matches!(&entries[id], Ok(task) if task.blocked_by.is_empty()));
+        if waiting.is_empty() {
+            return Ok(answer);
+        }
+        Ok(format!("{answer}\nNo longer blocked: {}", join(&waiting)))
     }
 
     fn list(&self) -> ToolOutcome {
-        let folder = self.load()?;
-        let tasks = folder.tasks.values().map(Task::to_string);
-        let lines: Vec<String> = tasks.chain(folder.broken.into_values()).collect();
-        Ok(if lines.is_empty() {
-            "No tasks.".to_string()
-        } else {
-            lines.join("\n")
-        })
+        let entries = self.load()?;
+        let tasks = entries.values().flatten();
+        let mut lines: Vec<String> = tasks.map(BoardTask::to_string).collect();
+        lines.extend(entries.into_values().filter_map(Result::err));
+        if lines.is_empty() {
+            return Ok("No tasks.".to_string());
+        }
+        Ok(lines.join("\n"))
     }
 
-    fn get(&self, Get { id }: Get) -> ToolOutcome {
-        Ok(serde_json::to_string_pretty(self.load()?.find(id)?).unwrap_or_default())
+    fn get(&self, id: u64) -> ToolOutcome {
+        Ok(serde_json::to_string_pretty(find(&mut self.load()?, id)?).unwrap_or_default())
     }
+}
 
-    fn path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("task_{id}.json"))
+fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, ToolError> {
+    let unknown = format!("there is no task {id}. {}", known(entries));
+    let entry = entries.get_mut(&id).ok_or(unknown)?;
+    entry.as_mut().map_err(|why| why.as_str().into())
+}
+
+fn known(entries: &Entries) -> String {
+    let ids = entries.values().flatten().map(|task| &task.id);
+    format!("The tasks are: {}.", join(ids))
+}
+
+/// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
+fn link(entries: &mut Entries) {
+    let done = |entry: &Entry| matches!(entry, Ok(task) if task.status == Stage::Completed);
+    let mut open: Ids = entries.keys().copied().collect();
+    open.retain(|id| !done(&entries[id]));
+    let mut blocks: BTreeMap<u64, Ids> = BTreeMap::new();
+    for task in entries.values_mut().flatten() {
+        task.blocked_by.retain(|id| open.contains(id));
+        for blocker in &task.blocked_by {
+            blocks.entry(*blocker).or_default().insert(task.id);
+        }
     }
-
-    fn failed(&self, what: &str, error: &io::Error) -> ToolError {
-        format!(
-            "the task folder {} cannot be {what}: {}.",
-            self.dir.display(),
-            explain(error)
-        )
-        .into()
+    for task in entries.values_mut().flatten() {
+        task.blocks = blocks.remove(&task.id).unwrap_or_default();
     }
+}
 
-    /// Waits for others to finish their change; the lock is gone when the file is dropped.
-    fn lock(&self) -> Result<File, ToolError> {
-        let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
-        let folder = folder.map_err(|error| self.failed("used", &error))?;
-        let _ = folder.lock(); // Where there are no locks, go on without.
-        Ok(folder)
-    }
-
-    fn load(&self) -> Result<Folder, ToolError> {
-        let mut folder = Folder::default();
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder),
-            entries => entries.map_err(|error| self.failed("read", &error))?,
+/// Refuses a task that would wait for itself, directly or through others.
+fn refuse_circle(entries: &Entries, id: u64) -> Result<(), ToolError> {
+    let (mut seen, mut next) = (Ids::new(), vec![id]);
+    while let Some(waiting) = next.pop() {
+        let Some(Ok(task)) = entries.get(&waiting) else {
+            continue;
         };
-        for entry in entries {
-            let name = entry
-                .map_err(|error| self.failed("read", &error))?
-                .file_name();
-            let Some(id) = name.to_str().and_then(task_id) else {
-                continue;
-            };
-            match self.read(id) {
-                Ok(task) => {
-                    folder.saved.insert(id, task);
-                }
-                Err(why) => {
-                    let why = format!("task_{id}.json cannot be read: {why}. Mend or delete it.");
-                    folder.broken.insert(id, why);
-                }
-            }
+        if task.blocked_by.contains(&id) {
+            return Err(format!("task {id} would wait for itself, as task {waiting} waits for it; nothing was changed. {}", known(entries)).into());
         }
-        folder.tasks = folder.saved.clone();
-        folder.link();
-        Ok(folder)
+        next.extend(task.blocked_by.iter().filter(|id| seen.insert(**id)));
     }
-
-    fn read(&self, id: u64) -> Result<Task, String> {
-        let (text, _) = read_text(&self.path(id), EDIT_LIMIT).map_err(|error| error.to_string())?;
-        let task: Task = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        if task.id == id {
-            Ok(task)
-        } else {
-            Err(format!("it says that it is task {}", task.id))
-        }
-    }
-
-    /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
-    /// so that the next change makes up for one that fails.
-    fn save(&self, folder: &Folder, id: u64) -> Result<(), ToolError> {
-        let text = |task: &Task| serde_json::to_string_pretty(task).unwrap_or_default();
-        let write = |task: &Task| replace(&self.path(task.id), &text(task));
-        write(&folder.tasks[&id]).map_err(|error| self.failed("changed", &error))?;
-        let changed = |task: &&Task| task.id != id && folder.saved.get(&task.id) != Some(task);
-        folder
-            .tasks
-            .values()
-            .filter(changed)
-            .for_each(|task| drop(write(task)));
-        Ok(())
-    }
-}
-
-/// What the folder holds.
-#[derive(Default)]
-struct Folder {
-    tasks: BTreeMap<u64, Task>,
-    /// The tasks as they are in the files.
-    saved: BTreeMap<u64, Task>,
-    /// A sentence for every file that is no task.
-    broken: BTreeMap<u64, String>,
-}
-
-impl Folder {
-    fn find(&mut self, id: u64) -> Result<&mut Task, ToolError> {
-        let known = join(self.tasks.keys());
-        let unknown = || format!("there is no task {id}. The tasks are: {known}.");
-        let why = self.broken.get(&id).cloned().unwrap_or_else(unknown);
-        self.tasks.get_mut(&id).ok_or(ToolError(why))
-    }
-
-    /// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
-    fn link(&mut self) {
-        let open = self
-            .tasks
-            .values()
-            .filter(|task| task.status != Status::Completed)
-            .map(|task| task.id);
-        let open: Ids = open.chain(self.broken.keys().copied()).collect();
-        let mut blocks: BTreeMap<u64, Ids> = BTreeMap::new();
-        for task in self.tasks.values_mut() {
-            task.blocked_by.retain(|id| open.contains(id));
-            for blocker in &task.blocked_by {
-                blocks.entry(*blocker).or_default().insert(task.id);
-            }
-        }
-        for task in self.tasks.values_mut() {
-            task.blocks = blocks.remove(&task.id).unwrap_or_default();
-        }
-    }
-
-    /// Refuses a task that would wait for itself, directly or through others.
-    fn refuse_circle(&self, id: u64) -> Result<(), ToolError> {
-        let (mut seen, mut next) = (Ids::new(), vec![id]);
-        while let Some(waiting) = next.pop() {
-            let Some(task) = self.tasks.get(&waiting) else {
-                continue;
-            };
-            if task.blocked_by.contains(&id) {
-                let known = join(self.tasks.keys());
-                return Err(format!("task {id} would wait for itself, as task {waiting} waits for it; nothing was changed. The tasks are: {known}.").into());
-            }
-            next.extend(task.blocked_by.iter().filter(|id| seen.insert(**id)));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.status.mark(), self.id, self.subject)?;
-        let blocked = !self.blocked_by.is_empty();
-        if blocked {
-            write!(f, " (blocked by {})", join(&self.blocked_by))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// The N in `task_N.json`.
-fn task_id(name: &str) -> Option<u64> {
-    let id = name
-        .strip_prefix("task_")?
-        .strip_suffix(".json")?
-        .parse()
-        .ok()?;
-    (name == format!("task_{id}.json")).then_some(id) // Not ours: task_007.json
+    Ok(())
 }
 
 /// `1, 2, 3`
 fn join<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
     let ids: Vec<String> = ids.into_iter().map(u64::to_string).collect();
     if ids.is_empty() {
-        "none".to_string()
-    } else {
-        ids.join(", ")
+        return "none".to_string();
     }
+    ids.join(", ")
 }

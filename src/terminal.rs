@@ -1,4 +1,4 @@
-//! The terminal's settings, put back on every way out.
+//! foundation · The terminal: its settings, put back on every way out, and its signals.
 //!
 //! Covered: return from `main`, `exit`, panic, SIGTERM, SIGHUP, Ctrl+C. Not covered: SIGKILL; then
 //! `stty sane` helps.
@@ -7,34 +7,59 @@ use std::io::{IsTerminal, stdin, stdout};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp, write};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use unicode_width::UnicodeWidthChar;
 
+use crate::caught::is_caught;
 use crate::interrupt::Interrupt;
-use crate::outcome::is_caught;
 
-use crate::status_line;
-
+/// The settings from before the program, for every thread that ends it.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// True if a person sits at a terminal that can do more than print lines.
 pub fn is_interactive() -> bool {
-    stdin().is_terminal()
+    person_is_there()
         && stdout().is_terminal()
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Remembers the settings as they are now.
-pub fn save() {
-    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
+/// True if a person may answer questions.
+pub fn person_is_there() -> bool {
+    stdin().is_terminal()
 }
 
-/// Puts the remembered settings back. Waits for nothing: no thread that is printing, no screen held
-/// with Ctrl+S (which cannot be while the prompt edits a line, and only then something is printed).
+/// Remembers the settings as they are now, for [`restore`] and for a panic. To be called before
+/// other threads are started.
+pub fn save() {
+    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_caught() {
+            restore();
+            print(panic);
+        }
+    }));
+}
+
+/// From now on, threads that this one starts leave Ctrl+Z to the one that calls [`take_ctrl_z`]. The
+/// line editor stops all threads by a signal; if another thread took it, the editor would run on
+/// for a moment, and leave the terminal to the shell in the editor's state.
+pub fn leave_ctrl_z() {
+    let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
+}
+
+/// This thread takes Ctrl+Z.
+pub fn take_ctrl_z() {
+    let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
+}
+
+/// Puts the remembered settings back. Waits for nothing: no thread that prints, no screen held with
+/// Ctrl+S.
 pub fn restore() {
-    status_line::close();
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(settings) = &*saved else { return };
     if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
@@ -54,16 +79,17 @@ pub fn quit(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// Ctrl+C triggers the interrupt; a second one before that is reset leaves, and so does every other
-/// signal that ends programs. `on_echo` is told when the terminal has shown `^C`.
-pub fn watch_signals(interrupt: &Interrupt, person: bool, on_echo: impl Fn() + Send + 'static) {
+/// Where a person is, Ctrl+C triggers the interrupt; a second one before that is reset leaves, and
+/// so does every other signal that ends programs. `on_echo` is told when the terminal has shown
+/// `^C`.
+pub fn watch_signals(interrupt: &Interrupt, on_echo: impl Fn() + Send + 'static) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return;
     };
     let interrupt = interrupt.clone();
     let watch = move || {
         for signal in &mut signals {
-            if signal == SIGINT && person && !interrupt.is_triggered() {
+            if signal == SIGINT && person_is_there() && !interrupt.is_triggered() {
                 on_echo();
                 interrupt.trigger();
             } else {
@@ -72,17 +98,6 @@ pub fn watch_signals(interrupt: &Interrupt, person: bool, on_echo: impl Fn() + S
         }
     };
     let _ = thread::Builder::new().name("signals".into()).spawn(watch);
-}
-
-/// A panic that becomes a result is not printed; any other puts the terminal right first.
-pub fn restore_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !is_caught() {
-            restore();
-            print(panic);
-        }
-    }));
 }
 
 /// Columns and rows, if standard output is a terminal. rustyline is asked: std has no word for it,
@@ -96,31 +111,17 @@ pub fn size() -> Option<(usize, usize)> {
 pub fn fit(text: &str, columns: usize) -> (String, usize) {
     let (mut line, mut used) = (String::new(), 0);
     for character in text.chars() {
-        let character = if character.is_control() {
+        let shown = if character.is_control() {
             ' '
         } else {
             character
         };
-        let wide = columns_of(character);
+        let wide = shown.width().unwrap_or(0);
         if used + wide > columns {
             break;
         }
-        line.push(character);
+        line.push(shown);
         used += wide;
     }
     (line, used)
-}
-
-/// Roughly, and rather too many than too few: the exact tables are those of the terminal.
-fn columns_of(character: char) -> usize {
-    match u32::from(character) {
-        0x0300..=0x036f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0, // combined with the one before
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
-        0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1faff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
 }

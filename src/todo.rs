@@ -1,4 +1,4 @@
-//! The plan as data: a list that the model keeps, and a reminder when it forgets to.
+//! s03 · The plan as data: a list that the model keeps, and a reminder when it forgets to.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::message::{Message, push_user};
+use crate::message::{Message, push_note};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -14,17 +14,27 @@ const MAX_ITEMS: usize = 20;
 /// How many rounds of tools may go by without an update.
 const PATIENCE: usize = 3;
 
-/// How far something is.
+/// How far a todo or a board task is.
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
+pub(crate) enum Stage {
     #[default]
     Pending,
     InProgress,
     Completed,
 }
 
-/// What comes first. The order of the variants is the order of the work.
+impl Stage {
+    pub(crate) fn mark(self) -> &'static str {
+        match self {
+            Stage::Pending => "[ ]",
+            Stage::InProgress => "[>]",
+            Stage::Completed => "[x]",
+        }
+    }
+}
+
+/// How urgent a todo is. The order of the variants is the order of the work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -39,14 +49,26 @@ pub enum Priority {
 #[serde(deny_unknown_fields)]
 struct Todo {
     content: String,
-    status: Status,
+    status: Stage,
     #[serde(default)]
     priority: Priority,
 }
 
+impl fmt::Display for Todo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let priority = match self.priority {
+            Priority::High => " (high)",
+            Priority::Medium => "",
+            Priority::Low => " (low)",
+        };
+        write!(f, "{} {}{priority}", self.status.mark(), self.content)
+    }
+}
+
+/// The input of the tool `todo`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Update {
+struct Plan {
     todos: Vec<Todo>,
 }
 
@@ -65,18 +87,11 @@ impl TodoList {
     }
 
     /// Replaces the whole list, or refuses and leaves it as it is.
-    fn replace(&mut self, Update { todos: mut items }: Update) -> ToolOutcome {
+    fn replace(&mut self, Plan { todos: mut items }: Plan) -> ToolOutcome {
         for item in &mut items {
-            item.content = item
-                .content
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
+            item.content = one_line(&item.content);
         }
-        let running = items
-            .iter()
-            .filter(|item| item.status == Status::InProgress)
-            .count();
+        let running = count(&items, Stage::InProgress);
         let why = if let Some(index) = items.iter().position(|item| item.content.is_empty()) {
             format!("todo {} has no content", index + 1)
         } else if items.len() > MAX_ITEMS {
@@ -89,9 +104,7 @@ impl TodoList {
         };
         Err(format!("{why}. The list was not changed; send it again as a whole.").into())
     }
-}
 
-impl TodoList {
     /// One line for each, high before medium before low, otherwise in the order of the plan.
     pub fn by_priority(&self) -> String {
         let mut items: Vec<&Todo> = self.items.iter().collect();
@@ -100,63 +113,38 @@ impl TodoList {
     }
 }
 
-impl Status {
-    pub(crate) fn mark(self) -> &'static str {
-        match self {
-            Status::Pending => "[ ]",
-            Status::InProgress => "[>]",
-            Status::Completed => "[x]",
-        }
-    }
-}
-
-impl fmt::Display for Todo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Todo {
-            content,
-            status,
-            priority,
-        } = self;
-        let priority = match priority {
-            Priority::High => " (high)",
-            Priority::Medium => "",
-            Priority::Low => " (low)",
-        };
-        write!(f, "{} {content}{priority}", status.mark())
-    }
-}
-
 impl fmt::Display for TodoList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in &self.items {
             writeln!(f, "{item}")?;
         }
-        let completed = self
-            .items
-            .iter()
-            .filter(|item| item.status == Status::Completed)
-            .count();
+        let completed = count(&self.items, Stage::Completed);
         write!(f, "({completed}/{} completed)", self.items.len())
     }
+}
+
+fn count(items: &[Todo], stage: Stage) -> usize {
+    items.iter().filter(|item| item.status == stage).count()
+}
+
+/// The text without line breaks and doubled blanks: lists show an entry on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The tool `todo`.
 pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
     let todos = todos.clone();
-    let text = json!({ "type": "string" });
     let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
     let priority = json!({ "type": "string", "enum": ["high", "medium", "low"] });
-    let todo = json!({ "content": text, "status": status, "priority": priority });
+    let todo = json!({ "content": { "type": "string" }, "status": status, "priority": priority });
     let list = json!({ "type": "array", "maxItems": MAX_ITEMS, "items": object(todo, &["content", "status"]) });
     let schema = object(json!({ "todos": list }), &["todos"]);
     let about = "Your plan for work of several steps. Send the whole list each time: it replaces the old one. At most one todo is in_progress.";
-    let replace = move |update, _: &_| {
-        todos
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(update)
-    };
-    Tool::new("todo", about, schema, Access::Free, replace)
+    Tool::new("todo", about, schema, Access::Free, move |plan, _| {
+        let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
+        todos.replace(plan)
+    })
 }
 
 /// Counts a round of tools. After the third in a row that left the list alone, and only while
@@ -164,18 +152,12 @@ pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
 pub fn remind(todos: &Mutex<TodoList>, messages: &mut Vec<Message>) {
     let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
     todos.rounds += 1;
-    if todos.rounds > PATIENCE
-        && todos
-            .items
-            .iter()
-            .any(|item| item.status != Status::Completed)
-    {
+    let open = todos.items.len() - count(&todos.items, Stage::Completed);
+    if todos.rounds > PATIENCE && open > 0 {
         todos.rounds = 1;
-        push_user(
-            messages,
-            format!(
-                "<system-reminder>Update your todos with the todo tool: {PATIENCE} rounds of tools went by without it. This reminder is automatic, not from the user.\n{todos}</system-reminder>"
-            ),
+        let reminder = format!(
+            "<system-reminder>Update your todos with the todo tool: {PATIENCE} rounds of tools went by without it. This reminder is automatic, not from the user.\n{todos}</system-reminder>"
         );
+        push_note(messages, reminder);
     }
 }

@@ -1,5 +1,5 @@
-//! What can be done: a [`Tool`] is a name, a schema and a handler; a [`Toolbox`] finds the handler
-//! by its name.
+//! s01 · Tools: a [`Tool`] is a name, a schema and a handler; a [`Toolbox`] finds the handler by
+//! its name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,13 +31,31 @@ pub enum Access {
     Ask,
 }
 
+/// Puts a question to the person and returns the line that was typed; the last line of the question
+/// is the prompt. An `Err` says why nobody answers. The interrupt makes the question void.
+pub type Ask = Arc<dyn Fn(&str, &Interrupt) -> Result<String, String> + Send + Sync>;
+
 /// What a handler gets besides its input.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Context {
     /// Where to say what happens.
     pub events: Events,
     /// Triggered when the person no longer wants to wait.
     pub interrupt: Interrupt,
+    /// Whom to ask.
+    pub ask: Ask,
+}
+
+/// Nobody listens, and nobody is there to be asked.
+impl Default for Context {
+    fn default() -> Self {
+        let nobody = "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.";
+        Context {
+            events: Events::default(),
+            interrupt: Interrupt::default(),
+            ask: Arc::new(|_, _| Err(nobody.to_string())),
+        }
+    }
 }
 
 /// Why a call failed, said to the model: what happened, and what to do instead.
@@ -56,6 +74,9 @@ impl<T: Into<String>> From<T> for ToolError {
     }
 }
 
+/// Decides on a call before it runs; an `Err` is told to the model.
+pub type Gate = Arc<dyn Fn(&Tool, &Value, &Context) -> Result<(), ToolError> + Send + Sync>;
+
 /// What a handler returns: text for the model.
 pub type ToolOutcome = Result<String, ToolError>;
 
@@ -65,7 +86,7 @@ type Handler = Box<dyn Fn(Value, &Context) -> ToolOutcome + Send + Sync>;
 pub struct Tool {
     /// What the model is told.
     pub spec: ToolSpec,
-    /// What the gate is told.
+    /// Whether it may be called without asking.
     pub access: Access,
     handler: Handler,
 }
@@ -80,11 +101,6 @@ impl Tool {
         access: Access,
         handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
     ) -> Self {
-        let spec = ToolSpec {
-            name,
-            description: description.into(),
-            input_schema,
-        };
         let handler = move |input: Value, context: &Context| match serde_json::from_value(input) {
             Ok(input) => handler(input, context),
             Err(misfit) => Err(ToolError(format!(
@@ -92,7 +108,11 @@ impl Tool {
             ))),
         };
         Tool {
-            spec,
+            spec: ToolSpec {
+                name,
+                description: description.into(),
+                input_schema,
+            },
             access,
             handler: Box::new(handler),
         }
@@ -121,11 +141,34 @@ impl Toolbox {
         toolbox
     }
 
-    /// Adds tools; one with a name that is there already takes its place.
+    /// Adds tools.
+    ///
+    /// # Panics
+    /// When a name is taken: [`replace`](Self::replace) says that it is meant.
+    #[track_caller]
     pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            self.tools.retain(|old| old.spec.name != tool.spec.name);
+            let name = tool.spec.name;
+            let taken = self.names().contains(&name);
+            assert!(
+                !taken,
+                "there is a tool {name} already: replace() it, or rename the new one"
+            );
             self.tools.push(Arc::new(tool));
+        }
+    }
+
+    /// Puts tools in the place of those with the same names.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    #[track_caller]
+    pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
+        for tool in tools {
+            let name = tool.spec.name;
+            let old = self.tools.iter_mut().find(|old| old.spec.name == name);
+            *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
+                Arc::new(tool);
         }
     }
 
@@ -135,14 +178,10 @@ impl Toolbox {
     /// When there is none: the message names those there are.
     pub fn get(&self, name: &str) -> Result<&Tool, ToolError> {
         let found = self.tools.iter().find(|tool| tool.spec.name == name);
-        let unknown = || {
-            format!(
-                "there is no tool {name:?}. The tools are: {}.",
-                self.names().join(", ")
-            )
-            .into()
-        };
-        found.map(AsRef::as_ref).ok_or_else(unknown)
+        found.map(AsRef::as_ref).ok_or_else(|| {
+            let names = self.names().join(", ");
+            format!("there is no tool {name:?}. The tools are: {names}.").into()
+        })
     }
 
     /// The names, in the order in which they were added.
@@ -156,8 +195,8 @@ impl Toolbox {
     }
 
     /// A toolbox with only those of its tools that are named.
-    pub fn only(&self, names: &[String]) -> Toolbox {
-        let named = |tool: &&Arc<Tool>| names.iter().any(|name| name == tool.spec.name);
+    pub fn only(&self, names: &[impl AsRef<str>]) -> Toolbox {
+        let named = |tool: &&Arc<Tool>| names.iter().any(|name| name.as_ref() == tool.spec.name);
         Toolbox {
             tools: self.tools.iter().filter(named).cloned().collect(),
         }

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meanwhile::agent::{Agent, TurnError};
+use meanwhile::agent::Agent;
 use meanwhile::event::{Event, Events};
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Message, Role, Usage, push_user};
@@ -94,7 +94,7 @@ fn talk_with(
 
 impl Talk {
     /// The loop of every lesson.
-    fn turn(&mut self, text: &str) -> Result<(), TurnError> {
+    fn turn(&mut self, text: &str) -> Result<(), ModelError> {
         push_user(&mut self.messages, text);
         loop {
             let reply = self.agent.ask(&mut self.messages)?;
@@ -435,10 +435,7 @@ fn no_wait_is_longer_than_a_minute_and_ctrl_c_ends_it() {
                 interrupt.trigger();
             }
         });
-        assert_eq!(
-            talk.turn("hi"),
-            Err(TurnError::Model(ModelError::Interrupted))
-        );
+        assert_eq!(talk.turn("hi"), Err(ModelError::Interrupted));
         let expected = if value == "3600" { "60 s" } else { " s" };
         assert!(talk.notices()[0].contains(expected), "{:?}", talk.notices());
     }
@@ -548,10 +545,7 @@ fn nobody_listens() {
     let mut talk = talk([]);
     talk.agent.model = Arc::new(client(&format!("http://127.0.0.1:{port}")));
     let error = talk.turn("hi").unwrap_err();
-    assert!(
-        matches!(error, TurnError::Model(ModelError::Connection(_))),
-        "{error:?}"
-    );
+    assert!(matches!(error, ModelError::Connection(_)), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(talk.notices().len(), 4);
     assert_eq!(talk.messages, [Message::user("hi")]);
@@ -723,7 +717,7 @@ fn ctrl_c_ends_a_stalled_stream_and_the_next_request_works() {
             talk.agent.context.interrupt.trigger();
             asked.join().unwrap().unwrap_err()
         });
-        assert_eq!(error, TurnError::Model(ModelError::Interrupted));
+        assert_eq!(error, ModelError::Interrupted);
         talk.server.wait_until_abandoned();
         talk.agent.context.interrupt.reset();
     }
@@ -1024,7 +1018,7 @@ fn a_refusal_takes_back_what_was_refused() {
         reply_text("sure"),
     ]);
     talk.turn("hi").unwrap();
-    assert_eq!(talk.turn("something bad"), Err(TurnError::Refused));
+    assert_eq!(talk.turn("something bad"), Err(ModelError::Refused));
     assert_eq!(talk.messages.len(), 2);
     talk.turn("something good").unwrap();
 }

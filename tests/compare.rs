@@ -4,7 +4,7 @@ mod support;
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -169,6 +169,36 @@ fn odd_scenarios_are_taken_or_refused_in_a_sentence() {
 }
 
 #[test]
+fn a_poll_is_no_result_whatever_the_command_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = "run \"echo finished; sleep {40}\" in the background as a\nwait for a\n\
+                    run \"echo ERROR; sleep {40}\" in the background as b\nwait for all";
+    std::fs::write(folder.path().join("list.txt"), scenario).unwrap();
+    let output = run(
+        &["--scenario", "list.txt", "--scale", "40"],
+        &[],
+        folder.path(),
+    );
+    let shown = text(&output.stdout);
+    let first = row(&shown, "first result");
+    assert!(first.iter().all(|seconds| *seconds >= 1.0), "{shown}");
+    assert!(row(&shown, "polls that found nothing")[1] > 2.0, "{shown}");
+}
+
+#[test]
+fn help_ends_quietly_when_nobody_reads_it() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(program("compare"));
+    let help = command.arg("--help").stdout(writer).stderr(Stdio::piped());
+    let output = help.output().expect("compare runs");
+    assert_eq!(
+        (output.status.code(), text(&output.stderr).as_str()),
+        (Some(0), "")
+    );
+}
+
+#[test]
 fn a_real_model_is_named_and_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(&["--real"], &[], folder.path());
@@ -272,6 +302,25 @@ fn a_terminal_shows_it_grow_and_survives_a_resize() {
     });
     assert_eq!(terminal.wait(), 0);
     assert!(!terminal.is_taken_over());
+}
+
+#[test]
+fn the_bar_of_a_program_that_blocks_grows_with_the_clock() {
+    let gates_of = tempfile::tempdir().unwrap();
+    let scenario = gates(gates_of.path()).replace("{4000}", "{1}");
+    let mut terminal = at_a_terminal(tempfile::tempdir().unwrap(), &scenario);
+    // The command in s07 cannot go on: nobody opens its gate before this has been seen.
+    for seconds in [1.0, 2.0, 3.0] {
+        terminal.until("the bar of s07 to grow", |screen| {
+            let mut lanes = screen.lines().filter(|line| line.starts_with("  main "));
+            let lane = lanes.next().unwrap_or_default();
+            let busy = lane.trim_end_matches(" s").rsplit(' ').next();
+            let busy: Option<f64> = busy.and_then(|busy| busy.parse().ok());
+            lane.contains('█') && busy.is_some_and(|busy| busy >= seconds)
+        });
+    }
+    open(gates_of.path());
+    assert_eq!(terminal.wait(), 0);
 }
 
 /// Waits until no process has this word in its environment or its arguments.

@@ -1,42 +1,23 @@
 //! Sub-agents, skills and compaction, from outside: a scripted model, real files.
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use meanwhile::agent::{Agent, TurnError};
+use meanwhile::agent::Agent;
 use meanwhile::compact::{Compactor, estimate};
 use meanwhile::event::{Event, Events, Stamped};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_user};
-use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::permission::Gate;
+use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::model::{ModelError, Request};
+use meanwhile::permission;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
-
-/// A model made of a function; every request is checked before it is answered.
-struct Scripted<F>(F);
-
-impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for Scripted<F> {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        _: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
-        assert_valid(request.messages);
-        assert_eq!(
-            request.messages.last().map(|message| message.role),
-            Some(Role::User)
-        );
-        (self.0)(request)
-    }
-
-    fn describe(&self) -> String {
-        "scripted".into()
-    }
-}
+use support::session::{By, reply, tool_use};
 
 type Seen = Arc<Mutex<Vec<(Option<String>, String)>>>;
 
@@ -72,15 +53,15 @@ fn agent(
         events: Events::new(vec![Box::new(reader)]),
         ..Context::default()
     };
-    (
-        Agent::new(
-            Arc::new(Scripted(model)),
-            "You are the main agent.",
-            Toolbox::new(tools),
-            context,
-        ),
-        seen,
-    )
+    let checked = move |request: &Request<'_>| {
+        assert_valid(request.messages);
+        let last = request.messages.last().map(|message| message.role);
+        assert_eq!(last, Some(Role::User));
+        model(request)
+    };
+    let (model, tools) = (Arc::new(By(checked)), Toolbox::new(tools));
+    let agent = Agent::new(model, "You are the main agent.", tools, context);
+    (agent, seen)
 }
 
 fn says(text: &str) -> Result<Reply, ModelError> {
@@ -89,20 +70,12 @@ fn says(text: &str) -> Result<Reply, ModelError> {
     } else {
         vec![ContentBlock::text(text)]
     };
-    Ok(Reply {
-        content,
-        stop_reason: StopReason::EndTurn,
-        usage: Default::default(),
-    })
+    Ok(reply(content, StopReason::EndTurn))
 }
 
 fn calls(text: &str, name: &str) -> Result<Reply, ModelError> {
     let mut reply = says(text)?;
-    reply.content.push(ContentBlock::ToolUse {
-        id: String::new(),
-        name: name.into(),
-        input: json!({}),
-    });
+    reply.content.push(tool_use("", name, json!({})));
     reply.stop_reason = StopReason::ToolUse;
     Ok(reply)
 }
@@ -146,7 +119,7 @@ fn assert_valid(messages: &[Message]) {
         let mut results_are_over = false;
         for block in &message.content {
             match block {
-                ContentBlock::Text { .. } => {
+                ContentBlock::Text { .. } | ContentBlock::Note { .. } => {
                     assert!(
                         block.as_text().is_some(),
                         "message {index} has an empty text"
@@ -177,28 +150,25 @@ fn assert_valid(messages: &[Message]) {
 // Sub-agents
 
 fn delegate(agent: &Agent, definitions: Definitions, input: Value) -> ToolOutcome {
-    subagent::tool(agent, definitions).call(input, &agent.context)
+    subagent::tool(agent, &definitions).call(input, &agent.context)
 }
 
 #[test]
 fn a_sub_agent_has_its_own_conversation_and_returns_only_its_last_text() {
-    let (agent, seen) = agent(
-        &["bash", "read_file", "write_file", "todo", "task"],
-        |request| {
-            assert_eq!(last_texts(&request.messages[..1]), ["count the files"]);
-            assert!(
-                request.system.contains("nobody answers questions"),
-                "{}",
-                request.system
-            );
-            assert_eq!(tool_names(request), ["bash", "read_file", "write_file"]);
-            if request.messages.len() == 1 {
-                calls("looking", "bash")
-            } else {
-                says("seven")
-            }
-        },
-    );
+    let (agent, seen) = agent(&["bash", "read_file", "write_file", "todo"], |request| {
+        assert_eq!(last_texts(&request.messages[..1]), ["count the files"]);
+        assert!(
+            request.system.contains("nobody answers questions"),
+            "{}",
+            request.system
+        );
+        assert_eq!(tool_names(request), ["bash", "read_file", "write_file"]);
+        if request.messages.len() == 1 {
+            calls("looking", "bash")
+        } else {
+            says("seven")
+        }
+    });
     let input = json!({ "description": "count files", "prompt": "count the files" });
     assert_eq!(
         delegate(&agent, Definitions::load("nowhere"), input),
@@ -242,14 +212,14 @@ fn the_calls_of_a_sub_agent_pass_the_gate() {
             _ => calls("", "bash"),
         }
     });
-    agent.gate = Gate::closed("nobody is there to ask.");
-    let tool = subagent::tool(&agent, Definitions::default());
+    agent.gate = permission::gate(false);
+    let tool = subagent::tool(&agent, &Definitions::default());
     assert_eq!(tool.access, Access::Free);
     let said = tool
         .call(json!({ "description": "d", "prompt": "p" }), &agent.context)
         .unwrap();
     assert!(
-        said.contains("bash was denied: nobody is there to ask."),
+        said.contains("bash was denied: nobody is there to be asked."),
         "{said}"
     );
 }
@@ -334,7 +304,7 @@ fn agents_come_from_files_and_what_cannot_be_used_is_said() {
 
     let all = ["bash", "read_file", "write_file", "edit_file"];
     let (blank, _) = agent(&all, |_| says("x"));
-    let description = subagent::tool(&blank, definitions.clone()).spec.description;
+    let description = subagent::tool(&blank, &definitions).spec.description;
     assert!(
         description.contains("- plan: ours: better"),
         "{description}"
@@ -478,7 +448,7 @@ fn conversation(
                 content: results.collect(),
             });
             if round == 1 {
-                push_user(
+                push_note(
                     &mut messages,
                     "<system-reminder>Think of the plan.</system-reminder>",
                 );
@@ -685,11 +655,12 @@ fn the_current_turn_is_kept_word_for_word_behind_the_summary() {
         "{notice}"
     );
     let lines = fs::read_to_string(&file).unwrap();
-    let kept: Vec<Message> = lines
+    let kept: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(kept, shape, "the transcript holds everything");
+    let whole = serde_json::to_value(&shape).unwrap();
+    assert_eq!(whole, Value::Array(kept), "the transcript holds everything");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(
         fs::metadata(&file).unwrap().permissions().mode() & 0o777,
@@ -704,12 +675,12 @@ fn between_turns_everything_is_summarised() {
     let compactor = Compactor::with_dir(10_000, dir.path());
     let mut messages = conversation(&[1, 1], 1, 10, false, false);
     compactor.compact(&agent, &mut messages).unwrap();
-    assert_eq!(
-        messages,
-        [Message::user(
-            "<summary>\nThey want things done.\n</summary>"
-        )]
+    let mut expected = Vec::new();
+    push_note(
+        &mut expected,
+        "<summary>\nThey want things done.\n</summary>",
     );
+    assert_eq!(messages, expected);
     for mut nothing in [messages, Vec::new(), vec![Message::user("prompt 0")]] {
         let before = nothing.clone();
         compactor.compact(&agent, &mut nothing).unwrap();
@@ -761,7 +732,7 @@ fn a_failed_summary_changes_nothing() {
         let mut messages = shape.clone();
         assert_eq!(
             compactor.compact(&unreachable, &mut messages),
-            Err(TurnError::Model(lost.clone()))
+            Err(lost.clone())
         );
         assert_eq!(messages, shape);
         for agent in [&silent, &refusing] {

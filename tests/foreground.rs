@@ -11,146 +11,62 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde_json::{Value, json};
 
-use meanwhile::agent::{Agent, TurnError};
 use meanwhile::background::{BackgroundExecutor, Status, lock};
-use meanwhile::background_agent;
-use meanwhile::delivery;
-use meanwhile::event::{Event, Events};
-use meanwhile::foreground::{Foreground, MoveKey};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
-use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::delivery::Deliveries;
+use meanwhile::event::{Event, Events, Stamped};
+use meanwhile::foreground::Foreground;
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, push_user};
+use meanwhile::model::{ModelError, Request};
 use meanwhile::notification::NotificationBus;
-use meanwhile::outcome::{Outcome, is_caught};
-use meanwhile::permission::{Answer, Gate};
-use meanwhile::process;
+use meanwhile::permission;
+use meanwhile::repl::Beside;
 use meanwhile::subagent::Definitions;
-use meanwhile::todo::TodoList;
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
-use meanwhile::tools::background::{self, Results};
-use support::program::program;
-use support::server::body_faults;
+use meanwhile::tool::{Access, Context, Tool};
+use meanwhile::tools::bash;
+use support::program::{PATIENCE, eventually};
+use support::session::*;
 
-/// Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MOVED: &str = ": [running] moved to the background";
+const FOREGROUND: &str = "  in the foreground  ";
 
-type Shared = Arc<Mutex<BackgroundExecutor>>;
-
-/// These tests have a `main` that becomes no supervisor; and what is caught need not be printed.
-fn executor() -> Shared {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        process::supervise_with(program("s01_agent_loop"));
-        let print = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !is_caught() {
-                print(panic);
-            }
-        }));
-    });
-    BackgroundExecutor::shared(NotificationBus::default(), 3)
+/// The main agent of s11, and its foreground.
+fn s11(
+    open: bool,
+    context: Context,
+    model: impl Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync + 'static,
+) -> (Main, Foreground) {
+    let schema = json!({ "type": "object" });
+    let touched = |_: Value, _: &Context| Ok("touched".to_string());
+    let touch = Tool::new("touch", "Needs consent", schema, Access::Ask, touched);
+    let executor = executor(3);
+    let foreground = Foreground::new(&executor, context.clone());
+    let mut main = Main::s09(&executor, [bash::tool(), touch], context, model);
+    main.agent.gate = permission::gate(open);
+    let mut main = main.with_agents();
+    let tools = foreground.tools(&main.agent, &Definitions::default());
+    main.agent.toolbox.replace(tools);
+    (main, foreground)
 }
 
-/// A model that is a function.
-struct By<F>(F);
-
-impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for By<F> {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        _: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
-        (self.0)(request)
-    }
-
-    fn describe(&self) -> String {
-        "a function".to_string()
-    }
-}
-
-fn says(content: Vec<ContentBlock>) -> Reply {
-    Reply {
-        content,
-        stop_reason: StopReason::EndTurn,
-        usage: Usage::default(),
-    }
-}
-
-fn calls(id: impl Into<String>, name: &str, input: Value) -> ContentBlock {
-    ContentBlock::ToolUse {
-        id: id.into(),
-        name: name.to_string(),
-        input,
-    }
-}
-
-/// The main agent of s11.
-fn agent(
-    model: impl Model + 'static,
-    gate: Gate,
-    executor: &Shared,
-    key: &MoveKey,
-    context: &Context,
-) -> Agent {
-    let touch = Tool::new(
-        "touch",
-        "Needs consent",
-        json!({ "type": "object" }),
-        Access::Ask,
-        |_: Value, _| Ok("touched".to_string()),
-    );
-    let mut agent = Agent::new(
-        Arc::new(model),
-        "main",
-        Toolbox::new([touch]),
-        context.clone(),
-    );
-    agent.gate = gate;
-    agent
-        .toolbox
-        .add(background::tools(executor, Results::Delivered));
-    agent.toolbox.add([background::stop_tool(executor)]);
-    agent.toolbox.add(background_agent::tools(
-        &agent,
-        &Definitions::default(),
-        executor,
-        &TodoList::shared(),
-    ));
-    let foreground = Foreground::new(executor, key.clone(), context.clone());
-    agent
-        .toolbox
-        .add(foreground.tools(&agent, &Definitions::default()));
-    agent
-}
-
-/// A turn as the lessons have it.
-fn turn(agent: &Agent, executor: &Shared, messages: &mut Vec<Message>) -> Result<(), TurnError> {
-    loop {
-        delivery::deliver(executor, &agent.context.events, messages);
-        let reply = agent.ask(messages)?;
-        if reply.tool_calls().is_empty() {
-            return Ok(());
+/// A context whose events go to this reader, once there is a foreground that it may act on.
+fn watched(
+    reader: impl Fn(&Foreground, &Event) + Send + Sync + 'static,
+) -> (Context, Arc<OnceLock<Foreground>>) {
+    let foreground = Arc::<OnceLock<Foreground>>::default();
+    let its = foreground.clone();
+    let read = move |stamped: Stamped<'_>| {
+        if let Some(foreground) = its.get() {
+            reader(foreground, stamped.event);
         }
-        agent.run_tools(reply, messages);
-    }
+    };
+    let context = Context {
+        events: Events::new(vec![Box::new(read)]),
+        ..Context::default()
+    };
+    (context, foreground)
 }
 
 // Sessions at random.
-
-/// xorshift: enough to be different each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-}
 
 /// How a job is told to end.
 enum End {
@@ -161,8 +77,8 @@ enum End {
 
 /// What happens around a session, and what is known of it.
 struct World {
-    executor: Shared,
-    key: MoveKey,
+    /// Both are set once they are there.
+    foreground: OnceLock<Foreground>,
     context: OnceLock<Context>,
     with_commands: bool,
     known: Mutex<Known>,
@@ -174,14 +90,15 @@ struct Known {
     waiting: Vec<Sender<End>>,
     names: usize,
     calls: usize,
-    /// What must stand in the one place where an outcome is told.
+    /// By prompt, which no two jobs share: what must stand in the one place where its outcome is
+    /// told.
     marks: HashMap<String, String>,
-    /// Tasks that have a question open.
-    asking: HashSet<String>,
+    /// The prompt of the job that has a question open.
+    asking: Option<String>,
+    /// The prompts of jobs that were moved to the background, or started there.
+    alone: HashSet<String>,
     /// Tasks that are in the background, as far as events tell: true once they have ended.
     told: HashMap<String, bool>,
-    /// Ctrl+B came while a question was open.
-    held_back: usize,
     wrong: Vec<String>,
 }
 
@@ -210,44 +127,33 @@ impl World {
     }
 
     fn something(&self) {
+        let (Some(foreground), Some(context)) = (self.foreground.get(), self.context.get()) else {
+            return;
+        };
         let what = self.known().chance.below(24);
         match what {
             0..=5 => {
                 let mut known = self.known();
-                if !known.waiting.is_empty() {
-                    let count = known.waiting.len();
-                    let which = known.chance.below(count);
-                    let gate = known.waiting.swap_remove(which);
-                    let end = match known.chance.below(6) {
+                let Known {
+                    chance, waiting, ..
+                } = &mut *known;
+                if let Some(gate) = chance.take(waiting) {
+                    let _ = gate.send(match chance.below(6) {
                         0 => End::Badly,
                         1 => End::WithPanic,
                         _ => End::Well,
-                    };
-                    drop(known);
-                    let _ = gate.send(end); // it may have been stopped
+                    }); // it may have been stopped
                 }
             }
-            6..=11 => drop(self.key.press()),
-            // What /tasks does: it looks at all of them.
+            6..=11 => drop(foreground.press()),
             12..=20 => {
-                let mut executor = lock(&self.executor);
-                for id in executor.ids() {
-                    executor.check(&id.to_string()).expect("a task");
-                    executor.details(&id.to_string()).expect("a task");
-                }
-                executor.running();
-            }
-            21 => {
-                if let Some(context) = self.context.get() {
-                    context.interrupt.trigger();
+                for id in listed(foreground) {
+                    foreground.list(&id);
                 }
             }
-            _ => {
-                let mut executor = lock(&self.executor);
-                if let Some(id) = executor.running().last() {
-                    executor.stop(&id.to_string()).expect("a task");
-                }
-            }
+            21 => context.interrupt.trigger(),
+            // Those that run stand first.
+            _ => drop(foreground.stop(listed(foreground).first().map_or("", String::as_str))),
         }
     }
 
@@ -269,7 +175,7 @@ impl World {
     /// What the models answer.
     fn answer(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         self.moment();
-        if request.system == "main" {
+        if request.system.starts_with("main") {
             self.answer_main(request)
         } else {
             self.answer_worker(request)
@@ -277,13 +183,13 @@ impl World {
     }
 
     fn answer_main(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let faults = faults(request.messages);
-        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(faults(request.messages, true), [""; 0]);
         let mut known = self.known();
         let mut content = vec![ContentBlock::text("said")];
         for _ in 0..known.chance.below(4) {
+            let call = format!("t{}", known.calls);
             let any = |known: &mut Known| format!("job {}", known.chance.below(NAMES));
-            let job = |name: String, wait: bool| json!({ "description": name, "prompt": name, "wait": wait });
+            let job = |name: String, wait: bool| json!({ "description": name, "prompt": format!("{name} of {call}"), "wait": wait });
             let (name, input) = match known.chance.below(12) {
                 0..=6 if known.names < NAMES => {
                     known.names += 1;
@@ -293,10 +199,8 @@ impl World {
                 0..=3 if self.with_commands => {
                     let command = COMMANDS[known.chance.below(COMMANDS.len())];
                     let limit = known.chance.one_in(4).then_some(0);
-                    (
-                        "bash",
-                        json!({ "command": command, "timeout_seconds": limit }),
-                    )
+                    let input = json!({ "command": command, "timeout_seconds": limit });
+                    ("bash", input)
                 }
                 4 => ("task", job(any(&mut known), true)), // the name may be taken
                 5 | 6 => ("check_bg", json!({})),
@@ -306,21 +210,18 @@ impl World {
                 _ => continue,
             };
             known.calls += 1;
-            content.push(calls(format!("t{}", known.calls), name, input));
+            content.push(tool_use(call, name, input));
         }
-        Ok(says(content))
+        Ok(reply(content, StopReason::EndTurn))
     }
 
     /// A job: it wants something that needs consent, then waits at a gate.
     fn answer_worker(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let name = request.messages[0].content[0]
-            .as_text()
-            .expect("a prompt")
-            .to_string();
+        let job = request.messages[0].content[0].as_text();
+        let job = job.expect("a prompt").to_string();
         let mut known = self.known();
         if request.messages.len() == 1 && !known.chance.one_in(4) {
-            let text = ContentBlock::text(format!("{name} has begun"));
-            return Ok(says(vec![text, calls("w1", "touch", json!({}))]));
+            return Ok(calls("w1", "touch", json!({ "name": job })));
         }
         let (gate, opened) = unbounded();
         known.waiting.push(gate);
@@ -336,125 +237,106 @@ impl World {
             recv(interrupted) -> _ => return Err(ModelError::Interrupted),
         };
         let mark = match end {
-            End::Well => format!("{name} is done"),
-            End::Badly => format!("{name} has no network"),
-            End::WithPanic => format!("{name} broke down"),
+            End::Well => format!("{job} is done"),
+            End::Badly => format!("{job} has no network"),
+            End::WithPanic => format!("{job} broke down"),
         };
-        self.known().marks.insert(name, mark.clone());
+        self.known().marks.insert(job, mark.clone());
         self.moment();
         match end {
-            End::Well => Ok(says(vec![ContentBlock::text(mark)])),
+            End::Well => Ok(says(&mark)),
             End::Badly => Err(ModelError::Connection(mark)),
             End::WithPanic => panic!("{mark}"),
         }
     }
 
-    /// What the person answers. A task's thread has its name.
-    fn ask(&self) -> Answer {
-        let task = thread::current().name().unwrap_or_default().to_string();
+    /// What the person answers. The question names the job.
+    fn ask(&self, question: &str) -> &'static str {
+        let line = question.lines().next().unwrap_or_default();
+        let job = line.split_once(" touch ").map_or("", |it| it.1).to_string();
         let mut known = self.known();
-        if known.told.contains_key(&task) {
-            known
-                .wrong
-                .push(format!("{task} asks, and nobody waits for it"));
+        if known.alone.contains(&job) {
+            let wrong = format!("{job} asks, and nobody waits for it");
+            known.wrong.push(wrong);
         }
-        known.asking.insert(task.clone());
+        known.asking = Some(job);
         drop(known);
         (0..3).for_each(|_| self.moment());
         let mut known = self.known();
-        known.asking.remove(&task);
-        if known.chance.one_in(3) {
-            Answer::No
-        } else {
-            Answer::Yes
-        }
+        known.asking = None;
+        ["no", "yes", "y"][known.chance.below(3)]
     }
 
     fn note(&self, event: &Event) {
         let mut known = self.known();
-        match event {
-            Event::TaskStarted { id, .. } => {
-                if known.told.insert(id.clone(), false).is_some() {
-                    known.wrong.push(format!("{id} starts twice"));
-                }
-                if known.asking.contains(id) {
-                    known
-                        .wrong
-                        .push(format!("{id} was left alone with its question"));
+        let wrong = match event {
+            Event::TaskStarted { id, what } => {
+                known.alone.insert(what.clone());
+                if known.asking.as_ref() == Some(what) {
+                    Some(format!("{id} was left alone with its question"))
+                } else {
+                    let twice = known.told.insert(id.clone(), false).is_some();
+                    twice.then(|| format!("{id} starts twice"))
                 }
             }
             Event::TaskFinished { id, .. } => {
                 let before = known.told.insert(id.clone(), true);
-                if before != Some(false) {
-                    known
-                        .wrong
-                        .push(format!("{id} ends without a start, or twice"));
-                }
+                (before != Some(false)).then(|| format!("{id} ends without a start, or twice"))
             }
-            Event::Notice(text) if text.contains("Answer the question first") => {
-                known.held_back += 1
-            }
-            _ => {}
-        }
+            _ => None,
+        };
+        known.wrong.extend(wrong);
         drop(known);
         self.moment();
     }
 }
 
-/// What the Messages API would refuse in this conversation: a call without its one result, say.
-fn faults(messages: &[Message]) -> Vec<String> {
-    let body =
-        json!({ "model": "m", "max_tokens": 1, "stream": true, "tools": [], "messages": messages });
-    body_faults(&body, true)
+/// The names in the list of tasks, each of which stands there once.
+fn listed(foreground: &Foreground) -> Vec<String> {
+    let list = foreground.list("");
+    if list.starts_with("No tasks") {
+        return Vec::new();
+    }
+    let names = list.lines().filter_map(|row| row.split("  ").next());
+    let names: Vec<String> = names.map(str::to_string).collect();
+    let once: HashSet<&String> = names.iter().collect();
+    assert_eq!(once.len(), names.len(), "{list}");
+    names
 }
 
-/// How many calls ended in which way.
-#[derive(Default, Debug)]
-struct Ways {
-    waited_for: usize,
-    moved: usize,
-    started: usize,
-    left_running: usize,
-    interrupted: usize,
-    refused: usize,
-    held_back: usize,
-}
-
-/// A whole session.
-fn session(seed: u64, with_commands: bool) -> Ways {
+/// A whole session; how many calls ended in which way.
+fn session(seed: u64, with_commands: bool) -> Seen {
     let known = Known {
-        chance: Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+        chance: Chance::new(seed),
         waiting: Vec::new(),
         names: 0,
         calls: 0,
         marks: HashMap::new(),
-        asking: HashSet::new(),
+        asking: None,
+        alone: HashSet::new(),
         told: HashMap::new(),
-        held_back: 0,
         wrong: Vec::new(),
     };
     let world = Arc::new(World {
-        executor: executor(),
-        key: MoveKey::default(),
+        foreground: OnceLock::new(),
         context: OnceLock::new(),
         with_commands,
         known: Mutex::new(known),
     });
-    let executor = world.executor.clone();
-    let [around, answers, person] = [world.clone(), world.clone(), world.clone()];
-    let events = Events::new(vec![Box::new(move |stamped| around.note(stamped.event))]);
+    let [around, answers, person] = [(); 3].map(|()| world.clone());
     let context = Context {
-        events,
+        events: Events::new(vec![Box::new(move |stamped| around.note(stamped.event))]),
+        ask: Arc::new(move |question, _| Ok(person.ask(question).to_string())),
         ..Context::default()
     };
     assert!(world.context.set(context.clone()).is_ok());
-    let model = By(move |request: &Request<'_>| answers.answer(request));
-    let gate = Gate::ask(move |_, _| person.ask());
-    let agent = agent(model, gate, &executor, &world.key, &context);
+    let model = move |request: &Request<'_>| answers.answer(request);
+    let (main, foreground) = s11(false, context, model);
+    assert!(world.foreground.set(foreground).is_ok());
 
     let mut messages = Vec::new();
     thread::scope(|scope| {
-        let (_session, over) = unbounded(); // dropped at the end, also if something panics
+        let (_session, over) = unbounded(); // dropped at the end, even if something panics
         let around = &world;
         thread::Builder::new()
             .spawn_scoped(scope, move || around.weather(&over))
@@ -462,10 +344,9 @@ fn session(seed: u64, with_commands: bool) -> Ways {
         let mut lines = 0;
         loop {
             // The prompt: news wakes it.
-            context.interrupt.reset();
-            let arrivals = lock(&executor).bus().arrivals();
-            let all_ended = lock(&executor).running().is_empty();
-            if lock(&executor).bus().has_news() {
+            main.agent.context.interrupt.reset();
+            let all_ended = main.deliveries.running().is_empty();
+            if main.deliveries.has_news() {
                 // It is delivered in the turn.
             } else if lines < LINES {
                 lines += 1;
@@ -473,170 +354,148 @@ fn session(seed: u64, with_commands: bool) -> Ways {
             } else if all_ended {
                 break;
             } else {
-                arrivals
-                    .recv_timeout(PATIENCE)
-                    .expect("the end of a task wakes the prompt");
+                until_an_end_brings("news", || main.deliveries.has_news());
                 continue;
             }
-            let _ = turn(&agent, &executor, &mut messages);
+            let _ = main.turn(&mut messages);
         }
     });
-    judge(&world, &messages)
+    judge(&world, &main, &messages)
 }
 
 /// What the conversation says of each task.
-fn judge(world: &World, messages: &[Message]) -> Ways {
-    let faults = faults(messages);
-    assert!(faults.is_empty(), "{faults:#?}");
+fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
+    assert_eq!(faults(messages, true), [""; 0]);
     let known = world.known();
-    assert!(known.wrong.is_empty(), "{:#?}", known.wrong);
+    assert_eq!(known.wrong, [""; 0]);
     let blocks = || messages.iter().flat_map(|message| &message.content);
-    let mut results: HashMap<&str, &str> = HashMap::new();
-    for block in blocks() {
-        if let ContentBlock::ToolResult {
-            tool_use_id,
-            content,
-            ..
-        } = block
-        {
-            results.insert(tool_use_id, content);
-        }
-    }
-    let user = messages.iter().filter(|message| message.role == Role::User);
-    let texts = user
-        .flat_map(|message| &message.content)
-        .filter_map(ContentBlock::as_text);
-    // By task: the texts in which its outcome is told.
-    let mut told: HashMap<String, Vec<&str>> = HashMap::new();
-    let mut told_in = Vec::new();
-    let mut delivered = HashSet::new();
-    for text in texts {
-        if let Some((id, _)) = text
-            .strip_prefix("<task-notification task=\"")
-            .and_then(|rest| rest.split_once('"'))
-        {
-            assert!(delivered.insert(id.to_string()), "{id} was delivered twice");
-            told.entry(id.to_string()).or_default().push(text);
-            told_in.push(text);
-        }
-    }
-    let mut ways = Ways {
-        held_back: known.held_back,
-        ..Ways::default()
-    };
-    // In the order of the calls, as the executor named them.
-    let ids: Vec<String> = lock(&world.executor)
-        .ids()
-        .iter()
-        .map(ToString::to_string)
+    let results: HashMap<&str, &str> = blocks()
+        .filter_map(|block| match block {
+            ContentBlock::ToolResult {
+                tool_use_id,
+                content,
+                ..
+            } => Some((tool_use_id.as_str(), content.as_str())),
+            _ => None,
+        })
         .collect();
-    let mut commands = ids.iter().filter(|id| id.starts_with("bash-"));
+    let texts = delivered(messages);
+    let mut deliveries = HashMap::new();
+    for text in &texts {
+        let before = deliveries.insert(task_of(text), text.as_str());
+        assert_eq!(before, None, "delivered twice");
+    }
+    // Every place in which an outcome may be told.
+    let mut places: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut outcomes = Vec::new();
+    let (mut ways, mut commands, mut tasks) = (Seen::new(), 0, HashSet::new());
     for block in blocks() {
-        let ContentBlock::ToolUse { id, name, input } = block else {
-            continue;
+        let (id, input, is_command) = match block {
+            ContentBlock::ToolUse { id, name, input } if name == "task" => (id, input, false),
+            ContentBlock::ToolUse { id, name, input } if name == "bash" => (id, input, true),
+            _ => continue,
         };
         let result = results[id.as_str()];
+        places.push(result);
         let refused = [
             "ERROR: the id ",
             "ERROR: 3 background tasks run already",
             "ERROR: the user said no",
         ];
-        if name != "task" && name != "bash" {
-            continue;
-        }
-        told_in.push(result);
-        if result.starts_with("ERROR: interrupted by the user before it ran") {
-            ways.interrupted += 1;
-            continue;
-        }
-        if refused.iter().any(|start| result.starts_with(start)) {
-            ways.refused += 1;
-            continue;
-        }
-        let task = match name.as_str() {
-            "bash" => commands.next().expect("a task for each command").clone(),
-            _ => input["description"].as_str().expect("a name").to_string(),
-        };
-        let way = if result.starts_with(&format!("moved to the background as {task}")) {
-            &mut ways.moved
-        } else if result.starts_with(&format!("{task}: started in the background")) {
-            &mut ways.started
-        } else if result.contains(&format!("in the background as {task}.]")) {
-            &mut ways.left_running
+        let way = if result.starts_with(NOT_RUN) {
+            "interrupted"
+        } else if refused.iter().any(|start| result.starts_with(start)) {
+            "refused"
         } else {
-            told.entry(task).or_default().push(result);
-            &mut ways.waited_for
+            // Commands are named in the order of the calls.
+            commands += usize::from(is_command);
+            let task = match is_command {
+                true => format!("bash-{commands}"),
+                false => input["description"].as_str().expect("a name").to_string(),
+            };
+            let way = if result.starts_with(&format!("{task}{MOVED}")) {
+                "moved"
+            } else if result.starts_with(&format!("{task}{STARTED}")) {
+                "started"
+            } else if result.contains(&format!("\n{task}: [shell exited] ")) {
+                "left running"
+            } else {
+                "waited for"
+            };
+            let told = match way {
+                "waited for" => result,
+                _ => deliveries[task.as_str()],
+            };
+            outcomes.push((input["prompt"].as_str().unwrap_or_default(), told));
+            assert!(
+                way == "waited for" || tasks.insert(task.clone()),
+                "{task} went twice into the background"
+            );
+            way
         };
-        *way += 1;
+        *ways.entry(way).or_default() += 1;
     }
-    assert_eq!(commands.next(), None, "a command that nobody called");
-    assert_eq!(told.len(), ids.len(), "{told:#?}\n{ids:?}");
-    for id in &ids {
-        let told = told
-            .get(id)
-            .unwrap_or_else(|| panic!("the outcome of {id} is lost"));
-        let [text] = told[..] else {
-            panic!("{id} is told more than once: {told:#?}")
-        };
-        if let Some(mark) = known.marks.get(id) {
-            assert!(text.contains(mark.as_str()), "{mark:?} is not in {text:?}");
+    for (job, told) in outcomes {
+        if let Some(mark) = known.marks.get(job) {
+            assert!(told.contains(mark.as_str()), "{mark:?} is not in {told:?}");
             // A check may name an error, too; it takes nothing from the one place.
-            let places = told_in.iter().filter(|text| text.contains(mark.as_str()));
+            let places = places.iter().filter(|text| text.contains(mark.as_str()));
             assert_eq!(places.count(), 1, "{mark:?} stands in several places");
         }
-        // The events tell of those that are delivered, and only of those.
-        assert_eq!(
-            known.told.get(id),
-            delivered.contains(id).then_some(&true),
-            "the events about {id}"
-        );
-        let status = lock(&world.executor).check(id).expect("a task");
-        assert!(matches!(status, Status::Ended { .. }), "{id} still runs");
     }
+    // What went into the background, and only that, is known, has ended, is delivered and is what
+    // the events tell of.
+    let ids = lock(&main.executor).ids();
+    for id in &ids {
+        let status = lock(&main.executor).check(id).expect("a task");
+        assert!(matches!(status, Status::Ended { .. }), "{id} still runs");
+        assert_eq!(known.told.get(&id.to_string()), Some(&true), "{id}");
+    }
+    let ids: HashSet<String> = names(&ids).into_iter().collect();
+    assert_eq!(ids, tasks);
+    assert_eq!(ids, deliveries.into_keys().collect());
+    assert_eq!(known.told.len(), ids.len(), "{:?}", known.told);
+    let list = world.foreground.get().expect("it").list("");
+    assert!(!list.contains(FOREGROUND), "{list}");
     ways
 }
 
-/// So many sessions, each with a watch over it.
-fn sessions(count: u64, with_commands: bool) -> Ways {
-    let mut all = Ways::default();
-    for seed in 1..=count {
-        let (tell, ended) = unbounded();
-        let run = move || drop(tell.send(session(seed, with_commands)));
-        let runs = thread::Builder::new()
-            .name("main".into())
-            .spawn(run)
-            .expect("a thread");
-        let its = ended.recv_timeout(2 * PATIENCE);
-        let its =
-            its.unwrap_or_else(|why| panic!("the session with seed {seed} went wrong: {why}"));
-        runs.join().expect("it has ended");
-        let add = |all: &mut usize, its| *all += its;
-        add(&mut all.waited_for, its.waited_for);
-        add(&mut all.moved, its.moved);
-        add(&mut all.started, its.started);
-        add(&mut all.left_running, its.left_running);
-        add(&mut all.interrupted, its.interrupted);
-        add(&mut all.refused, its.refused);
-        add(&mut all.held_back, its.held_back);
+#[track_caller]
+fn expect_more_than(least: usize, ways: &[&str], seen: &Seen) {
+    for way in ways {
+        let times = seen.get(way).copied().unwrap_or_default();
+        assert!(times > least, "{way}: {seen:?}");
     }
-    println!("{all:?}");
-    all
 }
+
+#[test]
+fn a_thousand_sessions_with_agents() {
+    let seen = sessions(1000, |seed| session(seed, false));
+    let ways = ["waited for", "moved", "started", "interrupted", "refused"];
+    expect_more_than(20, &ways, &seen);
+}
+
+#[test]
+fn sessions_with_commands() {
+    let seen = sessions(200, |seed| session(seed, true));
+    expect_more_than(10, &["waited for", "moved", "left running"], &seen);
+}
+
+// One property at a time.
 
 /// What waits for the end of a task is woken by it, whoever may have looked at the tasks meanwhile.
 #[test]
 fn a_look_takes_no_wake_up_away() {
-    let executor = executor();
-    let arrivals = lock(&executor).bus().arrivals();
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 3);
+    let deliveries = Deliveries::new(&executor);
+    let (ring, bell) = unbounded();
+    lock(&executor)
+        .bus()
+        .on_end(move || ring.send(()).unwrap_or_default());
     for number in 0..100 {
-        let id = format!("job {number}");
-        let outcome = Outcome::Finished {
-            exit_code: 0,
-            output: String::new(),
-        };
-        lock(&executor)
-            .submit(&id, |_| outcome)
-            .expect("a free place");
+        let id = id(&format!("job {number}"));
+        let submitted = lock(&executor).submit(&id, |_| finished(""));
+        submitted.expect("a free place");
         // Another thread, whose look is the first to see the end.
         let looks = executor.clone();
         let look = thread::spawn(move || {
@@ -645,78 +504,101 @@ fn a_look_takes_no_wake_up_away() {
             }
         });
         look.join().expect("it has ended");
-        arrivals.recv_timeout(PATIENCE).expect("the bell");
-        assert_eq!(lock(&executor).deliver().len(), 1);
+        bell.recv_timeout(PATIENCE).expect("the bell");
+        let mut messages = Vec::new();
+        assert!(deliveries.has_news());
+        deliveries.deliver(&Events::default(), &mut messages);
+        assert_eq!(delivered(&messages).len(), 1);
     }
 }
 
 /// Whoever is told of anything may look at the tasks: nothing holds them locked meanwhile.
 #[test]
 fn readers_may_look_at_the_tasks() {
-    let (executor, key) = (executor(), MoveKey::default());
     let (tell, told) = unbounded();
-    let (looks, presses) = (executor.clone(), key.clone());
-    let reader = move |stamped: meanwhile::event::Stamped<'_>| {
-        let is_free = looks.try_lock().is_ok();
-        let (name, press) = match stamped.event {
-            Event::Waiting { .. } => ("Waiting", true),
-            Event::TaskStarted { .. } => ("TaskStarted", false),
+    let (context, watch) = watched(move |foreground, event| {
+        let name = match event {
+            Event::Waiting { .. } => "Waiting",
+            Event::TaskStarted { .. } => "TaskStarted",
             _ => return,
         };
-        tell.send((name, is_free)).expect("the test is there");
-        if press {
-            presses.press();
-        }
-    };
-    let events = Events::new(vec![Box::new(reader)]);
-    let context = Context {
-        events,
-        ..Context::default()
-    };
-    let model = By(|_: &Request<'_>| panic!("nobody is to be asked"));
-    let agent = agent(model, Gate::open(), &executor, &key, &context);
-    let bash = agent.toolbox.get("bash").expect("bash");
-    let result = bash
-        .call(json!({ "command": "sleep 600" }), &context)
-        .expect("it is moved");
+        tell.send((name, listed(foreground)))
+            .expect("the test is there");
+        foreground.press();
+    });
+    let (main, foreground) = s11(true, context, nobody);
+    assert!(watch.set(foreground.clone()).is_ok());
+    let result = main.call("bash", json!({ "command": "sleep 600" }));
     assert!(
-        result.starts_with("moved to the background as bash-1 by the user; "),
+        result.starts_with(&format!("bash-1{MOVED} by the user; ")),
         "{result}"
     );
-    assert_eq!(
-        told.try_iter().collect::<Vec<_>>(),
-        [("Waiting", true), ("TaskStarted", true)]
-    );
-    lock(&executor).stop("bash-1").expect("a task");
-    let arrivals = lock(&executor).bus().arrivals();
-    while !lock(&executor).running().is_empty() {
-        arrivals.recv_timeout(PATIENCE).expect("its end");
+    let its = || vec!["bash-1".to_string()];
+    for name in ["Waiting", "TaskStarted"] {
+        assert_eq!(told.recv_timeout(PATIENCE), Ok((name, its())));
+    }
+    foreground.stop("bash-1");
+    main.until_ended("bash-1");
+}
+
+/// A task that runs stands in the list, and once, also while it is moved to the background.
+#[test]
+fn what_is_moved_is_listed_all_the_time() {
+    let (main, foreground) = s11(true, Context::default(), nobody);
+    for number in 1..=50 {
+        let id = format!("bash-{number}");
+        thread::scope(|scope| {
+            let call = scope.spawn(|| main.call("bash", json!({ "command": "sleep 600" })));
+            eventually("it is listed", || listed(&foreground).contains(&id));
+            foreground.press();
+            while !call.is_finished() {
+                assert!(listed(&foreground).contains(&id), "{id} is not listed");
+            }
+        });
+        foreground.stop(&id);
+        main.until_ended(&id);
     }
 }
 
 #[test]
-fn a_thousand_sessions_with_agents() {
-    let Ways {
-        waited_for,
-        moved,
-        started,
-        interrupted,
-        refused,
-        held_back,
-        ..
-    } = sessions(1000, false);
-    let seen = [waited_for, moved, started, interrupted, refused, held_back];
-    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+fn what_is_waited_for_is_listed_and_can_be_stopped() {
+    let (tell, told) = unbounded();
+    let (context, watch) = watched(move |foreground, event| {
+        if let Event::Waiting { .. } = event {
+            let list = foreground.list("");
+            let id = listed(foreground).remove(0);
+            tell.send((list, foreground.stop(&id)))
+                .expect("the test is there");
+        }
+    });
+    let (main, foreground) = s11(true, context, |request| {
+        let _ = request.interrupt.receiver().recv(); // hangs until it is interrupted
+        Err(ModelError::Interrupted)
+    });
+    assert!(watch.set(foreground.clone()).is_ok());
+    let input = json!({ "description": "scout", "prompt": "look", "wait": true });
+    let calls = [
+        ("bash", json!({ "command": "sleep 600" }), "bash-1  command"),
+        ("task", input, "scout  agent"),
+    ];
+    for (name, input, row) in calls {
+        let result = main.call(name, input);
+        assert!(result.starts_with("ERROR: [interrupted]"), "{result}");
+        let (list, stopped) = told.recv().expect("it was waited for");
+        assert!(list.starts_with(&format!("{row}{FOREGROUND}")), "{list}");
+        assert!(stopped.ends_with(": told to stop."), "{stopped}");
+        assert_eq!(listed(&foreground), [""; 0]);
+    }
 }
 
 #[test]
-fn sessions_with_commands() {
-    let Ways {
-        waited_for,
-        moved,
-        left_running,
-        ..
-    } = sessions(200, true);
-    let seen = [waited_for, moved, left_running];
-    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+fn commands_that_have_ended_are_forgotten() {
+    let (main, foreground) = s11(true, Context::default(), nobody);
+    for _ in 0..1000 {
+        assert_eq!(main.call("bash", json!({ "command": "echo a" })), "a");
+    }
+    assert_eq!(lock(&main.executor).ids(), []);
+    assert_eq!(listed(&foreground), [""; 0]);
+    let unknown = "There is no task \"bash-7\". Known ids: none so far.";
+    assert_eq!(foreground.list("bash-7"), unknown);
 }

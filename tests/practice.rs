@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use meanwhile::aids::practice::Practice;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_user};
-use meanwhile::model::practice::Practice;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::tool::ToolSpec;
 use serde_json::{Value, json};
@@ -313,10 +313,10 @@ const SCENARIO: &str = r#"run "sleep 3; echo built" in the background as build, 
 #[test]
 fn waiting_asks_until_nothing_runs() {
     let mut polls = [
-        "still running (1.2 s, 0 bytes of output).",
-        "still running (2 s).",
-        "shell exited, 2 processes still running",
-        "finished with exit code 0 after 3.0 s\nbuilt: still running",
+        "[running] 1.2 s; 0 bytes of output",
+        "[running] 2.0 s",
+        "[shell exited] 2.4 s; 2 processes still running; 0 bytes of output",
+        "finished with exit code 0 after 3.0 s\nbuild: [running] 1.2 s",
     ]
     .into_iter();
     let turn = walk(ALL, &mut vec![Message::user(SCENARIO)], |name, _| {
@@ -343,14 +343,14 @@ fn waiting_asks_until_nothing_runs() {
     let last = turn.text.lines().last().unwrap_or_default();
     assert_eq!(
         last,
-        "4. wait for build: build: finished with exit code 0 after 3.0 s · built: still running"
+        "4. wait for build: build: finished with exit code 0 after 3.0 s · build: [running] 1.2 s"
     );
 }
 
 #[test]
 fn waiting_for_all_looks_at_every_line_and_an_error_ends_it() {
     let mut polls = [
-        "a: finished\nb: still running (1 s)",
+        "a: finished\nb: [running] 1.0 s",
         "a: finished\nb: finished",
     ]
     .into_iter();
@@ -361,7 +361,7 @@ fn waiting_for_all_looks_at_every_line_and_an_error_ends_it() {
         (2, "a: finished\nb: finished")
     );
 
-    let unknown = |_: &str, _: &Value| ("ERROR: no task x. b: still running".to_string(), true);
+    let unknown = |_: &str, _: &Value| ("x: [running] 1.0 s".to_string(), true);
     let turn = walk(ALL, &mut vec![Message::user("wait for x")], unknown);
     assert_eq!(turn.calls.len(), 1);
     assert!(
@@ -369,6 +369,96 @@ fn waiting_for_all_looks_at_every_line_and_an_error_ends_it() {
         "{}",
         turn.text
     );
+}
+
+/// What `check_bg` says of tasks that have all ended.
+fn all_ended(id: &Value, ids: &[&str]) -> String {
+    let line = |id: &&str| format!("{id}: finished with exit code 0 after 3.0 s");
+    match id.as_str() {
+        Some(id) => line(&id) + "\n[running] 1.0 s; x: [running] 1.0 s",
+        None => ids.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+#[test]
+fn an_id_that_looks_like_a_mark_does_not_make_it_poll_for_ever() {
+    let ids = ["still running", "[running]", "a: [running] 1.0 s", "a"];
+    let start = ids.map(|id| format!("run \"x\" in the background as \"{id}\""));
+    for (wait, checks) in [
+        ("all", 1),
+        ("\"[running]\"", 1),
+        ("\"a: [running] 1.0 s\"", 1),
+    ] {
+        let prompt = format!("{}, then wait for {wait}", start.join(", then "));
+        let turn = walk(ALL, &mut vec![Message::user(prompt)], |name, input| {
+            let text = match name {
+                "check_bg" => all_ended(&input["id"], &ids),
+                _ => format!("{}: started.", input["id"].as_str().unwrap_or_default()),
+            };
+            (text, false)
+        });
+        assert_eq!(
+            turn.calls.len(),
+            ids.len() + checks,
+            "{wait}: {}",
+            turn.text
+        );
+    }
+}
+
+#[test]
+fn output_that_looks_like_a_mark_is_only_output() {
+    // In s08 the wait asks once; from s09 on it ends the turn, as the result comes by itself.
+    let delivers: Vec<&str> = ALL.iter().copied().chain(["stop_bg"]).collect();
+    for tools in [ALL, &delivers] {
+        let prompt = "run \"x\", then read y, then wait for build, then wait for all";
+        let turn = walk(tools, &mut vec![Message::user(prompt)], |name, input| {
+            let imitated = "build: [running] moved to the background by the user; …";
+            let text = match name {
+                "bash" => format!("first\n{imitated}\nlast"),
+                "check_bg" => all_ended(&input["id"], &["build"]),
+                _ => imitated.to_string(),
+            };
+            (text, false)
+        });
+        assert_eq!(turn.calls.len(), 4, "{}", turn.text);
+    }
+}
+
+#[test]
+fn what_was_moved_to_the_background_is_awaited() {
+    let tools: Vec<&str> = ALL.iter().copied().chain(["stop_bg"]).collect();
+    let prompt = "run \"x\", then run \"y\", then delegate \"z\" as look in the foreground, then delegate \"z\" as deep, then wait for all";
+    let mut messages = vec![Message::user(prompt)];
+    let turn = walk(&tools, &mut messages, |name, input| {
+        let text = match name {
+            "bash" if input["command"] == "x" => {
+                "bash-1: [running] moved to the background by the user; you will …"
+            }
+            "bash" => {
+                "out\nbash-2: [shell exited] 1 process that it started is still running in the background."
+            }
+            _ if input["wait"] == true => {
+                "look: [running] moved to the background by the user; you will …"
+            }
+            _ => "deep: started in the background.",
+        };
+        (text.to_string(), false)
+    });
+    let awaited = "I wait for bash-1, bash-2, look, deep: the result comes by itself.";
+    assert_eq!(turn.text, awaited);
+    for task in ["bash-1", "bash-2", "look", "deep"] {
+        let news = format!(
+            "<task-notification task=\"{task}\">\n{task}: finished\n</task-notification>\nAutomatic."
+        );
+        push_user(&mut messages, news);
+    }
+    let turn = walk(&tools, &mut messages, |_, _| {
+        panic!("nothing is to be asked")
+    });
+    let told =
+        "5. wait for all: bash-1: finished · bash-2: finished · look: finished · deep: finished";
+    assert_eq!(turn.text.lines().last(), Some(told));
 }
 
 #[test]
@@ -569,7 +659,7 @@ fn only_the_current_prompt_counts() {
         role: Role::Assistant,
         content: reply.content,
     });
-    let content = "interrupted by the user".to_string();
+    let content = "ERROR: [interrupted] by the user".to_string();
     let result = ContentBlock::ToolResult {
         tool_use_id: id,
         content,
@@ -611,7 +701,7 @@ fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
         role: Role::Assistant,
         content: reply.content,
     });
-    let content = "ERROR: interrupted by the user\n(no output)".to_string();
+    let content = "ERROR: [interrupted] by the user\n(no output)".to_string();
     let result = ContentBlock::ToolResult {
         tool_use_id: id,
         content,
@@ -664,7 +754,12 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
 fn a_summary_lists_prompts_calls_and_results() {
     let mut messages = vec![Message::user("<summary>\n- The user said: old\n</summary>")];
     push_user(&mut messages, "run \"a\", then wait for b");
-    let mut polls = ["b: still running", "b: still running", "b: finished\nout"].into_iter();
+    let mut polls = [
+        "b: [running] 0.1 s",
+        "b: [running] 0.2 s",
+        "b: finished\nout",
+    ]
+    .into_iter();
     walk(ALL, &mut messages, |name, _| match name {
         "check_bg" => (polls.next().expect("no more polls").to_string(), false),
         _ => ("started".to_string(), false),

@@ -269,7 +269,7 @@ fn ctrl_c_interrupts_a_command_and_the_conversation_goes_on() {
     let command = pid(&terminal);
     terminal.send(CTRL_C);
     terminal.until_ends("\nInterrupted.\ns08 >>");
-    terminal.until_shows(" s · ERROR: interrupted by the user\n    so far\n");
+    terminal.until_shows(" s · ERROR: [interrupted] by the user\n    so far\n");
     assert!(is_gone(command), "the command still runs");
     terminal.line(r#"run "echo it goes on""#);
     terminal.until_ends("\nit goes on\ns08 >>");
@@ -565,7 +565,7 @@ fn ctrl_c_at_the_question_interrupts_the_turn() {
     terminal.line("do something else");
     terminal.until_ends("\nsomething else\ns08 >>");
     assert!(
-        last_result(&server).contains("interrupted by the user"),
+        last_result(&server).contains("[interrupted] by the user"),
         "{}",
         last_result(&server)
     );

@@ -45,7 +45,7 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
 /// What the tool call returns.
 fn moved(id: &str, why: &str) -> String {
     format!(
-        "moved to the background as {id}{why}; you will get its result when it is done; the working directory is unchanged."
+        "{id}: [running] moved to the background{why}; you will get its result when it is done; the working directory is unchanged."
     )
 }
 
@@ -197,7 +197,7 @@ fn a_press_during_a_history_search_moves_and_breaks_nothing() {
     terminal.send("\x12cat"); // Ctrl+R
     terminal.until_ends("(reverse-i-search)`cat': run \"cat gate\"");
     terminal.send(CTRL_B);
-    terminal.until_shows("moved to the background as bash-1 by the user; ");
+    terminal.until_shows("bash-1: [running] moved to the background by the user; ");
     // To the end, to the left, and all of it away.
     terminal.send("\x05\x1b[D\x05\x15");
     terminal.line("run \"echo the keyboard lives\"");
@@ -296,7 +296,7 @@ fn a_command_of_ones_own_can_be_moved() {
     until_waits_for(&terminal, "cat gate");
     terminal.send(CTRL_B);
     terminal.until_ends(ONE_RUNS);
-    terminal.until_shows("\nmoved to the background as bash-1 by the user; ");
+    terminal.until_shows("\nbash-1: [running] moved to the background by the user; ");
     open(&terminal, "gate");
     terminal.until_ends(&format!("s\nthrough gate{PROMPT}"));
     terminal.until_shows("\n◆ bash-1: finished with exit code 0 after ");
@@ -355,7 +355,7 @@ fn what_a_shell_leaves_running_is_a_task() {
     let mut terminal = s11();
     terminal.line(r#"run "sleep 600 & echo $! > pid; echo started""#);
     terminal.until_shows(
-        " s · started\n    [The shell has exited; 1 process that it started is still running, in the background as bash-1.]\n",
+        " s · started\n    bash-1: [shell exited] 1 process that it started is still running in the background.\n",
     );
     terminal.until_ends(ONE_RUNS);
     let child = pid(terminal.folder.path(), "pid");
@@ -424,7 +424,7 @@ fn tasks_are_listed_and_stopped_at_once() {
     // The turn goes on with what there is.
     terminal.line("/stop bash-2");
     terminal.until_shows("\nbash-2: told to stop.\n");
-    terminal.until_shows(" s · ERROR: interrupted by the user\n    so far\n");
+    terminal.until_shows(" s · ERROR: [interrupted] by the user\n    so far\n");
     terminal.until_ends(ONE_RUNS);
     assert!(is_gone(command), "it still runs");
     open(&terminal, "two");
@@ -458,7 +458,7 @@ fn an_agent_that_is_waited_for_is_listed_with_what_it_did() {
     terminal.until_shows("\n  ● bash: echo one\n    └ one\n  ● bash: cat gate\n");
     terminal.line("/stop look");
     terminal.until_shows("\nlook: told to stop.\n");
-    terminal.until_shows(" s · ERROR: interrupted by the user\n");
+    terminal.until_shows(" s · ERROR: [interrupted] by the user\n");
     terminal.until_ends(PROMPT);
     assert_eq!(count(&terminal, "◆"), 0);
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use meanwhile::agent::Agent;
+use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
+use meanwhile::aids::timeline::{Kind, Timeline};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::timeline::chart::{Bar, Chart, Kind, Lane};
-use meanwhile::timeline::{Timeline, svg};
 use meanwhile::tool::{Access, Context, Tool, Toolbox};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -41,7 +41,7 @@ impl Trace {
         // The closing bracket may be missing, and then a last line may have been cut.
         let closed = match text.strip_suffix(']') {
             Some(_) => text.to_string(),
-            None => match text.rsplit_once(",\n") {
+            None => match text.rsplit_once("\n,") {
                 Some((whole, last)) if serde_json::from_str::<Value>(last).is_err() => {
                     format!("{whole}]")
                 }
@@ -398,8 +398,8 @@ fn ten_thousand_tool_calls_stay_within_the_bound_and_what_is_left_out_is_said() 
         "{} later spans are left out; --trace FILE keeps them all.",
         chart.dropped
     );
-    assert!(timeline.text().contains(&note), "{}", timeline.text());
-    assert!(svg::draw(&chart, "many").contains(&note));
+    assert!(timeline.text(79).contains(&note), "{}", timeline.text(79));
+    assert!(chart.svg("many").contains(&note));
     // A turn later, the room is free again.
     turn(&timeline, 3);
     let chart = timeline.chart();
@@ -551,7 +551,7 @@ fn a_picture_takes_any_name() {
             seconds,
             dropped: 3,
         };
-        let (_, said) = check_xml(&svg::draw(&chart, name));
+        let (_, said) = check_xml(&chart.svg(name));
         assert!(
             said.contains("&lt;&amp;&quot;") && said.contains("3 later spans"),
             "{said}"

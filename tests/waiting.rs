@@ -105,7 +105,7 @@ fn an_interrupt_or_an_end_leaves_no_rest_of_it_and_the_terminal_as_it_was() {
     terminal.send("run \"sleep 1000\"\r");
     terminal.until("the line", |screen| waiting(screen).len() == 1);
     terminal.send("\x03");
-    terminal.until_shows("interrupted by the user");
+    terminal.until_shows("[interrupted] by the user");
     terminal.until_ends("s07 >>");
     terminal.until("no rest of it", |screen| waiting(screen).is_empty());
     // And so does a signal that ends the program.

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use meanwhile::agent::{Agent, TurnError};
+use meanwhile::agent::Agent;
 use meanwhile::message::{Message, push_user};
-use meanwhile::model;
-use meanwhile::repl::Repl;
+use meanwhile::model::ModelError;
 use meanwhile::tool::Toolbox;
 use meanwhile::tools::bash;
 
@@ -14,12 +13,12 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
-    let mut repl = Repl::new(&options);
-    let model = model::connect();
+    let mut repl = meanwhile::prompt(&options);
+    let model = meanwhile::connect();
     repl.greet(&*model);
     let agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
 
-    let turn = |messages: &mut Vec<Message>| -> Result<(), TurnError> {
+    let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
             let reply = agent.ask(messages)?;
             if reply.tool_calls().is_empty() {
@@ -35,9 +34,7 @@ fn main() -> ExitCode {
             "/clear" => messages.clear(),
             prompt => {
                 push_user(&mut messages, prompt);
-                if let Err(error) = turn(&mut messages) {
-                    repl.fail(error);
-                }
+                repl.report(turn(&mut messages));
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use meanwhile::agent::{Agent, TurnError};
+use meanwhile::agent::Agent;
 use meanwhile::compact::Compactor;
 use meanwhile::message::{Message, push_user};
-use meanwhile::model;
-use meanwhile::repl::Repl;
+use meanwhile::model::ModelError;
+use meanwhile::permission;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
@@ -19,12 +19,12 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
-    let mut repl = Repl::new(&options);
-    let model = model::connect();
+    let mut repl = meanwhile::prompt(&options);
+    let model = meanwhile::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
     agent.toolbox.add(files::tools());
-    agent.gate = repl.gate(&*agent.model);
+    agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
@@ -36,17 +36,17 @@ fn main() -> ExitCode {
         .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
-    agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
+    agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Some(name) = &options.agent
         && let Err(error) = agents.become_agent(name, &mut agent)
     {
-        repl.fail(error);
+        repl.say(error);
         return ExitCode::FAILURE;
     }
     let compactor = Compactor::new(100_000);
     repl.command("/compact", "summarise the conversation to make room");
 
-    let turn = |messages: &mut Vec<Message>| -> Result<(), TurnError> {
+    let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
             compactor.make_room(&agent, messages)?;
             let reply = agent.ask(messages)?;
@@ -62,16 +62,10 @@ fn main() -> ExitCode {
     while let Some(line) = repl.read() {
         match line.as_str() {
             "/clear" => messages.clear(),
-            "/compact" => {
-                if let Err(error) = compactor.compact(&agent, &mut messages) {
-                    repl.fail(error);
-                }
-            }
+            "/compact" => repl.report(compactor.compact(&agent, &mut messages)),
             prompt => {
                 push_user(&mut messages, prompt);
-                if let Err(error) = turn(&mut messages) {
-                    repl.fail(error);
-                }
+                repl.report(turn(&mut messages));
             }
         }
     }

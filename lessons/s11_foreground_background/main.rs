@@ -2,21 +2,22 @@
 
 use std::process::ExitCode;
 
-use meanwhile::agent::{Agent, TurnError};
+use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::background_agent;
 use meanwhile::compact::Compactor;
-use meanwhile::delivery;
+use meanwhile::delivery::Deliveries;
+use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
-use meanwhile::model;
+use meanwhile::model::ModelError;
 use meanwhile::notification::NotificationBus;
-use meanwhile::repl::Repl;
+use meanwhile::permission;
+use meanwhile::repl::Input;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::todo::{self, TodoList};
 use meanwhile::tool::Toolbox;
-use meanwhile::tools::background::{self, Results};
 use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -24,12 +25,12 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
-    let mut repl = Repl::new(&options);
-    let model = model::connect();
+    let mut repl = meanwhile::prompt(&options);
+    let model = meanwhile::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
     agent.toolbox.add(files::tools());
-    agent.gate = repl.gate(&*agent.model);
+    agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
@@ -41,30 +42,29 @@ fn main() -> ExitCode {
         .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
     repl.warn(&agents.problems);
-    agent.toolbox.add([subagent::tool(&agent, agents.clone())]);
+    agent.toolbox.add([subagent::tool(&agent, &agents)]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent
-        .toolbox
-        .add(background::tools(&executor, Results::Delivered));
-    agent.toolbox.add([background::stop_tool(&executor)]);
-    let foreground = repl.foreground(&executor);
-    agent
-        .toolbox
-        .add(background_agent::tools(&agent, &agents, &executor, &todos));
+    let deliveries = Deliveries::attach(&executor, &mut repl);
+    agent.toolbox.add(deliveries.tools());
+    let foreground = Foreground::attach(&executor, &mut repl);
+    let task = background_agent::tool(&agent, &agents, &executor);
+    agent.toolbox.replace([task]);
+    let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
+    agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
-    agent.toolbox.add(foreground.tools(&agent, &agents));
+    agent.toolbox.replace(foreground.tools(&agent, &agents));
     if let Some(name) = &options.agent
         && let Err(error) = agents.become_agent(name, &mut agent)
     {
-        repl.fail(error);
+        repl.say(error);
         return ExitCode::FAILURE;
     }
     let compactor = Compactor::new(100_000);
     repl.command("/compact", "summarise the conversation to make room");
 
-    let turn = |messages: &mut Vec<Message>| -> Result<(), TurnError> {
+    let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
-            delivery::deliver(&executor, &agent.context.events, messages);
+            deliveries.deliver(&agent.context.events, messages);
             compactor.make_room(&agent, messages)?;
             let reply = agent.ask(messages)?;
             if reply.tool_calls().is_empty() {
@@ -76,24 +76,20 @@ fn main() -> ExitCode {
     };
 
     let mut messages = Vec::new();
-    while let Some(line) = repl.read() {
+    while let Some(input) = repl.wait() {
+        let Input::Line(line) = input else {
+            repl.report(turn(&mut messages));
+            continue;
+        };
         match line.as_str() {
             "/clear" => messages.clear(),
-            "/compact" => {
-                if let Err(error) = compactor.compact(&agent, &mut messages) {
-                    repl.fail(error);
-                }
-            }
+            "/compact" => repl.report(compactor.compact(&agent, &mut messages)),
             command if command.starts_with('!') => {
                 repl.say(foreground.run_line(command, &mut messages))
             }
             prompt => {
-                if !prompt.is_empty() {
-                    push_user(&mut messages, prompt);
-                }
-                if let Err(error) = turn(&mut messages) {
-                    repl.fail(error);
-                }
+                push_user(&mut messages, prompt);
+                repl.report(turn(&mut messages));
             }
         }
     }

@@ -1,18 +1,18 @@
-//! The handle between a job and those who look at it.
+//! s08 · Control: the handle between a job and those who look at it from outside.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Progress;
 
 /// How a job lets itself be looked at and stopped from outside, while it runs.
 pub trait Watch: Send + Sync {
-    /// One line on how it stands.
-    fn look(&self) -> String;
-    /// That line, and below it what it has printed or done of late.
-    fn details(&self) -> String {
-        self.look()
-    }
-    /// What of it is worth keeping when it has ended, besides its outcome; not long.
+    /// How it stands.
+    fn look(&self) -> Progress;
+    /// What it has printed or done of late.
+    fn recent(&self) -> String;
+    /// What of that is worth keeping when it has ended: an outcome holds a command's output.
     fn remains(&self) -> String {
-        self.look()
+        String::new()
     }
     /// Asks it to end. Returns at once.
     fn stop(&self);
@@ -24,55 +24,50 @@ pub struct Control(Arc<Mutex<Watched>>);
 
 #[derive(Default)]
 struct Watched {
-    watch: Option<Box<dyn Watch>>,
+    watch: Option<Arc<dyn Watch>>,
     stopped: bool,
-    /// What is left of the watch.
-    remains: String,
+    /// What the watch said last, and what is left of it.
+    last: (Progress, String),
 }
 
 impl Control {
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From now on the job can be looked at and stopped. If it was to be stopped before this, it
     /// is told so now.
-    pub fn attach(&self, watch: impl Watch + 'static) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn attach(&self, watch: Arc<dyn Watch>) {
+        let mut watched = self.watched();
         if watched.stopped {
             watch.stop();
         }
-        watched.watch = Some(Box::new(watch));
+        watched.watch = Some(watch);
     }
 
-    pub(super) fn look(&self) -> String {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How the job stands, and what it has printed or done of late. When it has ended: what was
+    /// said last, and what is left.
+    pub fn look(&self) -> (Progress, String) {
+        let watched = self.watched();
+        let look = |watch: &Arc<dyn Watch>| (watch.look(), watch.recent());
         watched
             .watch
             .as_ref()
-            .map(|watch| watch.look())
-            .unwrap_or_default()
+            .map_or_else(|| watched.last.clone(), look)
     }
 
-    pub(super) fn details(&self) -> String {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched
-            .watch
-            .as_ref()
-            .map_or_else(|| watched.remains.clone(), |watch| watch.details())
-    }
-
-    pub(super) fn stop(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Asks the job to end, and returns at once. Without effect on one that has ended.
+    pub fn stop(&self) {
+        let mut watched = self.watched();
         watched.stopped = true;
         watched.watch.iter().for_each(|watch| watch.stop());
     }
 
-    /// Lets go of the watch, and of what it holds: the buffers and the file of a command.
+    /// Lets go of the watch and of what it holds: the buffers and the file of a command.
     pub(super) fn detach(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let watch = watched.watch.take();
-        watched.remains = watch
-            .as_ref()
-            .map(|watch| watch.remains())
-            .unwrap_or_default();
-        drop(watched);
-        drop(watch);
+        let watch = self.watched().watch.take();
+        if let Some(watch) = watch {
+            self.watched().last = (watch.look(), watch.remains());
+        }
     }
 }

@@ -1,13 +1,20 @@
-//! An agent at work, seen from outside: what it has cost, what it does, how to stop it.
+//! s10 · At work: an agent as a task, seen from outside: what it has cost, what it does, how to
+//! stop it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::background::Watch;
-use crate::event::{Event, Reader, Stamped};
+use crate::agent::Agent;
+use crate::background::{Progress, Watch};
+use crate::event::{Event, Events};
 use crate::interrupt::Interrupt;
-use crate::permission::describe;
+use crate::outcome::Outcome;
+use crate::screen::describe;
+use crate::subagent::run;
+use crate::tool::{Ask, Context, ToolError};
 
-/// Characters of a transcript that are kept: the last ones.
+/// What an agent may read and write in all.
+const MAX_TOKENS: u64 = 500_000;
+/// Bytes of a transcript that are kept: the last ones.
 const MAX_TRANSCRIPT: usize = 8 * 1024;
 
 /// What one agent has cost, and what it did.
@@ -24,21 +31,22 @@ impl Tally {
     fn count(&mut self, event: &Event) {
         match event {
             Event::RequestStarted => self.requests += 1,
-            Event::RequestFinished { usage, .. } => {
+            Event::RequestFinished(usage) => {
+                let usage = usage.unwrap_or_default();
                 self.tokens += usage.input_tokens + usage.output_tokens;
                 self.tokens += usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
-                self.end_line();
+                if !self.transcript.is_empty() && !self.transcript.ends_with('\n') {
+                    self.transcript.push('\n');
+                }
             }
-            Event::ToolStarted { name, input, .. } => {
+            Event::ToolStarted { name, input } => {
+                let input = describe(input);
                 self.calls += 1;
-                self.last = format!("; last: {name} {}", describe(input))
-                    .chars()
-                    .take(80)
-                    .collect();
-                self.transcript += &format!("● {name}: {}\n", line(&describe(input)));
+                self.last = format!("; last: {name} {input}").chars().take(80).collect();
+                self.transcript += &format!("● {name}: {}\n", first_line(&input));
             }
             Event::ToolFinished { output, .. } => {
-                self.transcript += &format!("  └ {}\n", line(output))
+                self.transcript += &format!("  └ {}\n", first_line(output))
             }
             Event::Text(text) => self.transcript += text,
             Event::Notice(text) => self.transcript += &format!("({text})\n"),
@@ -48,26 +56,9 @@ impl Tally {
         self.transcript
             .drain(..self.transcript.ceil_char_boundary(excess));
     }
-
-    fn end_line(&mut self) {
-        if !self.transcript.is_empty() && !self.transcript.ends_with('\n') {
-            self.transcript.push('\n');
-        }
-    }
-
-    fn look(&self) -> String {
-        let count =
-            |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let [requests, tokens] = [count(self.requests, "request"), count(self.tokens, "token")];
-        format!(
-            "{requests}, {tokens}, {}{}",
-            count(self.calls, "tool call"),
-            self.last
-        )
-    }
 }
 
-fn line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     text.lines()
         .next()
         .unwrap_or_default()
@@ -76,45 +67,74 @@ fn line(text: &str) -> String {
         .collect()
 }
 
-/// Clones are about the same agent.
-#[derive(Clone, Default)]
-pub(super) struct AtWork {
+/// An agent that works on one prompt.
+pub struct AtWork {
+    worker: Agent,
     tally: Arc<Mutex<Tally>>,
-    pub interrupt: Interrupt,
 }
 
 impl AtWork {
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
+    pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
+        let tally = Arc::<Mutex<Tally>>::default();
+        let mut events = events.of_task(name, waiter);
+        let counted = tally.clone();
+        events.add_reader(Box::new(move |stamped| lock(&counted).count(stamped.event)));
+        worker.context = Context {
+            events,
+            interrupt: Interrupt::default(),
+            ask,
+        };
+        AtWork { worker, tally }
     }
 
-    /// Read and written so far.
-    pub fn tokens(&self) -> u64 {
-        self.tally().tokens
-    }
-
-    /// For the stream of its events.
-    pub fn reader(&self) -> Reader {
-        let it = self.clone();
-        Box::new(move |stamped: Stamped<'_>| it.tally().count(stamped.event))
+    /// Works until the last text, on this thread.
+    pub fn run(&self, prompt: String) -> Outcome {
+        let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
+        match run(&self.worker, prompt, used_up) {
+            Ok(output) => Outcome::Finished {
+                exit_code: None,
+                output,
+            },
+            Err(ToolError(output)) if self.worker.context.interrupt.is_triggered() => {
+                Outcome::Killed { output }
+            }
+            Err(ToolError(message)) => Outcome::Failed { message },
+        }
     }
 }
 
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Watch for AtWork {
-    fn look(&self) -> String {
-        self.tally().look()
+    fn look(&self) -> Progress {
+        let tally = lock(&self.tally);
+        let count = |count: u64, what: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} {what}{plural}")
+        };
+        let counts = [
+            count(tally.requests, "request"),
+            count(tally.tokens, "token"),
+            count(tally.calls, "tool call"),
+        ];
+        Progress {
+            left_running: None,
+            line: counts.join(", ") + &tally.last,
+        }
     }
 
-    fn details(&self) -> String {
-        let tally = self.tally();
-        format!("{}\n{}", tally.look(), tally.transcript)
+    fn recent(&self) -> String {
+        lock(&self.tally).transcript.clone()
     }
 
     fn remains(&self) -> String {
-        self.details()
+        self.recent()
     }
 
     fn stop(&self) {
-        self.interrupt.trigger();
+        self.worker.context.interrupt.trigger();
     }
 }

@@ -1,32 +1,29 @@
-//! The Anthropic Messages API over ureq: one streamed request, tried again where that may help.
+//! foundation · The Anthropic Messages API over ureq: one streamed request, tried again where that
+//! may help.
 //!
 //! A read that blocks cannot hear Ctrl+C. So the call runs on a thread of its own (`fetch`) that
 //! sends each event over a channel, and the caller waits for channel and interrupt at once.
 
-mod stream;
+mod repair;
+mod wire;
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{
-    Receiver, RecvTimeoutError, Sender, TryRecvError, select_biased, unbounded,
-};
-use serde::Serialize;
-use serde_json::{Value, json};
-use ureq::{RequestBuilder, http::Uri, typestate::WithBody};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, unbounded};
+use ureq::http::{Response, Uri};
+use ureq::{RequestBuilder, typestate::WithBody};
 
 use crate::interrupt::Interrupt;
-use crate::message::{ContentBlock, Message, Reply, Role};
+use crate::message::Reply;
 use crate::model::{Model, ModelError, Progress, Request};
+pub use repair::repair;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com";
 const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
-/// The most that one reply may cost. What needs more is cut off.
-const MAX_TOKENS: u32 = 8192;
 /// More than any reply has: an endless one must not fill the memory.
 const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 const MAX_RETRIES: u32 = 4;
@@ -66,10 +63,7 @@ impl Anthropic {
             idle_timeout: Duration::from_secs(300),
             base_url: base_url.strip_suffix("/v1").unwrap_or(base_url).to_string(),
             model: model.to_string(),
-            auth: key
-                .map(|key| ("x-api-key", key.to_string()))
-                .into_iter()
-                .collect(),
+            auth: Vec::from_iter(key.map(|key| ("x-api-key", key.to_string()))),
             idle: Mutex::default(),
         }
     }
@@ -81,43 +75,32 @@ impl Anthropic {
 
     /// Like [`from_env`](Self::from_env), with another source of variables. Empty counts as unset.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let var = |name| {
-            var(name)
-                .map(|value| value.trim().to_string())
-                .filter(|value| !value.is_empty())
-        };
+        let var = |name| var(name).filter(|value| !value.trim().is_empty());
         let (key, token) = (var("ANTHROPIC_API_KEY"), var("ANTHROPIC_AUTH_TOKEN"));
-        let default_url = key
-            .as_ref()
-            .or(token.as_ref())
-            .map(|_| DEFAULT_URL.to_string());
-        let base_url = var("ANTHROPIC_BASE_URL").or(default_url)?;
+        let base_url = match var("ANTHROPIC_BASE_URL") {
+            None if key.is_none() && token.is_none() => return None,
+            url => url.unwrap_or(DEFAULT_URL.to_string()),
+        };
         let model = var("ANTHROPIC_MODEL").or_else(|| var("MODEL_ID"));
-        let mut client = Self::new(
-            &base_url,
-            key.as_deref(),
-            model.as_deref().unwrap_or(DEFAULT_MODEL),
-        );
+        let model = model.as_deref().map_or(DEFAULT_MODEL, str::trim);
+        let mut client = Self::new(&base_url, key.as_deref(), model);
+        let bearer = token.map(|token| format!("Bearer {}", token.trim()));
         client
             .auth
-            .extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+            .extend(bearer.map(|value| ("authorization", value)));
         Some(client)
     }
 
     /// Finds what no request can be made of.
     fn check(&self) -> Result<(), ModelError> {
-        let printable =
-            |(_, secret): &(_, String)| secret.chars().all(|c| (' '..='~').contains(&c));
+        let mut secrets = self.auth.iter().flat_map(|(_, secret)| secret.chars());
         let url = self.base_url.parse().ok();
-        Err(ModelError::Connection(
-            match url.as_ref().and_then(Uri::scheme_str) {
-                Some("http" | "https") if self.auth.iter().all(printable) => return Ok(()),
-                Some("http" | "https") => {
-                    "the key holds what no header can. Set it again".to_string()
-                }
-                _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
-            },
-        ))
+        let problem = match url.as_ref().and_then(Uri::scheme_str) {
+            Some("http" | "https") if secrets.all(|c| (' '..='~').contains(&c)) => return Ok(()),
+            Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
+            _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
+        };
+        Err(ModelError::Connection(problem))
     }
 
     fn new_agent(&self) -> ureq::Agent {
@@ -127,8 +110,8 @@ impl Anthropic {
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_per_read(Some(self.idle_timeout))
             .timeout_per_write(Some(self.idle_timeout));
-        if self.base_url.starts_with("http://localhost") || self.base_url.starts_with("http://127.")
-        {
+        let here = ["http://localhost", "http://127."];
+        if here.iter().any(|start| self.base_url.starts_with(start)) {
             config = config.proxy(None); // a proxy would look for it on its own machine
         }
         config.build().new_agent()
@@ -143,28 +126,23 @@ impl Anthropic {
     ) -> Result<Reply, Failure> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
-        let request = agent.post(format!("{}/v1/messages", self.base_url));
-        let request = self.auth.iter().fold(request, |request, (name, secret)| {
-            request.header(*name, secret)
-        });
+        let mut request = agent.post(format!("{}/v1/messages", self.base_url));
+        request = request.header("content-type", "application/json");
+        request = request.header("anthropic-version", "2023-06-01");
+        for (name, secret) in &self.auth {
+            request = request.header(*name, secret);
+        }
         let (sender, lines) = unbounded();
         let worker = move || {
             if let Err(failure) = fetch(request, &body, &sender) {
                 let _ = sender.send(Err(failure)); // nobody listens once it is interrupted
             }
         };
-        thread::Builder::new()
-            .name("model request".to_string())
-            .spawn(worker)
-            .map_err(connection)?;
+        let thread = thread::Builder::new().name("model request".to_string());
+        thread.spawn(worker).map_err(connection)?;
         let outcome = listen(&lines, stop, report);
-        let deadline = Instant::now()
-            + if stop.is_triggered() {
-                Duration::ZERO
-            } else {
-                GRACE
-            };
-        while lines.recv_deadline(deadline).is_ok() {}
+        let deadline = Instant::now() + GRACE;
+        while !stop.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
         match lines.try_recv() {
             Err(TryRecvError::Disconnected) => idle().push(agent),
             _ => agent.shutdown(), // wakes the worker from its read, and it ends
@@ -173,41 +151,36 @@ impl Anthropic {
     }
 
     /// Shortens what a server said, and takes the key out should it have repeated it.
-    fn presentable(&self, error: ModelError) -> ModelError {
-        let ModelError::Api {
-            status,
-            mut message,
-        } = error
-        else {
-            return error;
-        };
-        for (_, secret) in &self.auth {
-            let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
-            message = if secret.len() < 8 {
-                message
-            } else {
-                message.replace(secret, "[key]")
-            };
+    fn presentable(&self, mut error: ModelError) -> ModelError {
+        if let ModelError::Api { message, .. } = &mut error {
+            for (_, secret) in &self.auth {
+                let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
+                if secret.len() >= 8 {
+                    *message = message.replace(secret, "[key]");
+                }
+            }
+            *message = message.chars().take(500).collect();
         }
-        ModelError::Api {
-            status,
-            message: message.chars().take(500).collect(),
-        }
+        error
     }
 }
 
 impl Model for Anthropic {
     fn reply(&self, request: &Request<'_>, on_progress: OnProgress) -> Result<Reply, ModelError> {
         self.check()?;
-        let body = Arc::new(body(&self.model, request)?);
+        let body = Arc::new(wire::body(&self.model, request));
+        let mut backoff = self.backoff;
         for attempt in 0.. {
             let (error, after) = match self.attempt(body.clone(), request.interrupt, on_progress) {
-                Ok(reply) => return Ok(reply),
+                Ok(mut reply) => {
+                    repair(&mut reply, request.messages);
+                    return Ok(reply);
+                }
                 Err(failure) => failure,
             };
             let error = self.presentable(error);
             let may_pass = match &error {
-                ModelError::Interrupted => false,
+                ModelError::Interrupted | ModelError::Refused => false,
                 ModelError::Api { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
                 ModelError::Connection(_) | ModelError::Protocol(_) => true,
             };
@@ -216,17 +189,14 @@ impl Model for Anthropic {
             }
             // Up to a quarter less, so that many clients do not come back at the same moment.
             let share = 1.0 - (RandomState::new().build_hasher().finish() % 1000) as f64 / 4000.0;
-            let wait = self.backoff.min(MAX_WAIT).mul_f64(share) * 2_u32.pow(attempt);
-            let wait = after.unwrap_or(wait).min(MAX_WAIT);
+            let wait = after.unwrap_or(backoff.mul_f64(share)).min(MAX_WAIT);
+            backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
-            let what = error.to_string();
-            let (what, _advice) = what.split_once(". ").unwrap_or((&what, ""));
-            on_progress(Progress::Notice(&format!(
-                "{what}; trying again in {seconds} s."
-            )));
-            if let Err(RecvTimeoutError::Disconnected) =
-                request.interrupt.receiver().recv_timeout(wait)
-            {
+            let (what, _) = error.parts();
+            let notice = format!("{what}; trying again in {seconds} s.");
+            on_progress(Progress::Notice(&notice));
+            let _ = request.interrupt.receiver().recv_timeout(wait);
+            if request.interrupt.is_triggered() {
                 break;
             }
         }
@@ -247,62 +217,53 @@ fn connection(error: impl Into<ureq::Error>) -> Failure {
 }
 
 /// On the worker: makes the call and sends what comes, line by line.
-fn fetch(
-    request: RequestBuilder<WithBody>,
-    body: &[u8],
-    lines: &Sender<Line>,
-) -> Result<(), Failure> {
-    let request = request
-        .header("content-type", "application/json")
-        .header("anthropic-version", "2023-06-01");
-    let mut response = request.send(body).map_err(connection)?;
-    let status = response.status().as_u16();
-    if status != 200 {
-        let text = response.body_mut().read_to_string().unwrap_or_default();
-        let message = serde_json::from_str(&text)
-            .ok()
-            .and_then(|body| stream::error_message(&body));
-        let message = message.unwrap_or(if text.trim().is_empty() {
-            "no reason given".to_string()
-        } else {
-            text
-        });
-        let after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        let after = after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        return Err((ModelError::Api { status, message }, after));
+fn fetch(request: RequestBuilder<WithBody>, body: &[u8], to: &Sender<Line>) -> Result<(), Failure> {
+    let response = request.send(body).map_err(connection)?;
+    if response.status() != 200 {
+        return Err(refusal(response));
     }
     let whole = response.body().mime_type() == Some("application/json");
-    let body = response
-        .into_body()
-        .into_with_config()
-        .limit(MAX_REPLY_BYTES);
+    let body = response.into_body().into_with_config();
+    let body = body.limit(MAX_REPLY_BYTES);
     if whole {
         // The server does not stream. A message in one piece is one more kind of event.
-        let _ = lines.send(Ok(body.read_to_string().map_err(connection)?));
+        let _ = to.send(Ok(body.read_to_string().map_err(connection)?));
         return Ok(());
     }
     for line in BufReader::new(body.reader()).lines() {
-        let line = line.map_err(connection)?;
-        let event = match line.split_once(':') {
+        let event = match line.map_err(connection)?.split_once(':') {
             Some(("data", event)) => event.to_string(),
             Some(("error", error)) => format!(r#"{{"error":{error}}}"#), // llama.cpp
             _ => continue,
         };
-        if lines.send(Ok(event)).is_err() {
+        if to.send(Ok(event)).is_err() {
             break;
         }
     }
     Ok(())
 }
 
+/// What a server said instead of a reply, and when it wants to be asked again.
+fn refusal(mut response: Response<ureq::Body>) -> Failure {
+    let status = response.status().as_u16();
+    let after = response.headers().get("retry-after");
+    let seconds = after.and_then(|value| value.to_str().ok()?.parse().ok());
+    let after = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let text = response.body_mut().read_to_string().unwrap_or_default();
+    let body = serde_json::from_str(&text).ok();
+    let message = match body.and_then(|body| wire::error_message(&body)) {
+        Some(message) => message,
+        None if text.trim().is_empty() => "no reason given".to_string(),
+        None => text,
+    };
+    (ModelError::Api { status, message }, after)
+}
+
 /// On the calling thread: puts the events together until the reply is complete.
 fn listen(lines: &Receiver<Line>, stop: &Interrupt, report: OnProgress) -> Result<Reply, Failure> {
     let plain = |error| (error, None);
     let interrupted = stop.receiver();
-    let mut assembly = stream::Assembly::default();
+    let mut assembly = wire::Assembly::default();
     while !assembly.stopped {
         let line = select_biased! {
             recv(interrupted) -> _ => return Err(plain(ModelError::Interrupted)),
@@ -317,44 +278,4 @@ fn listen(lines: &Receiver<Line>, stop: &Interrupt, report: OnProgress) -> Resul
         }
     }
     assembly.finish().map_err(plain)
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    head: Value,
-    messages: Vec<Cow<'a, Message>>,
-}
-
-/// The request as JSON. What stands before a marker can come from the server's cache next time:
-/// tools, system prompt, the conversation as it is and as it was one request ago.
-fn body(model: &str, request: &Request<'_>) -> Result<Vec<u8>, ModelError> {
-    let mut head = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
-    if !request.system.trim().is_empty() {
-        head["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
-    }
-    if let Some((last, tools)) = request.tools.split_last() {
-        let tools = tools.iter().map(|tool| json!(tool));
-        head["tools"] = tools.chain([marked(json!(last))]).collect();
-    }
-    let mut messages: Vec<_> = request.messages.iter().map(Cow::Borrowed).collect();
-    for message in messages
-        .iter_mut()
-        .rev()
-        .filter(|message| message.role == Role::User)
-        .take(2)
-    {
-        if let Some(block) = message.to_mut().content.last_mut() {
-            *block = ContentBlock::Other(marked(json!(block)));
-        }
-    }
-    serde_json::to_vec(&Body { head, messages })
-        .map_err(|error| ModelError::Protocol(error.to_string()))
-}
-
-fn marked(mut block: Value) -> Value {
-    if let Some(block) = block.as_object_mut() {
-        block.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
-    }
-    block
 }

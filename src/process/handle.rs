@@ -148,7 +148,10 @@ impl Handle {
         match (state.stop, end) {
             (Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
             (Some(Stop::Asked), _) => Outcome::Killed { output },
-            (None, End::Exited(exit_code)) => Outcome::Finished { exit_code, output },
+            (None, End::Exited(exit_code)) => Outcome::Finished {
+                exit_code: Some(exit_code),
+                output,
+            },
             (None, End::Failed(message)) => Outcome::Failed { message },
             (None, End::SupervisorKilled) => Outcome::Failed {
                 message: format!(

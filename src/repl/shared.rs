@@ -1,198 +1,190 @@
-//! What the main thread and the keyboard's thread share: what is going on, and the commands that
-//! need no agent.
+//! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
+//! leave.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::status::Status;
-use super::task_list;
-use crate::background::{BackgroundExecutor, lock};
-use crate::foreground::MoveKey;
+use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
-use crate::keyboard::is_leaving;
 use crate::screen::{Screen, Style};
-use crate::timeline::Timeline;
+
+/// A second Ctrl+C leaves, so soon after one that interrupted a turn.
+const SECOND: Duration = Duration::from_secs(1);
+
+const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
+
+/// What runs beside the conversation, in the lessons where something does.
+pub trait Beside: Send + Sync {
+    /// True if something has ended, and is to be delivered.
+    fn has_news(&self) -> bool;
+    /// What leaving would end.
+    fn running(&self) -> Vec<String>;
+}
+
+/// What the main thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// It waits for a line.
+    Idle,
+    /// A turn runs, or a line is there that begins one.
+    Working,
+    /// It waits for the answer to a question.
+    Asking,
+}
+
+struct State {
+    doing: Doing,
+    /// The person was told what leaving would end.
+    warned: bool,
+    /// The person was told how to leave.
+    told: bool,
+    /// When Ctrl+C last interrupted a turn.
+    interrupted: Option<Instant>,
+}
 
 /// Behind an `Arc`; every method may be called on either thread.
-pub(crate) struct Shared {
+pub struct Shared {
     pub screen: Arc<Screen>,
-    pub timeline: Timeline,
+    pub inbox: Inbox,
     pub interrupt: Interrupt,
-    pub status: Arc<Status>,
-    /// True from one `read` to the next.
-    pub busy: AtomicBool,
-    /// True while a question is open.
-    pub asking: AtomicBool,
-    /// Lines that were shown as queued.
-    queued: AtomicUsize,
-    /// True once the person was told what leaving would end.
-    warned: AtomicBool,
-    commands: Mutex<Vec<(&'static str, &'static str)>>,
-    scenario: Vec<String>,
-    /// Whose results wake the prompt, from s09 on.
-    pub executor: OnceLock<Arc<Mutex<BackgroundExecutor>>>,
-    /// Ctrl+B, from s11 on.
-    pub key: OnceLock<MoveKey>,
+    pub beside: OnceLock<Box<dyn Beside>>,
+    state: Mutex<State>,
 }
 
 impl Shared {
-    pub fn new(
-        screen: &Arc<Screen>,
-        timeline: &Timeline,
-        interrupt: &Interrupt,
-        status: &Arc<Status>,
-        scenario: &[String],
-    ) -> Self {
-        let commands = vec![
-            ("/help", "this list"),
-            ("/clear", "begin a new conversation"),
-            ("/timeline", "draw the last turn"),
-            ("/exit", "leave; also exit, q, Ctrl+D"),
-        ];
+    pub fn new(screen: Arc<Screen>, inbox: Inbox, interrupt: Interrupt) -> Self {
         Shared {
-            screen: screen.clone(),
-            timeline: timeline.clone(),
-            interrupt: interrupt.clone(),
-            status: status.clone(),
-            busy: AtomicBool::new(false),
-            asking: AtomicBool::new(false),
-            queued: AtomicUsize::new(0),
-            warned: AtomicBool::new(false),
-            commands: Mutex::new(commands),
-            scenario: scenario.to_vec(),
-            executor: OnceLock::new(),
-            key: OnceLock::new(),
+            screen,
+            inbox,
+            interrupt,
+            beside: OnceLock::new(),
+            state: Mutex::new(State {
+                doing: Doing::Working,
+                warned: false,
+                told: false,
+                interrupted: None,
+            }),
         }
     }
 
-    fn commands(&self) -> Vec<(&'static str, &'static str)> {
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slash command that is somebody else's to carry out.
-    pub fn add_command(&self, name: &'static str, what: &'static str) {
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name, what));
+    pub fn doing(&self) -> Doing {
+        self.state().doing
     }
 
-    /// Carries out what needs no agent. False if the line is for somebody else.
-    pub fn carry_out(&self, line: &str) -> bool {
-        let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let say = |text: &str| self.screen.say(text);
-        let tasks = self.executor.get().filter(|_| self.key.get().is_some());
-        match (command, rest.trim(), tasks) {
-            ("", ..) => say("Nothing typed. /help shows what can be done here."),
-            ("/help", "", _) => self.help(),
-            ("/timeline", "", _) => say(&self.timeline.text()),
-            ("/tasks", "", Some(executor)) => say(&task_list::all(&mut lock(executor))),
-            ("/tasks", id, Some(executor)) => say(&task_list::one(&mut lock(executor), id)),
-            ("/stop", id, Some(executor)) => say(&task_list::stop(&mut lock(executor), id)),
-            _ if line.starts_with('/')
-                && !is_leaving(line)
-                && !self.commands().iter().any(|(name, _)| *name == line) =>
-            {
-                let command: String = line.chars().take(40).collect();
-                say(&format!(
-                    "There is no command {command}. /help lists the commands."
-                ));
-            }
-            _ => return false,
+    pub fn set(&self, doing: Doing) {
+        self.state().doing = doing;
+    }
+
+    /// The main thread is about to wait, unless a line is there.
+    pub fn rest(&self) {
+        let mut state = self.state();
+        if self.inbox.is_empty() {
+            state.doing = Doing::Idle;
         }
-        true
     }
 
-    fn help(&self) {
-        for (name, what) in self.commands() {
-            self.screen.say(&format!("  {name:<11} {what}"));
-        }
-        if self.key.get().is_some() {
-            self.screen.say("  ! COMMAND   run a command yourself\n  Ctrl+B      what runs in the foreground goes on in the background");
-        }
-        self.screen.say("  Ctrl+C      drop the line; while the agent works: interrupt it\nAnything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
-        self.scenario
-            .iter()
-            .for_each(|line| self.screen.say(&format!("  {line}")));
-    }
-
-    /// True if a line that is typed now must wait for the end of the turn, and that is shown.
-    pub fn is_queueing(&self) -> bool {
-        self.key.get().is_some() && self.busy.load(SeqCst) && !self.asking.load(SeqCst)
-    }
-
-    /// A line was typed. True if it must wait for the end of the turn, and that was shown.
-    pub fn note_queued(&self, line: &str) -> bool {
-        let waits = self.is_queueing();
-        if waits {
-            let count = self.queued.fetch_add(1, SeqCst) + 1;
-            self.screen
-                .lines(&format!("(queued, {count}: {line})"), Style::Dim);
-        }
-        waits
-    }
-
-    /// The next line is about to be carried out. True if it was shown as queued.
-    pub fn take_queued(&self) -> bool {
-        self.queued
-            .fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1))
-            .is_ok()
-    }
-
-    /// Ctrl+B. True if the key was used up.
-    pub fn move_to_background(&self, line_is_empty: bool) -> bool {
-        let Some(key) = self.key.get() else {
-            return false;
-        };
-        if !self.busy.load(SeqCst) && !line_is_empty {
-            return false; // one to the left, as ever
-        }
-        if !key.press() {
-            self.screen
-                .say("Nothing runs in the foreground that could be sent to the background.");
-        }
-        true
-    }
-
-    /// Leaving ends what runs in the background. A person is told so once, and asked to say it
-    /// again: false then. Where nobody is there, it is said, and done.
-    pub fn may_leave(&self, person: bool) -> bool {
-        let running = self.executor.get().map(|executor| {
-            let mut executor = lock(executor);
-            let mut running = executor.running();
-            running.retain(|id| !executor.in_foreground(id));
-            running
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        });
-        match running.as_deref().unwrap_or_default() {
-            "" => true,
-            running if person && !self.warned.swap(true, SeqCst) => {
-                self.screen.say(&format!(
-                    "Still running: {running}. Leaving ends that. Once more to leave."
-                ));
-                false
-            }
-            running => {
+    /// A line for the main thread, which is at work from now on: locked, so that the next line
+    /// finds it so.
+    pub fn put_typed(&self, text: String) {
+        let mut state = self.state();
+        let echo = state.doing != Doing::Idle;
+        match state.doing {
+            Doing::Working => {
+                let (count, line) = (self.inbox.len() + 1, text.trim());
                 self.screen
-                    .say(&format!("Ended, as it was still running: {running}."));
-                true
+                    .lines(&format!("(queued, {count}: {line})"), Style::Dim);
             }
+            Doing::Idle => {
+                state.doing = Doing::Working;
+                self.interrupt.reset(); // a Ctrl+C from now on is for the turn of this line
+            }
+            Doing::Asking => {}
         }
+        self.inbox.put(Wake::Line { text, echo });
     }
 
-    /// True if the next wish to leave is the second one.
-    pub fn has_warned(&self) -> bool {
-        self.warned.load(SeqCst)
+    /// Leaving ends what runs beside. A person is told so once, and asked to say it again: false
+    /// then. Where nobody is there, it is said, and done.
+    pub fn may_leave(&self, person: bool) -> bool {
+        let beside = self.beside.get();
+        let running = beside.map_or(Vec::new(), |beside| beside.running());
+        if running.is_empty() {
+            return true;
+        }
+        let running = running.join(", ");
+        if person && !std::mem::replace(&mut self.state().warned, true) {
+            let text = "Leaving ends that. Once more to leave.";
+            self.screen
+                .say(&format!("Still running: {running}. {text}"));
+            return false;
+        }
+        self.screen
+            .say(&format!("Ended, as it was still running: {running}."));
+        true
     }
 
-    /// Something else came in between.
+    /// Something else came in between: the next wish to leave is a first one.
     pub fn forget_warning(&self) {
-        self.warned.store(false, SeqCst);
+        let mut state = self.state();
+        (state.warned, state.told) = (false, false);
+    }
+
+    /// Ctrl+C during a turn interrupts it. False if that had happened before: so it is the second.
+    pub fn interrupt_turn(&self) -> bool {
+        let first = !self.interrupt.is_triggered();
+        if first {
+            self.interrupt.trigger();
+            self.state().interrupted = Some(Instant::now());
+        }
+        first
+    }
+
+    /// Ctrl+C at an empty prompt. True if it leaves: the second one does.
+    pub fn leaves_at_prompt(&self) -> bool {
+        let mut state = self.state();
+        let just_now = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
+        let leaves = state.told || state.warned || just_now;
+        if !leaves {
+            state.told = true;
+            self.screen.say(HOW_TO_LEAVE);
+        }
+        leaves
+    }
+
+    /// Puts a question to the person; its last line is the prompt. What was typed before is no
+    /// answer to it: it is set aside.
+    ///
+    /// # Errors
+    /// When the interrupt is triggered.
+    pub fn ask(&self, question: &str, interrupt: &Interrupt) -> Result<String, String> {
+        let interrupted = Err("the user interrupted the question".to_string());
+        let (text, prompt) = question.rsplit_once('\n').unwrap_or(("", question));
+        self.set(Doing::Asking);
+        self.screen.lines(text, Style::Bold);
+        // The line editor may hold the question back: during a history search, say.
+        let shown = self.screen.wait_until_shown(interrupt);
+        self.inbox.set_aside(|_| true);
+        self.screen.prompt(prompt);
+        let answer = loop {
+            if !shown {
+                break interrupted;
+            }
+            match self.inbox.wait(interrupt) {
+                Wake::Line { text, .. } => break Ok(text),
+                Wake::News => {}
+                Wake::Leave => {
+                    self.inbox.put_back(Wake::Leave);
+                    break Ok("no".to_string());
+                }
+                Wake::Interrupted => break interrupted,
+            }
+        };
+        self.screen.close_typed();
+        self.set(Doing::Working);
+        answer
     }
 }

@@ -1,11 +1,11 @@
-//! The line above the prompt, from s11 on: how many tasks run, how many have news, what is waited for.
+//! foundation · The line above the prompt: how many tasks run, how many have finished, what is
+//! waited for.
 //!
 //! It is the first line of a prompt of two lines. The line editor believes that it is empty, and
 //! asks for it each time it draws: so it may change while a line is being typed. It must not be
 //! wider than the terminal.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::completion::Completer;
@@ -16,85 +16,63 @@ use rustyline::validate::Validator;
 use crate::event::{Event, Stamped};
 use crate::terminal::fit;
 
-/// Read off the stream of events.
-#[derive(Default)]
-pub(crate) struct Status {
-    counts: Mutex<Counts>,
-    columns: AtomicUsize,
-    colour: bool,
+/// What the line says, read off the stream of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Facts {
+    running: usize,
+    /// Tasks that have ended and were not delivered yet.
+    finished: usize,
+    /// What the main thread waits for, for how many seconds, and its progress.
+    waiting: Option<(String, u64, String)>,
 }
 
-#[derive(Default)]
-struct Counts {
-    running: usize,
-    news: usize,
-    /// What the main thread waits for.
-    waiting: String,
-    shown: String,
-}
+/// Written by all threads that emit events, read by the line editor. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Status(Arc<Mutex<Facts>>);
 
 impl Status {
-    pub fn new(colour: bool) -> Self {
-        Status {
-            colour,
-            ..Status::default()
-        }
-    }
-
-    /// The terminal is so wide.
-    pub fn set_columns(&self, columns: usize) {
-        self.columns.store(columns, Relaxed);
-    }
-
     /// True if the line has changed.
     pub fn note(&self, Stamped { agent, event, .. }: Stamped<'_>) -> bool {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = facts.clone();
         match event {
-            Event::TaskStarted { .. } => counts.running += 1,
+            Event::TaskStarted { .. } => facts.running += 1,
             Event::TaskFinished { .. } => {
-                counts.running = counts.running.saturating_sub(1);
-                counts.news += 1;
+                facts.running = facts.running.saturating_sub(1);
+                facts.finished += 1;
             }
-            Event::Delivered(_) => counts.news = counts.news.saturating_sub(1),
-            Event::Waiting { what, elapsed, .. } if agent.is_none() && elapsed.as_secs() > 0 => {
-                let (mut what, whole) = (fit(what.lines().next().unwrap_or_default(), 30).0, what);
-                if what.len() < whole.len() {
-                    what.push('…');
-                }
-                counts.waiting = format!(
-                    "{what}, {} s (Ctrl+B: to the background)",
-                    elapsed.as_secs()
-                );
+            Event::Delivered(_) => facts.finished = facts.finished.saturating_sub(1),
+            Event::Waiting {
+                what,
+                elapsed,
+                progress,
+            } if agent.is_none() && elapsed.as_secs() > 0 => {
+                facts.waiting = Some((what.clone(), elapsed.as_secs(), progress.clone()));
             }
             Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => {
-                counts.waiting.clear()
+                facts.waiting = None;
             }
             _ => return false,
         }
-        let shown = counts.line();
-        let changed = shown != counts.shown;
-        counts.shown = shown;
-        changed
+        *facts != before
     }
 
-    fn line(&self) -> String {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = fit(&counts.shown, self.columns.load(Relaxed).saturating_sub(1)).0;
-        if self.colour {
-            format!("\x1b[2m{line}\x1b[0m")
-        } else {
-            line
-        }
-    }
-}
-
-impl Counts {
-    fn line(&self) -> String {
+    fn line(&self, hint: &str) -> String {
+        let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
-        let waiting = (!self.waiting.is_empty()).then(|| self.waiting.clone());
+        let waiting = facts.waiting.as_ref().map(|(what, seconds, progress)| {
+            let what = what.lines().next().unwrap_or_default();
+            let (short, _) = fit(what, 30);
+            let more = if short.len() < what.len() { "…" } else { "" };
+            let progress = match progress.as_str() {
+                "" => String::new(),
+                progress => format!(" · {progress}"),
+            };
+            format!("{short}{more}, {seconds} s{hint}{progress}")
+        });
         let parts = [
-            count(self.running, "running"),
-            count(self.news, "with news"),
+            count(facts.running, "running"),
+            count(facts.finished, "finished"),
             waiting,
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
@@ -102,7 +80,16 @@ impl Counts {
 }
 
 /// What the line editor asks.
-pub(crate) struct Helper(pub Arc<Status>);
+pub struct Helper {
+    /// Whose line it draws.
+    pub status: Status,
+    /// So wide may the line be.
+    pub columns: usize,
+    /// What can be done about what is waited for, such as a key.
+    pub hint: String,
+    /// Whether it is drawn in grey.
+    pub colour: bool,
+}
 
 impl Highlighter for Helper {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
@@ -110,10 +97,16 @@ impl Highlighter for Helper {
         prompt: &'p str,
         default: bool,
     ) -> Cow<'b, str> {
-        if default && prompt.starts_with('\n') {
-            Cow::Owned(self.0.line() + prompt)
-        } else {
-            Cow::Borrowed(prompt)
+        if !default || !prompt.starts_with('\n') {
+            return Cow::Borrowed(prompt);
+        }
+        let (line, _) = fit(
+            &self.status.line(&self.hint),
+            self.columns.saturating_sub(1),
+        );
+        match self.colour {
+            true => format!("\x1b[2m{line}\x1b[0m{prompt}").into(),
+            false => (line + prompt).into(),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! `bg_bash {id, command}` and `check_bg {id?}`: run a command and do not wait for it; ask later.
+//! s08 · `bg_bash {id, command}` and `check_bg {id?}`: run a command and do not wait for it; ask
+//! later how it stands.
 
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Refusal, Status, Watch, lock};
+use crate::background::{BackgroundExecutor, Progress, Refusal, Status, Watch, lock};
 use crate::event::{Event, Events};
+use crate::notification::TaskId;
+use crate::outcome::Outcome;
 use crate::process::{self, Handle};
-use crate::tool::{Access, Tool, ToolError, ToolOutcome};
+use crate::tool::{Access, Tool, ToolError};
 use crate::tools::object;
 
 #[derive(Deserialize)]
@@ -16,12 +19,6 @@ use crate::tools::object;
 struct Start {
     id: String,
     command: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stop {
-    id: String,
 }
 
 #[derive(Deserialize)]
@@ -36,23 +33,35 @@ impl From<Refusal> for ToolError {
     }
 }
 
+/// The name of a task, as a model or a person wrote it.
+///
+/// # Errors
+/// When it is empty.
+pub fn task_id(name: &str) -> Result<TaskId, Refusal> {
+    TaskId::new(name).ok_or(Refusal::EmptyId)
+}
+
+/// A command lets itself be watched.
 impl Watch for Handle {
-    fn look(&self) -> String {
+    fn look(&self) -> Progress {
         let now = Handle::look(self);
-        let count = match now.left_running {
+        let left = match now.left_running {
             None | Some(0) => String::new(),
-            Some(1) => "shell exited, 1 process still running; ".to_string(),
-            Some(left) => format!("shell exited, {left} processes still running; "),
+            Some(1) => "1 process still running; ".to_string(),
+            Some(left) => format!("{left} processes still running; "),
         };
         let last = match now.last_line.as_str() {
             "" => String::new(),
             line => format!("; last line: {line}"),
         };
-        format!("{count}{} bytes of output{last}", now.bytes)
+        Progress {
+            left_running: now.left_running.filter(|left| *left > 0),
+            line: format!("{left}{} bytes of output{last}", now.bytes),
+        }
     }
 
-    fn details(&self) -> String {
-        format!("{}\n{}", Watch::look(self), self.output_end())
+    fn recent(&self) -> String {
+        self.output_end()
     }
 
     fn stop(&self) {
@@ -60,32 +69,27 @@ impl Watch for Handle {
     }
 }
 
-/// How the results of background tasks get to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Results {
-    /// It asks with `check_bg` (s08).
-    Polled,
-    /// They come by themselves (s09), so `check_bg` leaves them out: nothing is told twice.
-    Delivered,
-}
-
-impl Results {
-    fn advice(self) -> &'static str {
-        match self {
-            Results::Polled => "Go on with other work; ask with check_bg.",
-            Results::Delivered => "Go on with other work; the result will come by itself.",
-        }
-    }
-}
-
 /// `bg_bash` and `check_bg`, over one executor.
-pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>, results: Results) -> [Tool; 2] {
-    let (starts, checks) = (executor.clone(), executor.clone());
-    let bg_bash = Tool::new(
+pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
+    let advice = "Go on with other work; ask with check_bg.";
+    [
+        bg_bash(executor, advice),
+        check_bg(executor, |line, outcome| {
+            match outcome.output().trim_end() {
+                "" => line,
+                output => format!("{line}\n{output}"),
+            }
+        }),
+    ]
+}
+
+/// `bg_bash`. The advice says how the model gets to the result.
+pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) -> Tool {
+    let executor = executor.clone();
+    Tool::new(
         "bg_bash",
         format!(
-            "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. {}",
-            results.advice()
+            "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. {advice}"
         ),
         object(
             json!({
@@ -95,55 +99,49 @@ pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>, results: Results) -> [To
             &["id", "command"],
         ),
         Access::Ask,
-        move |input: Start, context| {
-            run_in_background(
-                &mut lock(&starts),
-                &input.id,
-                input.command,
-                &context.events,
-            )?;
-            Ok(format!(
-                "{}: started in the background. {}",
-                input.id.trim(),
-                results.advice()
-            ))
+        move |Start { id, command }: Start, context| {
+            let id = task_id(&id)?;
+            run_in_background(&mut lock(&executor), &id, command, &context.events)?;
+            Ok(format!("{id}: started in the background. {advice}"))
         },
-    );
-    let check_bg = Tool::new(
+    )
+}
+
+/// `check_bg`. What is said of a task that has ended is made from its line and its outcome.
+pub fn check_bg(
+    executor: &Arc<Mutex<BackgroundExecutor>>,
+    ended: impl Fn(String, &Outcome) -> String + Send + Sync + 'static,
+) -> Tool {
+    let executor = executor.clone();
+    Tool::new(
         "check_bg",
-        "Ask how a background task stands: still running (for how long, its last line of output so far), \
+        "Ask how a background task stands: [running] (for how long, its last line of output so far), \
          finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
         object(
             json!({ "id": { "type": "string", "description": "The task's name; leave it out for all." } }),
             &[],
         ),
         Access::Free,
-        move |input: Check, _| match input.id {
-            Some(id) => check_one(&mut lock(&checks), &id, results),
-            None => check_all(&mut lock(&checks)),
-        },
-    );
-    [bg_bash, check_bg]
-}
-
-/// `stop_bg {id}`: end what was begun.
-pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
-    let executor = executor.clone();
-    Tool::new(
-        "stop_bg",
-        "Stop a background task and everything it started. Its output so far is delivered like any result.",
-        object(
-            json!({ "id": { "type": "string", "description": "The task's name." } }),
-            &["id"],
-        ),
-        Access::Free,
-        move |Stop { id }: Stop, _| {
+        move |Check { id }: Check, _| {
             let mut executor = lock(&executor);
-            if let Status::Ended { .. } = executor.check(&id)? {
-                return Ok(format!("{} has ended already.", id.trim()));
-            }
-            executor.stop(&id)?;
-            Ok(format!("{}: told to stop.", id.trim()))
+            let Some(id) = id else {
+                let ids = executor.ids().into_iter();
+                let line = |id: TaskId| Ok(format!("{id}: {}", executor.check(&id)?));
+                let lines: Result<Vec<_>, Refusal> = ids.map(line).collect();
+                let lines = lines?.join("\n");
+                return Ok(if lines.is_empty() {
+                    "No background tasks.".into()
+                } else {
+                    lines
+                });
+            };
+            let id = task_id(&id)?;
+            let status = executor.check(&id)?;
+            let line = format!("{id}: {status}");
+            Ok(match status {
+                Status::Running { .. } => line,
+                Status::Ended { outcome, .. } => ended(line, &outcome),
+            })
         },
     )
 }
@@ -151,63 +149,32 @@ pub fn stop_tool(executor: &Arc<Mutex<BackgroundExecutor>>) -> Tool {
 /// The counterpart of [`process::run_watched`]: submits the same work instead of waiting for it.
 fn run_in_background(
     executor: &mut BackgroundExecutor,
-    id: &str,
+    id: &TaskId,
     command: String,
     events: &Events,
 ) -> Result<(), Refusal> {
-    let (events, name) = (events.clone(), id.trim().to_string());
+    let (events, name) = (events.clone(), id.clone());
     executor.submit(id, move |control| {
-        events.emit(Event::TaskStarted {
-            id: name.clone(),
-            what: command.clone(),
-        });
-        let outcome = process::run_to_end(&command, |handle| control.attach(handle));
-        events.emit(Event::TaskFinished {
-            id: name,
-            result: outcome.to_string(),
-        });
-        outcome
+        announced(&events, &name, &command, || {
+            process::run_to_end(&command, |handle| control.attach(Arc::new(handle)))
+        })
     })
 }
 
-fn check_one(executor: &mut BackgroundExecutor, id: &str, results: Results) -> ToolOutcome {
-    let status = executor.check(id)?;
-    let line = format!("{}: {}", id.trim(), describe(executor, id, &status));
-    match status {
-        Status::Ended { .. } if results == Results::Delivered => {
-            Ok(format!("{line}. Its output is delivered by itself."))
-        }
-        Status::Ended { outcome, .. } if !outcome.output().trim().is_empty() => {
-            Ok(format!("{line}\n{}", outcome.output().trim_end()))
-        }
-        _ => Ok(line),
-    }
-}
-
-fn check_all(executor: &mut BackgroundExecutor) -> ToolOutcome {
-    let mut ids = executor.ids();
-    ids.retain(|id| !executor.in_foreground(id));
-    if ids.is_empty() {
-        return Ok("No background tasks.".to_string());
-    }
-    let line = |id: String| {
-        let status = executor.check(&id)?;
-        Ok(format!("{id}: {}", describe(executor, &id, &status)))
-    };
-    let lines: Result<Vec<String>, ToolError> =
-        ids.iter().map(ToString::to_string).map(line).collect();
-    Ok(lines?.join("\n"))
-}
-
-fn describe(executor: &BackgroundExecutor, id: &str, status: &Status) -> String {
-    match status {
-        Status::Running { elapsed, progress } => match progress.strip_prefix("shell exited") {
-            Some(rest) => format!("shell exited{rest} ({:.1} s)", elapsed.as_secs_f64()),
-            None if progress.is_empty() => {
-                format!("still running ({:.1} s)", elapsed.as_secs_f64())
-            }
-            None => format!("still running ({:.1} s; {progress})", elapsed.as_secs_f64()),
-        },
-        Status::Ended { elapsed, outcome } => executor.tell(id, *elapsed, outcome),
-    }
+/// Does the work of a task between its `TaskStarted` and its `TaskFinished`, even if it panics.
+pub fn announced(
+    events: &Events,
+    id: &TaskId,
+    what: &str,
+    work: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let (id, what) = (id.to_string(), what.to_string());
+    events.emit(Event::TaskStarted {
+        id: id.clone(),
+        what,
+    });
+    let outcome = Outcome::of(work);
+    let result = outcome.to_string();
+    events.emit(Event::TaskFinished { id, result });
+    outcome
 }

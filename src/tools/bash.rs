@@ -1,4 +1,4 @@
-//! `bash {command}`: run a command and wait for it.
+//! s01 · `bash {command}`: run a command and wait for it.
 
 use std::time::Duration;
 
@@ -35,47 +35,48 @@ pub fn tool() -> Tool {
         Access::Ask,
         |input: Input, context| {
             let watch = |now: process::Snapshot| {
-                let (what, progress) = (input.command.clone(), now.last_line);
                 context.events.emit(Event::Waiting {
-                    what,
+                    what: input.command.clone(),
                     elapsed: now.elapsed,
-                    progress,
+                    progress: now.last_line,
                 });
             };
-            let (outcome, left_running) =
+            let (outcome, left) =
                 process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
-            answer(&outcome, left_running, "at most until this program ends")
+            let left = left_running(left);
+            answer(
+                &outcome,
+                &left.map_or(String::new(), |left| {
+                    format!("\n[The shell has exited; {left}, at most until this program ends.]")
+                }),
+            )
         },
     )
 }
 
-/// What the model reads of a command that it has waited for; and if the shell left others running,
-/// their fate.
-pub(crate) fn answer(outcome: &Outcome, left_running: usize, fate: &str) -> ToolOutcome {
+/// What the model reads of a command that it has waited for, and a remark below.
+pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
     let output = match outcome.output().trim_end() {
         "" => "(no output)",
         output => output,
     };
-    let count = match left_running {
-        1 => "1 process that it started is".to_string(),
-        left => format!("{left} processes that it started are"),
-    };
-    let rest = match left_running {
-        0 => String::new(),
-        _ => format!("\n[The shell has exited; {count} still running, {fate}.]"),
-    };
-    match outcome {
-        Outcome::Finished { exit_code: 0, .. } => Ok(format!("{output}{rest}")),
-        Outcome::Killed { .. } => Err(ToolError(format!(
-            "interrupted by the user\n{output}{rest}"
+    match (outcome, outcome.error()) {
+        (_, None) => Ok(format!("{output}{remark}")),
+        (Outcome::Failed { message }, _) => Err(ToolError(message.clone())),
+        (Outcome::Killed { .. }, _) => Err(ToolError(format!(
+            "[interrupted] by the user\n{output}{remark}"
         ))),
-        Outcome::Failed { message } => Err(ToolError(message.clone())),
-        _ => {
-            let why = outcome.to_string();
-            Err(ToolError(format!(
-                "{}\n{output}{rest}",
-                why.trim_start_matches("ERROR: ")
-            )))
-        }
+        (_, Some(error)) => Err(ToolError(format!("{error}\n{output}{remark}"))),
+    }
+}
+
+/// What is said of the processes that a shell left running, if there are any.
+pub fn left_running(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 process that it started is still running".to_string()),
+        count => Some(format!(
+            "{count} processes that it started are still running"
+        )),
     }
 }

@@ -1,4 +1,4 @@
-//! Files: read, write and edit text inside one folder.
+//! s02 · Files: read, write and edit text inside one folder.
 //!
 //! Links are followed before a path is judged, so a link that leads out of the folder is refused.
 //! What is not promised: if another process swaps a folder for a link between the judgement and
@@ -53,102 +53,84 @@ pub fn tools_in(root: impl Into<PathBuf>) -> [Tool; 3] {
     let (reads, writes, edits) = (root.clone(), root.clone(), root);
     let path = json!({ "type": "string", "description": "relative to the working directory" });
     let text = json!({ "type": "string" });
-    let read = object(json!({ "path": path }), &["path"]);
-    let write = object(
-        json!({ "path": path, "content": text }),
-        &["path", "content"],
-    );
+    let read = json!({ "path": path });
+    let write = json!({ "path": path, "content": text });
     let edit = json!({ "path": path, "old_text": text, "new_text": text });
-    let edit = object(edit, &["path", "old_text", "new_text"]);
-    let about = [
-        "Reads a text file (its first 256 KiB).",
-        "Writes a text file: a new one, or the whole of an old one. Makes missing folders.",
-        "Replaces old_text, which must occur exactly once in the file, by new_text.",
-    ];
     [
         Tool::new(
             "read_file",
-            about[0],
-            read,
+            "Reads a text file (its first 256 KiB).",
+            object(read, &["path"]),
             Access::Free,
             move |input, _| read_file(&reads, &input),
         ),
         Tool::new(
             "write_file",
-            about[1],
-            write,
+            "Writes a text file: a new one, or the whole of an old one. Makes missing folders.",
+            object(write, &["path", "content"]),
             Access::Ask,
             move |input, _| write_file(&writes, &input),
         ),
-        Tool::new("edit_file", about[2], edit, Access::Ask, move |input, _| {
-            edit_file(&edits, &input)
-        }),
+        Tool::new(
+            "edit_file",
+            "Replaces old_text, which must occur exactly once in the file, by new_text.",
+            object(edit, &["path", "old_text", "new_text"]),
+            Access::Ask,
+            move |input, _| edit_file(&edits, &input),
+        ),
     ]
 }
 
 fn read_file(root: &Path, ReadFile { path }: &ReadFile) -> ToolOutcome {
     let real = resolve(root, path)?;
-    let (mut text, rest) =
-        read_text(&real, READ_LIMIT).map_err(|error| failed("read", path, &error))?;
+    let (mut text, rest) = read_text(&real, READ_LIMIT).map_err(failed("read", path))?;
+    if text.is_empty() {
+        return Ok(format!("({path} is empty)"));
+    }
     if rest > 0 {
         let line = text.matches('\n').count() + 1;
-        let last = line + 200;
-        text +=
-            &format!("\n… {rest} more bytes; use bash with sed -n {line},{last}p to read further.");
+        let sed = format!("sed -n {line},{}p", line + 200);
+        text += &format!("\n… {rest} more bytes; use bash with {sed} to read further.");
     }
-    Ok(if text.is_empty() {
-        format!("({path} is empty)")
-    } else {
-        text
-    })
+    Ok(text)
 }
 
 fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutcome {
     let real = resolve(root, path)?;
-    let written = real
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| replace(&real, content));
-    written.map_err(|error| failed("written", path, &error))?;
+    let folder = real.parent().unwrap_or(root);
+    let written = fs::create_dir_all(folder).and_then(|()| replace(&real, content));
+    written.map_err(failed("written", path))?;
     Ok(format!("wrote {} bytes to {path}", content.len()))
 }
 
 /// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.
-fn edit_file(
-    root: &Path,
-    EditFile {
-        path,
-        old_text: old,
-        new_text: new,
-    }: &EditFile,
-) -> ToolOutcome {
-    if old.is_empty() {
-        return Err(
-            "old_text is empty. Give the text to replace; write_file makes a new file.".into(),
-        );
+fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
+    let path = &edit.path;
+    if edit.old_text.is_empty() {
+        let why = "old_text is empty. Give the text to replace; write_file makes a new file.";
+        return Err(why.into());
     }
-    if old == new {
+    if edit.old_text == edit.new_text {
         return Err("old_text and new_text are the same, so nothing was changed.".into());
     }
     let real = resolve(root, path)?;
-    let (text, rest) =
-        read_text(&real, EDIT_LIMIT).map_err(|error| failed("read", path, &error))?;
+    let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(failed("read", path))?;
     if rest > 0 {
-        return Err(
-            format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.").into(),
-        );
+        let why = format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.");
+        return Err(why.into());
     }
     let line_ends = text.matches('\n').count();
     let crlf = line_ends > 0 && line_ends == text.matches("\r\n").count();
-    let [old, new] = [old, new].map(|text| match crlf {
+    let [old, new] = [&edit.old_text, &edit.new_text].map(|text| match crlf {
         true => text.replace("\r\n", "\n").replace('\n', "\r\n"),
         false => text.clone(),
     });
     // Windows of bytes also count places that overlap.
-    match text.as_bytes().windows(old.len()).filter(|window| *window == old.as_bytes()).count() {
+    let windows = text.as_bytes().windows(old.len());
+    match windows.filter(|window| *window == old.as_bytes()).count() {
         0 => Err(format!("old_text was not found in {path}, so nothing was changed. Read the file and copy the text exactly, white space included.").into()),
         1 => {
-            replace(&real, &text.replacen(&old, &new, 1)).map_err(|error| failed("written", path, &error))?;
+            replace(&real, &text.replacen(&old, &new, 1)).map_err(failed("written", path))?;
             Ok(format!("edited {path}"))
         }
         times => Err(format!("old_text occurs {times} times in {path}, so nothing was changed. Add text around it until it fits one place only.").into()),
@@ -157,9 +139,8 @@ fn edit_file(
 
 /// The real place of a path: links followed as far as it exists, and inside the root.
 fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
-    let root = root
-        .canonicalize()
-        .map_err(|error| failed("used", "the working directory", &error))?;
+    let root = root.canonicalize();
+    let root = root.map_err(failed("used", "the working directory"))?;
     let (mut existing, mut missing) = (root.join(path), Vec::new());
     // A link to nowhere is not missing: writing "through" it could land anywhere.
     while matches!(existing.try_exists(), Ok(false)) && !existing.is_symlink() {
@@ -169,9 +150,7 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
         missing.push(name.to_os_string());
         existing.pop();
     }
-    let mut real = existing
-        .canonicalize()
-        .map_err(|error| failed("used", path, &error))?;
+    let mut real = existing.canonicalize().map_err(failed("used", path))?;
     if !real.starts_with(&root) {
         return Err(format!("{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it.").into());
     }
@@ -179,28 +158,25 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, ToolError> {
     Ok(real)
 }
 
-/// A sentence for the model.
-fn failed(what: &str, path: &str, error: &io::Error) -> ToolError {
-    format!("{path} cannot be {what}: {}.", explain(error)).into()
-}
-
-/// What an error means and what to do about it, without a full stop.
-pub fn explain(error: &io::Error) -> String {
-    let known = match error.kind() {
-        ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
-        ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a part of its path is a file, not a folder; use another path, or move that file away"
-        }
-        ErrorKind::PermissionDenied => {
-            "permission denied; use another file, or ask the user to allow it"
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            "there is no room for it; what was there is unchanged; ask the user to free some space"
-        }
-        _ => return error.to_string(),
-    };
-    known.to_string()
+/// Makes an error into a sentence for the model: what could not be done, why, and what to do.
+pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> ToolError {
+    move |error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
+            ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                "a part of its path is a file, not a folder; use another path, or move that file away"
+            }
+            ErrorKind::PermissionDenied => {
+                "permission denied; use another file, or ask the user to allow it"
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                "there is no room for it; what was there is unchanged; ask the user to free some space"
+            }
+            _ => &error.to_string(),
+        };
+        format!("{path} cannot be {what}: {why}.").into()
+    }
 }
 
 /// Reads a text file, at most `limit` bytes of it; also says how many bytes it left out.
@@ -212,21 +188,15 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<(String, u64)> {
     let size = file.metadata()?.len();
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
-    let text = bytes
-        .utf8_chunks()
-        .next()
-        .map_or("", |chunk| chunk.valid())
-        .to_string();
+    let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let cut = if size > limit { 3 } else { 0 }; // The limit may fall inside a character.
     if text.len() + cut < bytes.len() {
-        let why = format!(
-            "it is not text (invalid UTF-8 after {} bytes); try bash: file, xxd",
-            text.len()
-        );
+        let at = text.len();
+        let why = format!("it is not text (invalid UTF-8 after {at} bytes); try bash: file, xxd");
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
     let rest = size.saturating_sub(text.len() as u64);
-    Ok((text, rest))
+    Ok((text.to_string(), rest))
 }
 
 /// Replaces a file as a whole or not at all: on every error the old content is intact, and the
@@ -252,9 +222,10 @@ pub fn replace(path: &Path, content: &str) -> io::Result<()> {
             file => break (temp, file?),
         }
     };
-    let permitted = permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions));
-    let written = permitted.and_then(|()| file.write_all(content.as_bytes()));
-    let replaced = written.and_then(|()| fs::rename(&temp, path));
+    let replaced = permissions
+        .map_or(Ok(()), |permissions| file.set_permissions(permissions))
+        .and_then(|()| file.write_all(content.as_bytes()))
+        .and_then(|()| fs::rename(&temp, path));
     if replaced.is_err() {
         let _ = fs::remove_file(&temp);
     }
@@ -268,9 +239,8 @@ fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
         return Err(ErrorKind::IsADirectory.into());
     }
     if !kind.is_file() {
-        return Err(io::Error::other(
-            "it is no regular file but a pipe, socket or device; use bash",
-        ));
+        let why = "it is no regular file but a pipe, socket or device; use bash";
+        return Err(io::Error::other(why));
     }
     options.open(path)
 }

@@ -110,7 +110,9 @@ fn check_bg_says_that_the_shell_has_exited() {
             .expect("a known task")
     };
     until("the shell has exited", || {
-        check().starts_with("server: shell exited, 1 process still running; 8 bytes")
+        let now = check();
+        now.starts_with("server: [shell exited] ")
+            && now.contains(" s; 1 process still running; 8 bytes")
     });
     drop(place.open("gate"));
     until("the end", || {

@@ -62,7 +62,7 @@ fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
     }
     let gates = ["a", "b", "c"].map(|id| place.open(id));
     let all = check_bg.call(json!({}), &context).expect("a list");
-    assert_eq!(all.matches("still running").count(), 3, "{all}");
+    assert_eq!(all.matches(": [running] ").count(), 3, "{all}");
     drop(gates);
     for id in ["a", "b", "c"] {
         let check = || {
@@ -70,7 +70,7 @@ fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
                 .call(json!({ "id": id }), &context)
                 .expect("a known task")
         };
-        until("its end", || !check().contains("still running"));
+        until("its end", || !check().contains(": [running] "));
         for _ in 0..2 {
             let answer = check();
             assert!(

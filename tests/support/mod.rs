@@ -4,4 +4,5 @@
 pub mod program;
 pub mod prompt;
 pub mod server;
+pub mod session;
 pub mod terminal;

@@ -6,14 +6,33 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 /// Long enough for a slow machine; only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until something has become true.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never so: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A place where a command waits that reads from it (`cat NAME`), until something is written there.
+pub fn gate(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    mkfifo(&path, Mode::S_IRWXU).expect("a gate");
+    path
+}
 
 /// The user without rights; the same number on all systems we know.
 const NOBODY: u32 = 65534;

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::program;
 use super::server::Server;
 use super::terminal::{Seat, Terminal, eventually};
 
@@ -38,7 +38,7 @@ pub fn served(name: &str, server: &Server) -> Seat {
 
 /// A place where a command waits (`cat NAME`) until [`open`].
 pub fn gate(terminal: &Terminal, name: &str) {
-    mkfifo(&terminal.folder.path().join(name), Mode::S_IRWXU).expect("a gate");
+    program::gate(terminal.folder.path(), name);
 }
 
 /// Waits until the command waits, and lets it go on.

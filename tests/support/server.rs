@@ -9,12 +9,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long a test waits for what should happen at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::program::PATIENCE;
 
 /// What the server does with one request.
 pub enum Answer {

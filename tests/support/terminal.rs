@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -17,9 +17,7 @@ use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native
 use tempfile::TempDir;
 
 use super::program::program;
-
-/// Long enough for a slow machine; only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use super::program::{PATIENCE, eventually};
 
 const SIZE: PtySize = PtySize {
     rows: 50,
@@ -321,16 +319,6 @@ impl Drop for Terminal {
             self.signal(Signal::SIGKILL);
             let _ = self.child.wait();
         }
-    }
-}
-
-/// Waits until something has become true.
-#[track_caller]
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never so: {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the practice model remembers of a conversation that is compacted.
+//! aids · What the practice model remembers of a conversation that is compacted.
 
-use super::phrases::short;
+use super::short;
 use crate::message::{ContentBlock, Message, Role};
 
 /// The prompts before the current one, in order, each with its calls and the first line of the

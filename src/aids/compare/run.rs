@@ -1,4 +1,4 @@
-//! A lesson program at work, seen through its trace.
+//! aids · A lesson program at work, seen through its trace.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
 use std::time::Instant;
 
-use meanwhile::timeline::Record;
-use meanwhile::timeline::chart::{Chart, Kind};
+use meanwhile::aids::timeline::Kind;
+use meanwhile::aids::timeline::Record;
+use meanwhile::aids::timeline::chart::Chart;
 
 /// The practice model's thinking time in seconds at full scale: what a real one takes.
 const THINKING_TIME: f64 = 2.0;
@@ -69,39 +70,25 @@ impl Run {
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.arg(ARGUMENT).arg(id().to_string()).arg(program);
         command
-            .arg("--yes")
-            .arg("-p")
-            .arg(instructions)
-            .arg("--trace")
-            .arg(&path)
-            .current_dir(&folder);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .args(["--yes", "-p", instructions, "--trace"])
+            .arg(&path);
+        command.current_dir(&folder).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(scale) = scale {
-            for name in [
-                "ANTHROPIC_API_KEY",
-                "ANTHROPIC_AUTH_TOKEN",
-                "ANTHROPIC_BASE_URL",
-            ] {
-                command.env_remove(name);
+            for name in ["API_KEY", "AUTH_TOKEN", "BASE_URL"] {
+                command.env_remove(format!("ANTHROPIC_{name}"));
             }
-            command.env(
-                "MEANWHILE_THINKING_MS",
-                format!("{:.0}", THINKING_TIME * 1000.0 / scale),
-            );
+            let thinking = format!("{:.0}", THINKING_TIME * 1000.0 / scale);
+            command.env("MEANWHILE_THINKING_MS", thinking);
         }
-        let child = command.spawn().map_err(failed)?;
-        let started = Instant::now();
         Ok(Run {
             title,
             records: Vec::new(),
-            child,
+            child: command.spawn().map_err(failed)?,
             status: None,
             trace,
             rest: Vec::new(),
-            started,
+            started: Instant::now(),
         })
     }
 
@@ -112,10 +99,9 @@ impl Run {
         let _ = self.trace.read_to_end(&mut self.rest);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let line = line.trim_ascii_end();
-            self.records.extend(serde_json::from_slice::<Record>(
-                line.strip_suffix(b",").unwrap_or(line),
-            ));
+            let record = line.strip_prefix(b",").unwrap_or(&line);
+            self.records
+                .extend(serde_json::from_slice::<Record>(record));
         }
     }
 
@@ -135,14 +121,14 @@ impl Run {
 
     /// The end of the last turn.
     fn turn_end(&self) -> Option<u64> {
-        let end = |record: &&Record| record.ph == 'E' && record.is(Kind::Turn);
-        self.records.iter().rev().find(end).map(|record| record.ts)
+        let is_end = |record: &&Record| record.ph == 'E' && record.is(Kind::Turn);
+        Some(self.records.iter().rfind(is_end)?.ts)
     }
 
     pub fn chart(&self) -> Chart {
         let now = self.started.elapsed().as_micros() as u64;
         let until = self.turn_end().filter(|_| self.is_over()).unwrap_or(now);
-        Chart::of(&self.records, until, 0)
+        Chart::of(&self.records, until)
     }
 }
 

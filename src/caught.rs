@@ -1,0 +1,27 @@
+//! foundation · A panic as a result: work that may panic is caught, and says so.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work that may panic; an `Err` is what the panic said. Such a panic is a result, so a
+/// program's panic hook need not print it: see [`is_caught`].
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = CATCHING.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(outer);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it gave no reason")
+            .to_string()
+    })
+}
+
+/// True while this thread runs inside [`catch`].
+pub fn is_caught() -> bool {
+    CATCHING.get()
+}

@@ -1,0 +1,183 @@
+//! s11 · `/tasks`, `/tasks ID`, `/stop ID`: all that was started in this session, as a person
+//! reads it.
+
+use std::time::Duration;
+
+use super::Foreground;
+use crate::background::{Kind, Progress, Refusal, Status, lock};
+use crate::notification::TaskId;
+use crate::outcome::Outcome;
+use crate::tools::background::task_id;
+
+/// Lines of output or transcript that are shown of one task.
+const SHOWN_LINES: usize = 20;
+/// Characters of a task's status that are shown.
+const SHOWN_STATUS: usize = 40;
+
+/// A task as it stands now.
+struct Row {
+    id: TaskId,
+    kind: Kind,
+    state: State,
+    elapsed: Duration,
+    progress: Progress,
+    /// What it has printed or done of late.
+    recent: String,
+}
+
+enum State {
+    InForeground,
+    Running,
+    Ended(Outcome),
+}
+
+impl Foreground {
+    /// One task, with the end of its output or of its transcript; without an id a line for each
+    /// task, first those that run.
+    pub fn list(&self, id: &str) -> String {
+        let rows = self.rows();
+        match id {
+            "" if rows.is_empty() => "No tasks so far.".to_string(),
+            "" => table(&rows),
+            id => match rows.iter().find(|row| row.id.to_string() == id) {
+                Some(row) => row.whole(),
+                None => self.unknown(id),
+            },
+        }
+    }
+
+    /// Stops a task, waited for or not.
+    pub fn stop(&self, id: &str) -> String {
+        if let Some(current) = &*self.current()
+            && current.id.to_string() == id
+        {
+            current.watch.stop();
+            return format!("{id}: told to stop.");
+        }
+        let rows = self.rows();
+        match rows.into_iter().find(|row| row.id.to_string() == id) {
+            Some(row) if matches!(row.state, State::Ended(_)) => format!("{id} has ended already."),
+            Some(row) => {
+                if let Ok(task) = lock(&self.executor).find(&row.id) {
+                    task.control.stop();
+                }
+                format!("{id}: told to stop.")
+            }
+            None if id.is_empty() => "Which one? /stop ID; /tasks lists them.".to_string(),
+            None => self.unknown(id),
+        }
+    }
+
+    fn unknown(&self, id: &str) -> String {
+        let known = self.rows().into_iter().map(|row| row.id).collect();
+        let refusal = match task_id(id) {
+            Ok(id) => Refusal::UnknownId { id, known },
+            Err(empty) => empty,
+        };
+        let text = refusal.to_string();
+        let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+        format!("{}{rest}.", first.to_uppercase())
+    }
+
+    /// Those that run, then those that have ended; each oldest first.
+    fn rows(&self) -> Vec<Row> {
+        let (mut rows, current) = (Vec::new(), self.current());
+        if let Some(current) = &*current {
+            rows.push(Row {
+                id: current.id.clone(),
+                kind: current.kind,
+                state: State::InForeground,
+                elapsed: current.started.elapsed(),
+                progress: current.watch.look(),
+                recent: current.watch.recent(),
+            });
+        }
+        let mut executor = lock(&self.executor);
+        for id in executor.ids() {
+            let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) else {
+                continue;
+            };
+            let (progress, recent) = task.control.look();
+            let (state, elapsed) = match status {
+                Status::Running { elapsed, .. } => (State::Running, elapsed),
+                Status::Ended { elapsed, outcome } => (State::Ended(outcome), elapsed),
+            };
+            rows.push(Row {
+                kind: task.kind,
+                id,
+                state,
+                elapsed,
+                progress,
+                recent,
+            });
+        }
+        rows.sort_by_key(|row| matches!(row.state, State::Ended(_)));
+        rows
+    }
+}
+
+impl Row {
+    /// Its id, kind, status and time.
+    fn cells(&self) -> [String; 4] {
+        let kind = match self.kind {
+            Kind::Command => "command",
+            Kind::Agent(_) => "agent",
+        };
+        let status = match &self.state {
+            State::InForeground => "in the foreground".to_string(),
+            State::Running if self.progress.left_running.is_some() => "shell exited".to_string(),
+            State::Running => "running".to_string(),
+            State::Ended(outcome) if outcome.error().is_none() => "finished".to_string(),
+            State::Ended(outcome) => outcome.to_string(),
+        };
+        let status = status.lines().next().unwrap_or_default();
+        [
+            self.id.to_string(),
+            kind.to_string(),
+            status.chars().take(SHOWN_STATUS).collect(),
+            format!("{:.1} s", self.elapsed.as_secs_f64()),
+        ]
+    }
+
+    fn whole(&self) -> String {
+        // A transcript ends with what was said last, and that is the output.
+        let output = match &self.state {
+            State::Ended(outcome)
+                if !self
+                    .recent
+                    .trim_end()
+                    .ends_with(outcome.output().trim_end()) =>
+            {
+                outcome.output()
+            }
+            _ => "",
+        };
+        let text = [&self.recent, output].map(|text| text.trim_end().lines());
+        let mut lines: Vec<&str> = text.into_iter().flatten().collect();
+        let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
+        let mut answer = format!("{}  {}", self.cells().join("  "), self.progress.line);
+        if !lines.is_empty() {
+            answer += &format!("\n  … {} lines before these", lines.len());
+        }
+        shown
+            .iter()
+            .for_each(|line| answer += &format!("\n  {line}"));
+        answer
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut widths = [0; 4];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row.cells()) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &Row| {
+        let cells = row.cells().into_iter().zip(widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:<width$}  "));
+        let line = cells.collect::<String>() + &row.progress.line;
+        line.trim_end().to_string()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

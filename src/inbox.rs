@@ -1,0 +1,107 @@
+//! foundation · The inbox: where the main thread waits. Everything that it may have to do comes in
+//! here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+
+use crate::interrupt::Interrupt;
+
+/// Lines that are read from a pipe before they are wanted.
+const READ_AHEAD: usize = 16;
+
+/// What wakes the main thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wake {
+    /// A line came in.
+    Line {
+        /// Without its end.
+        text: String,
+        /// True if it is to be shown when its turn comes, because it does not stand at the prompt.
+        echo: bool,
+    },
+    /// No more lines will come.
+    Leave,
+    /// Something ended. What ended stands in a log, so one bell may stand for several.
+    News,
+    /// Ctrl+C.
+    Interrupted,
+}
+
+/// Many put into it, one thread takes out. Clones are the same inbox.
+#[derive(Clone)]
+pub struct Inbox {
+    lines: (Sender<Wake>, Receiver<Wake>),
+    bell: (Sender<()>, Receiver<()>),
+    /// What was there before it was wanted.
+    later: Arc<Mutex<VecDeque<Wake>>>,
+}
+
+impl Inbox {
+    /// With what is there from the beginning. A pipe is read only a few lines ahead; a person who
+    /// types is not kept waiting.
+    pub fn new(first: impl IntoIterator<Item = Wake>, person: bool) -> Self {
+        Inbox {
+            lines: if person {
+                unbounded()
+            } else {
+                bounded(READ_AHEAD)
+            },
+            bell: bounded(1),
+            later: Arc::new(Mutex::new(first.into_iter().collect())),
+        }
+    }
+
+    fn later(&self) -> MutexGuard<'_, VecDeque<Wake>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something ended. Never blocks: a bell that is there already rings for this, too.
+    pub fn ring(&self) {
+        let _ = self.bell.0.try_send(());
+    }
+
+    /// A line, or the end of them. Blocks while a pipe is too far ahead.
+    pub fn put(&self, wake: Wake) {
+        let _ = self.lines.0.send(wake);
+    }
+
+    /// Put back, to come next.
+    pub fn put_back(&self, wake: Wake) {
+        self.later().push_front(wake);
+    }
+
+    /// How many lines are there.
+    pub fn len(&self) -> usize {
+        self.later().len() + self.lines.1.len()
+    }
+
+    /// True if no line is there.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next line that is there already.
+    pub fn try_next(&self) -> Option<Wake> {
+        let kept = self.later().pop_front();
+        kept.or_else(|| self.lines.1.try_recv().ok())
+    }
+
+    /// Waits for what comes next. Does not look at what was set aside.
+    pub fn wait(&self, interrupt: &Interrupt) -> Wake {
+        select! {
+            recv(self.lines.1) -> wake => wake.unwrap_or(Wake::Leave),
+            recv(self.bell.1) -> _ => Wake::News,
+            recv(interrupt.receiver()) -> _ => Wake::Interrupted,
+        }
+    }
+
+    /// Leaves the lines that are there now for later, without those that are not `wanted`.
+    pub fn set_aside(&self, wanted: impl FnMut(&Wake) -> bool) {
+        let there = self.lines.1.len();
+        let mut later = self.later();
+        later.extend(self.lines.1.try_iter().take(there));
+        later.retain(wanted);
+    }
+}

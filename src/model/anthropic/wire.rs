@@ -1,0 +1,187 @@
+//! foundation · The wire format: the request as JSON, and a reply put together from the events of
+//! its stream. No event can make this panic.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::message::{ContentBlock, Reply, StopReason};
+use crate::model::{ModelError, Request};
+
+/// The most that one reply may cost. What needs more is cut off.
+const MAX_TOKENS: u32 = 8192;
+
+type OnText<'a> = &'a mut dyn FnMut(&str);
+
+/// The request as JSON. What stands before a marker can come from the server's cache next time:
+/// tools, system prompt, the conversation as it is and as it was one request ago.
+pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
+    let messages = request.messages;
+    let mut body =
+        json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true, "messages": messages });
+    if !request.system.trim().is_empty() {
+        body["system"] = json!([{ "type": "text", "text": request.system }]);
+        mark_last(&mut body["system"]);
+    }
+    if !request.tools.is_empty() {
+        body["tools"] = json!(request.tools);
+        mark_last(&mut body["tools"]);
+    }
+    let messages = body["messages"].as_array_mut().into_iter().flatten();
+    let of_user = messages.rev().filter(|message| message["role"] == "user");
+    for message in of_user.take(2) {
+        mark_last(&mut message["content"]);
+    }
+    body.to_string().into_bytes()
+}
+
+/// Marks the last entry of a list: what stands before it is to be kept in the cache.
+fn mark_last(list: &mut Value) {
+    if let Some(Value::Object(last)) = list.as_array_mut().and_then(|list| list.last_mut()) {
+        last.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
+    }
+}
+
+/// A reply in the making.
+#[derive(Default)]
+pub(super) struct Assembly {
+    /// What came as `index` (only ever compared, so it need not be a number), and the block, always
+    /// an object. Input of a tool gathers under `partial_json`: it is JSON only once it is whole.
+    blocks: Vec<(Value, Value)>,
+    /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
+    usage: Map<String, Value>,
+    /// Comes just before the end.
+    pub(super) stop_reason: Option<StopReason>,
+    /// True after the last event.
+    pub(super) stopped: bool,
+}
+
+impl Assembly {
+    /// Takes in the next event; what is unknown is passed over.
+    pub(super) fn apply(&mut self, event: &str, on_text: OnText) -> Result<(), ModelError> {
+        let event: Value = serde_json::from_str(event)
+            .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?;
+        for place in [&event, &event["message"], &event["delta"]] {
+            // Later counts replace earlier ones, unless they are missing.
+            let counts = place["usage"].as_object().into_iter().flatten();
+            let counts = counts.filter(|(_, count)| count.is_u64());
+            self.usage
+                .extend(counts.map(|(key, count)| (key.clone(), count.clone())));
+            if let Ok(reason) = StopReason::deserialize(&place["stop_reason"]) {
+                self.stop_reason = Some(reason);
+            }
+        }
+        let index = &event["index"];
+        match event["type"].as_str() {
+            Some("content_block_start") => self.begin(index, &event["content_block"], on_text),
+            Some("content_block_delta") => self.extend(index, &event["delta"], on_text)?,
+            Some("message_stop") => self.stopped = true,
+            Some("message") => {
+                for block in event["content"].as_array().into_iter().flatten() {
+                    self.begin(&Value::Null, block, on_text);
+                }
+                self.stopped = true;
+            }
+            _ if !event["error"].is_null() => return Err(api_error(&event)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, index: &Value, block: &Value, on_text: OnText) {
+        if block.is_object() {
+            on_text(block["text"].as_str().unwrap_or_default());
+            self.blocks.push((index.clone(), block.clone()));
+        }
+    }
+
+    fn extend(&mut self, index: &Value, delta: &Value, on_text: OnText) -> Result<(), ModelError> {
+        let mut newest_first = self.blocks.iter_mut().rev();
+        let Some((_, block)) = newest_first.find(|(known, _)| known == index) else {
+            let why = "a piece came of a block that had not begun";
+            return Err(ModelError::Protocol(why.to_string()));
+        };
+        let key = match delta["type"].as_str() {
+            Some("text_delta") => "text",
+            Some("thinking_delta") => "thinking",
+            Some("signature_delta") => "signature",
+            Some("input_json_delta") => "partial_json",
+            _ => return Ok(()),
+        };
+        let piece = delta[key].as_str().unwrap_or_default();
+        if key == "text" {
+            on_text(piece);
+        }
+        match &mut block[key] {
+            Value::String(so_far) => so_far.push_str(piece),
+            other => *other = json!(piece),
+        }
+        Ok(())
+    }
+
+    /// The reply, if it is complete.
+    pub(super) fn finish(self) -> Result<Reply, ModelError> {
+        let stop_reason = match self.stop_reason {
+            Some(reason) => reason,
+            None if self.stopped => StopReason::EndTurn,
+            None => {
+                let why = "it ended before it was complete";
+                return Err(ModelError::Protocol(why.to_string()));
+            }
+        };
+        let blocks = self.blocks.into_iter();
+        Ok(Reply {
+            content: blocks.filter_map(|(_, block)| close(block)).collect(),
+            stop_reason,
+            usage: serde_json::from_value(self.usage.into()).unwrap_or_default(),
+        })
+    }
+}
+
+/// The finished block; `None` for what no history can hold. Input that is no JSON, because it was
+/// cut off, stays a string: [`repair`](super::repair::repair) makes of it what no tool accepts.
+fn close(mut block: Value) -> Option<ContentBlock> {
+    if let Some(Value::String(json)) = block.as_object_mut()?.remove("partial_json")
+        && !json.trim().is_empty()
+    {
+        block["input"] = serde_json::from_str(&json).unwrap_or(Value::String(json));
+    }
+    let word = |key: &str| block[key].as_str().unwrap_or_default().to_string();
+    Some(match block["type"].as_str()? {
+        "text" => ContentBlock::text(word("text")),
+        "tool_use" => ContentBlock::ToolUse {
+            id: word("id"),
+            name: word("name"),
+            input: block["input"].clone(),
+        },
+        "tool_result" => return None, // ours to say
+        _ => ContentBlock::Other(block),
+    })
+}
+
+/// What an error says, from its body: `{"error": {"message": …}}`, or less than that.
+pub(super) fn error_message(body: &Value) -> Option<String> {
+    let places = [&body["error"]["message"], &body["error"], &body["message"]];
+    places.into_iter().find_map(Value::as_str).map(String::from)
+}
+
+/// Inside the stream it is too late for a status: the kind of error, or llama.cpp's code, tells
+/// which one is meant.
+fn api_error(event: &Value) -> ModelError {
+    let inner = &event["error"];
+    let event = if inner["error"].is_object() {
+        inner
+    } else {
+        event
+    };
+    let code = event["error"]["code"].as_u64();
+    let status = match event["error"]["type"].as_str() {
+        Some("invalid_request_error") => 400,
+        Some("rate_limit_error") => 429,
+        Some("api_error") => 500,
+        Some("timeout_error") => 504,
+        Some("overloaded_error") => 529,
+        _ => code.and_then(|code| code.try_into().ok()).unwrap_or(200),
+    };
+    let message = error_message(event).unwrap_or_else(|| event.to_string());
+    ModelError::Api { status, message }
+}

@@ -1,0 +1,238 @@
+//! foundation · The keyboard: lines come from a person at a terminal or from a pipe. They are read
+//! on a thread of their own, all the time, whatever the main thread does.
+
+use std::io::{BufRead, ErrorKind, stdin};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{
+    Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler,
+    KeyEvent, RepeatCount,
+};
+
+use super::commands::{Commands, is_leaving};
+use super::shared::{Doing, Shared};
+use super::status::Helper;
+use crate::caught::catch;
+use crate::inbox::Wake;
+use crate::screen::Screen;
+use crate::terminal;
+
+/// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
+const ENOUGH: usize = 4;
+
+/// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
+/// terminal that can only print.
+pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
+    let its = shared.clone();
+    let read = move || {
+        match editor {
+            Some(editor) => editor.read_on(&commands),
+            None => read_pipe(&its),
+        }
+        its.inbox.put(Wake::Leave);
+    };
+    let thread = thread::Builder::new().name("keyboard".into());
+    if thread.spawn(read).is_err() {
+        shared.inbox.put_back(Wake::Leave); // nothing can be typed
+    }
+}
+
+fn read_pipe(shared: &Shared) {
+    let echo = !terminal::person_is_there();
+    while let Some(text) = piped_line(&shared.screen) {
+        shared.inbox.put(Wake::Line { text, echo });
+    }
+}
+
+/// The next line of standard input that is text; `None` at its end.
+fn piped_line(screen: &Screen) -> Option<String> {
+    loop {
+        let mut bytes = Vec::new();
+        match stdin().lock().read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+        match String::from_utf8(bytes) {
+            Ok(line) => return Some(line.trim_end_matches(['\n', '\r']).to_string()),
+            Err(_) => {
+                screen.say("A line was not valid UTF-8 and was left out; the next one follows.")
+            }
+        }
+    }
+}
+
+/// The line editor of a person at a terminal.
+pub struct Editor {
+    editor: rustyline::Editor<Helper, FileHistory>,
+    prompt: String,
+    shared: Arc<Shared>,
+    /// Whether Ctrl+C was pressed on an empty line: the editor does not tell.
+    on_empty_line: Arc<AtomicBool>,
+}
+
+impl Editor {
+    /// Its keys act at once, whatever the main thread does; what is printed from now on appears
+    /// above its line.
+    pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
+        // Forced: the status line is drawn like a colour, and is wanted without colours, too.
+        let config = Config::builder().color_mode(ColorMode::Forced).build();
+        let mut editor = rustyline::Editor::with_config(config)?;
+        editor.set_helper(Some(helper));
+        let on_empty_line = Arc::new(AtomicBool::new(false));
+        let interrupt = OnInterrupt(shared.clone(), on_empty_line.clone());
+        editor.bind_sequence(
+            KeyEvent::ctrl('C'),
+            EventHandler::Conditional(Box::new(interrupt)),
+        );
+        shared.screen.print_above(editor.create_external_printer()?);
+        if let Some(path) = history_file() {
+            let _ = editor.load_history(&path);
+        }
+        Ok(Editor {
+            editor,
+            prompt,
+            shared: shared.clone(),
+            on_empty_line,
+        })
+    }
+
+    /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
+    /// have something to say. On a line with text, at rest, the key is the editor's.
+    pub fn on_key(
+        &mut self,
+        key: char,
+        hint: &str,
+        action: impl Fn(Doing) -> Option<&'static str> + Send + Sync + 'static,
+    ) {
+        if let Some(helper) = self.editor.helper_mut() {
+            helper.hint = format!(" ({hint})");
+        }
+        let handler = OnKey(self.shared.clone(), action);
+        self.editor.bind_sequence(
+            KeyEvent::ctrl(key),
+            EventHandler::Conditional(Box::new(handler)),
+        );
+    }
+
+    /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
+    fn read_on(mut self, commands: &Commands) {
+        terminal::take_ctrl_z();
+        let (shared, mut ends, mut panics) = (self.shared.clone(), 0, 0); // in a row
+        while ends < ENOUGH {
+            let typed = match catch(|| self.next()) {
+                Err(_) if panics == 0 => {
+                    let text = "The line editor broke down, and the line is lost; type it again.";
+                    shared.screen.say(text);
+                    panics += 1;
+                    continue;
+                }
+                typed => typed.unwrap_or(None),
+            };
+            panics = 0;
+            ends = if typed.is_none() { ends + 1 } else { 0 };
+            let doing = shared.doing();
+            let line = typed.unwrap_or_else(|| match doing {
+                Doing::Asking => "no".to_string(),
+                Doing::Idle | Doing::Working => "exit".to_string(),
+            });
+            if !is_leaving(&line) {
+                shared.forget_warning();
+            } else if doing == Doing::Idle {
+                if shared.may_leave(true) {
+                    return;
+                }
+                continue;
+            }
+            // An answer to an open question may be anything else.
+            let is_command = doing != Doing::Asking || line.starts_with('/');
+            if !is_command || !commands.carry_out(line.trim(), &shared.screen) {
+                shared.put_typed(line);
+            }
+        }
+    }
+
+    /// The next line; `None` if the person wants to leave.
+    fn next(&mut self) -> Option<String> {
+        loop {
+            let columns = self.editor.dimensions().map_or(80, |(columns, _)| columns);
+            if let Some(helper) = self.editor.helper_mut() {
+                helper.columns = columns.into();
+            }
+            match self.editor.readline(&format!("\n{}", self.prompt)) {
+                Ok(line) => {
+                    self.remember(&line);
+                    return Some(line);
+                }
+                Err(ReadlineError::Interrupted) if !self.on_empty_line.load(SeqCst) => {
+                    self.shared.forget_warning();
+                }
+                Err(ReadlineError::Interrupted) if self.shared.leaves_at_prompt() => return None,
+                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    let text = "That line was not valid UTF-8 and was dropped; type it again.";
+                    self.shared.screen.say(text);
+                }
+                // A window that changes its size after Ctrl+V.
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(ReadlineError::Signal(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Appends the line to the history; on disk at once, because a signal leaves no time for it.
+    fn remember(&mut self, line: &str) {
+        let new = self.editor.add_history_entry(line).unwrap_or(false);
+        if let Some(path) = history_file().filter(|_| new) {
+            let _ = path.parent().map(std::fs::create_dir_all);
+            let _ = self.editor.append_history(&path);
+        }
+    }
+}
+
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let folder = state.or_else(home)?;
+    Some(folder.join("meanwhile/history"))
+}
+
+/// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
+struct OnInterrupt(Arc<Shared>, Arc<AtomicBool>);
+
+impl ConditionalEventHandler for OnInterrupt {
+    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        let OnInterrupt(shared, on_empty_line) = self;
+        on_empty_line.store(context.line().is_empty(), SeqCst);
+        if shared.doing() == Doing::Idle {
+            return None; // the editor's own meaning
+        }
+        if !shared.interrupt_turn() && shared.may_leave(true) {
+            terminal::quit(130); // the second one, before the turn has ended
+        }
+        Some(Cmd::Repaint) // not `Noop`: that would end a history search and leave it on the screen
+    }
+}
+
+/// Any other key.
+struct OnKey<F>(Arc<Shared>, F);
+
+impl<F> ConditionalEventHandler for OnKey<F>
+where
+    F: Fn(Doing) -> Option<&'static str> + Send + Sync,
+{
+    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        let OnKey(shared, action) = self;
+        let doing = shared.doing();
+        if doing == Doing::Idle && !context.line().is_empty() {
+            return None;
+        }
+        action(doing).inspect(|text| shared.screen.say(text));
+        Some(Cmd::Repaint)
+    }
+}

@@ -1,0 +1,89 @@
+//! s07 · The folder of the task board: locked, read and written as a whole.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use super::{BoardTask, Entries, Entry, TaskBoard, link};
+use crate::tool::ToolError;
+use crate::tools::files::{EDIT_LIMIT, failed, read_text, replace};
+
+impl TaskBoard {
+    fn path(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("task_{id}.json"))
+    }
+
+    fn failed(&self, what: &str) -> impl Fn(io::Error) -> ToolError {
+        let folder = format!("the task folder {}", self.dir.display());
+        move |error| failed(what, &folder)(error)
+    }
+
+    /// Waits for others to finish their change; the lock is gone when the file is dropped.
+    pub(super) fn lock(&self) -> Result<File, ToolError> {
+        let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
+        let folder = folder.map_err(self.failed("used"))?;
+        let _ = folder.lock(); // Where there are no locks, go on without.
+        Ok(folder)
+    }
+
+    pub(super) fn load(&self) -> Result<Entries, ToolError> {
+        let mut entries = Entries::new();
+        let files = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(entries),
+            files => files.map_err(self.failed("read"))?,
+        };
+        for file in files {
+            let name = file.map_err(self.failed("read"))?.file_name();
+            if let Some(id) = name.to_str().and_then(task_id) {
+                entries.insert(id, self.read(id));
+            }
+        }
+        link(&mut entries);
+        Ok(entries)
+    }
+
+    fn read(&self, id: u64) -> Entry {
+        let task = read_text(&self.path(id), EDIT_LIMIT)
+            .and_then(|(text, _)| Ok(serde_json::from_str::<BoardTask>(&text)?));
+        let why = match task {
+            Ok(task) if task.id == id => return Ok(task),
+            Ok(task) => format!("it says that it is task {}", task.id),
+            Err(error) => error.to_string(),
+        };
+        Err(format!(
+            "task_{id}.json cannot be read: {why}. Mend or delete it."
+        ))
+    }
+
+    /// Saves a task whose file must not exist yet, even if there are no locks.
+    pub(super) fn save_new(&self, entries: &Entries, id: u64) -> Result<(), ToolError> {
+        File::create_new(self.path(id)).map_err(self.failed("changed"))?;
+        self.save(entries, id).inspect_err(|_| {
+            let _ = fs::remove_file(self.path(id));
+        })
+    }
+
+    /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
+    /// so that the next change makes up for one that fails.
+    pub(super) fn save(&self, entries: &Entries, id: u64) -> Result<(), ToolError> {
+        let mut tasks: Vec<&BoardTask> = entries.values().flatten().collect();
+        tasks.sort_by_key(|task| task.id != id);
+        for task in tasks {
+            if self.read(task.id).as_ref() != Ok(task) {
+                let text = serde_json::to_string_pretty(task).unwrap_or_default();
+                let written = replace(&self.path(task.id), &text);
+                if task.id == id {
+                    written.map_err(self.failed("changed"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The N in `task_N.json`.
+fn task_id(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("task_")?.strip_suffix(".json")?;
+    let id: u64 = digits.parse().ok()?;
+    (digits == id.to_string()).then_some(id) // Not ours: task_007.json
+}

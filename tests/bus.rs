@@ -1,0 +1,152 @@
+//! The bus and the executor: what has ended is a log, and a job leaves its mark there whatever
+//! becomes of it.
+
+mod support;
+
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
+use crossbeam_channel::{bounded, unbounded};
+use serde_json::json;
+
+use meanwhile::background::lock;
+use meanwhile::event::{Event, Events};
+use meanwhile::notification::NotificationBus;
+use meanwhile::outcome::Outcome;
+use meanwhile::tool::Context;
+use meanwhile::tools::background::announced;
+use support::program::PATIENCE;
+use support::session::*;
+
+#[test]
+fn the_first_outcome_counts() {
+    let mut bus = NotificationBus::default();
+    let (notifier, id) = (bus.notifier(), id("build"));
+    assert!(bus.check(&id).is_none());
+    notifier.notify(id.clone(), finished("first"));
+    notifier.notify(id.clone(), Outcome::Lost);
+    for _ in 0..2 {
+        let ended = bus.check(&id).expect("it has ended");
+        assert_eq!(ended.outcome, finished("first"));
+    }
+    assert_eq!(bus.ended().len(), 1);
+}
+
+#[test]
+fn entries_never_move() {
+    let mut bus = NotificationBus::default();
+    let notifier = bus.notifier();
+    let mut before: Vec<String> = Vec::new();
+    for number in 0..100 {
+        let name = format!("job {}", number % 60);
+        notifier.notify(id(&name), finished(""));
+        let now: Vec<String> = bus.ended().iter().map(|it| it.id.to_string()).collect();
+        assert!(now.starts_with(&before), "{before:?} to {now:?}");
+        before = now;
+    }
+    assert_eq!(before.len(), 60);
+}
+
+#[test]
+fn the_hook_is_called_when_the_report_can_be_seen() {
+    let bus = Arc::new(Mutex::new(NotificationBus::default()));
+    let (tell, told) = unbounded();
+    let looks = bus.clone();
+    let hook = move || {
+        let ended = looks.lock().unwrap().ended().len();
+        tell.send((ended, thread::current().id())).unwrap();
+    };
+    bus.lock().unwrap().on_end(hook);
+    bus.lock()
+        .unwrap()
+        .on_end(|| panic!("the first hook stays"));
+    let notifier = bus.lock().unwrap().notifier();
+    for number in 1..=3 {
+        notifier.notify(id(&format!("job {number}")), Outcome::Lost);
+        assert_eq!(told.try_recv(), Ok((number, thread::current().id())));
+    }
+}
+
+#[test]
+fn two_that_end_at_once_both_stand_there() {
+    for _ in 0..100 {
+        let mut bus = NotificationBus::default();
+        let start = Barrier::new(2);
+        thread::scope(|scope| {
+            for name in ["one", "two"] {
+                let (notifier, start) = (bus.notifier(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    notifier.notify(id(name), finished(name));
+                });
+            }
+        });
+        assert_eq!(bus.ended().len(), 2);
+        for name in ["one", "two"] {
+            let ended = bus.check(&id(name)).expect("it has ended");
+            assert_eq!(ended.outcome, finished(name));
+        }
+    }
+}
+
+#[test]
+fn an_error_lists_ten_ids_and_how_many_more() {
+    let main = Main::s09(&executor(1000), [], Context::default(), nobody);
+    let (open, gate) = bounded::<()>(0);
+    for number in 1..=1000 {
+        let gate = gate.clone();
+        let job = move |_: &_| {
+            let _ = gate.recv();
+            finished("")
+        };
+        let submitted = lock(&main.executor).submit(&id(&format!("job-{number}")), job);
+        submitted.expect("a free place");
+    }
+    let list: Vec<String> = (991..=1000).map(|number| format!("job-{number}")).collect();
+    let list = format!("{} and 990 more", list.join(", "));
+    let calls = [
+        ("check_bg", json!({ "id": "other" })),
+        ("stop_bg", json!({ "id": "other" })),
+        ("bg_bash", json!({ "id": "job-1", "command": "true" })),
+        ("bg_bash", json!({ "id": "other", "command": "true" })),
+    ];
+    for (name, input) in calls {
+        let error = main.call(name, input);
+        assert!(
+            error.starts_with("ERROR: ") && error.contains(&list),
+            "{error}"
+        );
+        assert!(error.len() < 300, "{error}");
+    }
+    drop(open);
+    until_an_end_brings("all have ended", || {
+        lock(&main.executor).running().is_empty()
+    });
+}
+
+#[test]
+fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
+    let (tell, told) = unbounded();
+    let reader = move |stamped: meanwhile::event::Stamped<'_>| {
+        tell.send(match stamped.event {
+            Event::TaskStarted { id, what } => format!("{id} starts: {what}"),
+            Event::TaskFinished { id, result } => format!("{id} ends: {result}"),
+            other => panic!("{other:?}"),
+        })
+        .expect("the test is there");
+    };
+    let events = Events::new(vec![Box::new(reader)]);
+    let (executor, its) = (executor(1), id("build"));
+    let name = its.clone();
+    let job = move |_: &_| announced(&events, &name, "make", || panic!("no such thing"));
+    let submitted = lock(&executor).submit(&its, job);
+    submitted.expect("a free place");
+    until_ended(&executor, "build");
+    let result = "ERROR: the job broke down: no such thing";
+    for expected in ["build starts: make", &format!("build ends: {result}")] {
+        assert_eq!(told.recv_timeout(PATIENCE).as_deref(), Ok(expected));
+    }
+    let ended = lock(&executor).bus().check(&its).cloned();
+    assert_eq!(ended.expect("it has ended").outcome.to_string(), result);
+    assert!(told.is_empty());
+}
