@@ -148,7 +148,7 @@ fn follow(
     on_shell_exit: impl FnOnce(Outcome, usize),
 ) -> End {
     let mut on_shell_exit = Some(on_shell_exit);
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = Vec::new();
     let mut group = None;
     let end = loop {
         let [output, status] = [supervisor.output.as_fd(), supervisor.control.as_fd()];
@@ -196,7 +196,8 @@ fn follow(
 }
 
 /// Reads what is there, and says how much that was.
-fn take_output(supervisor: &mut Supervisor, handle: &Handle, buffer: &mut [u8]) -> usize {
+fn take_output(supervisor: &mut Supervisor, handle: &Handle, buffer: &mut Vec<u8>) -> usize {
+    buffer.resize(64 * 1024, 0); // only now: many commands print nothing
     let count = supervisor.output.read(buffer).unwrap_or(0);
     handle.push_output(&buffer[..count]);
     count

@@ -257,3 +257,17 @@ fn a_command_sees_no_key_and_runs_where_the_program_is() {
         },
     );
 }
+
+/// The loader complains on standard error before `main` begins.
+#[test]
+fn what_the_loader_prints_is_no_message_of_a_supervisor() {
+    let mut talk = Talk::through("s01_agent_loop", |folder| {
+        let mut command = Command::new(program("s01_agent_loop"));
+        clean_environment(&mut command, folder);
+        command.env("LD_PRELOAD", "/nonexistent.so");
+        command
+    });
+    let shown = talk.say("run 'echo number $((40 + 2))'");
+    assert!(shown.contains("number 42"), "{shown}");
+    talk.leave();
+}

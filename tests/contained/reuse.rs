@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
+use meanwhile::process::{self, News};
 use nix::unistd::getpid;
 
 use super::support::*;
 
+/// Until nothing of it is left.
 fn run(command: &str) -> String {
-    let (outcome, left) = run_blocking(command, NO_LIMIT, &Interrupt::default());
-    assert!(outcome.is_success() && left == 0, "{outcome:?}, {left}");
-    outcome.output().trim_end().to_string()
+    match process::start(command).1.iter().last() {
+        Some(News::Ended(outcome @ Outcome::Finished { .. })) => outcome.output().trim().into(),
+        Some(News::Ended(other) | News::ShellExited(other, _)) => panic!("{other:?}"),
+        None => panic!("nothing is heard of it"),
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Row 4: what is stopped or takes too long ends, all of it, politely first; and what happens when
 //! the supervisor is the one that is killed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::Outcome;
+
+use nix::unistd::getpid;
 
 use super::program::{clean_environment, copy_program, program};
 use super::support::*;
@@ -324,4 +327,55 @@ fn commands_run_when_the_programs_own_file_is_gone() {
         );
     }
     talk.leave();
+}
+
+/// It pauses as it comes up, and later while it is idle.
+#[test]
+fn a_supervisor_that_is_paused_before_its_command_holds_up_nobody() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let script = folder.path().join("supervisor");
+    let text = format!(
+        "#!/bin/sh\nwhile [ -e $0.pauses ]; do kill -STOP $$; done\nexec {} \"$@\"\n",
+        program("s01_agent_loop").display()
+    );
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    alone(
+        "stopping::a_supervisor_that_is_paused_before_its_command_holds_up_nobody",
+        &[(SUPERVISOR, script.to_str().expect("valid text"))],
+        |_| {
+            let run = |limit, interrupt: &Interrupt| {
+                let interrupt = interrupt.clone();
+                thread::spawn(move || run_blocking("sleep 1000", limit, &interrupt).0)
+            };
+            let ended = |runner: thread::JoinHandle<Outcome>| {
+                until("the end of the wait", || runner.is_finished());
+                runner.join().expect("it returns")
+            };
+            let until_paused = || {
+                until("a supervisor is paused", || {
+                    let children = children(getpid());
+                    children.iter().any(|pid| state(*pid) == Some('T'))
+                });
+            };
+            let output = String::new();
+            let pauses = std::env::var(SUPERVISOR).expect("its name") + ".pauses";
+            std::fs::write(&pauses, "").expect("a file");
+            let interrupt = Interrupt::default();
+            let runner = run(NO_LIMIT, &interrupt);
+            until_paused();
+            std::fs::remove_file(&pauses).expect("it is there");
+            interrupt.trigger();
+            assert_eq!(ended(runner), Outcome::Killed { output });
+
+            let output = String::new();
+            let stop = nix::sys::signal::Signal::SIGSTOP;
+            for pid in children(getpid()) {
+                let _ = nix::sys::signal::kill(pid, stop);
+            }
+            until_paused();
+            let runner = run(Duration::from_millis(100), &Interrupt::default());
+            assert_eq!(ended(runner), Outcome::TimedOut { output });
+        },
+    );
 }

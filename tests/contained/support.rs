@@ -40,11 +40,15 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The variable that names another supervisor, for a test that runs alone.
+pub const SUPERVISOR: &str = "MEANWHILE_TEST_SUPERVISOR";
+
 /// Before the first command: these tests have a `main` that does not become a supervisor.
 pub fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        process::supervise_with(program("s01_agent_loop"));
+        let other = std::env::var_os(SUPERVISOR).map(PathBuf::from);
+        process::supervise_with(other.unwrap_or_else(|| program("s01_agent_loop")));
         // What a job's panic says is its outcome; what it says when it dies without a word, nothing.
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
