@@ -85,7 +85,9 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
             let name = id.clone();
             let job = move |control: &Control| {
                 announced(&events, &name, &command, || {
-                    process::run_to_end(&command, |handle| control.attach(Arc::new(handle)))
+                    let (handle, news) = process::start(&command);
+                    control.attach(Arc::new(handle));
+                    process::until_ended(&news)
                 })
             };
             lock(&executor).submit(Kind::Command, &id, job)?;
