@@ -236,8 +236,12 @@ impl Repl {
                         shared.screen.close_typed();
                     }
                     if echo {
-                        let shown = format!("{}{text}", self.prompt);
-                        shared.screen.lines(&shown, Style::Bold);
+                        let prompt = if self.edited || script {
+                            &self.prompt
+                        } else {
+                            ""
+                        };
+                        shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
                     let line = text.trim();
                     if !is_leaving(line) {
@@ -279,9 +283,9 @@ impl Repl {
         }
     }
 
-    /// At a terminal without the editor; elsewhere the prompt is shown with its line.
+    /// Where the editor does not do it.
     fn show_prompt(&self) {
-        if !self.edited && !self.options.is_script() && person_is_there() {
+        if !self.edited && !self.options.is_script() {
             self.shared.screen.prompt(&self.prompt);
         }
     }

@@ -308,7 +308,8 @@ fn a_line_of_a_megabyte_gets_a_sentence() {
         Lesson::new(S08).line(&long),
         &["I do not understand xxxx", "…. I did nothing."],
     );
-    let too_long = "ERROR: the command is too long; write it to a file and run that";
+    let too_long =
+        "ERROR: the command could not be started: it is too long; write it to a file and run that";
     goes_on(
         Lesson::new(S01).line(&format!("run \"echo {long}\"")),
         &[too_long],

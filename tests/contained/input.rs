@@ -15,7 +15,7 @@ use super::terminal::Seat;
 fn ends(command: &str, code: i32) -> String {
     prepare();
     match run_blocking(command, NO_LIMIT, &Interrupt::default()) {
-        (Outcome::Finished { exit_code, output }, _) if exit_code == code => output,
+        (Outcome::Finished { exit_code, output }, _) if exit_code == Some(code) => output,
         other => panic!("{command}: {other:?}"),
     }
 }

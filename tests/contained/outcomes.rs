@@ -5,7 +5,6 @@ use std::sync::{Arc, Barrier};
 
 use serde_json::json;
 
-use meanwhile::background::{BackgroundExecutor, Status};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
 use meanwhile::tool::Context;
@@ -15,7 +14,7 @@ use super::support::*;
 
 fn said(text: &str) -> Outcome {
     Outcome::Finished {
-        exit_code: 0,
+        exit_code: Some(0),
         output: text.to_string(),
     }
 }
@@ -23,7 +22,7 @@ fn said(text: &str) -> Outcome {
 /// 200 times over, because a race is lost only now and then.
 #[test]
 fn three_jobs_that_end_at_once_are_three_outcomes() {
-    let mut executor = executor(3);
+    let executor = executor(3);
     for round in 0..200 {
         let together = Arc::new(Barrier::new(3));
         let ids = ["a", "b", "c"].map(|name| format!("{name}{round}"));
@@ -32,7 +31,7 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
             let job = move |_: &_| {
                 together.wait();
                 Outcome::Finished {
-                    exit_code: 0,
+                    exit_code: Some(0),
                     output,
                 }
             };
@@ -51,7 +50,7 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
 #[test]
 fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
     let place = Place::new();
-    let [bg_bash, check_bg] = background::tools(&shared(3), background::Results::Polled);
+    let [bg_bash, check_bg] = background::tools(executor(3).shared());
     let context = Context::default();
     for id in ["a", "b", "c"] {
         place.gate(id);
@@ -102,7 +101,7 @@ impl Drop for Bomb {
 
 #[test]
 fn a_thread_that_dies_without_a_word_is_lost() {
-    let mut executor = executor(4);
+    let executor = executor(4);
     executor
         .submit("quiet", |_| panic_any(Bomb))
         .expect("it starts");
@@ -121,7 +120,7 @@ fn a_thread_that_dies_without_a_word_is_lost() {
 
 #[test]
 fn what_ended_before_a_thousand_others_still_answers() {
-    let mut executor = executor(1);
+    let executor = executor(1);
     executor
         .submit("first", |_| said("I was here"))
         .expect("it starts");
@@ -133,9 +132,7 @@ fn what_ended_before_a_thousand_others_still_answers() {
         executor.until_ended(&number.to_string());
     }
     for _ in 0..2 {
-        assert!(
-            matches!(executor.check(" first "), Ok(Status::Ended { outcome, .. }) if outcome == said("I was here"))
-        );
+        assert!(executor.outcome(" first ") == Some(said("I was here")));
     }
     assert_eq!(executor.ids().len(), 1001);
 }
@@ -164,7 +161,7 @@ fn an_ended_task_holds_little_memory_and_no_descriptor() {
         "outcomes::an_ended_task_holds_little_memory_and_no_descriptor",
         &[],
         |_| {
-            let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+            let executor = executor(1);
             let me = nix::unistd::getpid();
             let mut run = |number: usize| {
                 let id = number.to_string();

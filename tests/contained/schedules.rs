@@ -8,11 +8,11 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, unbounded};
 use std::panic::panic_any;
 
-use meanwhile::background::{BackgroundExecutor, Control, Refusal, Status, Watch};
+use meanwhile::background::{Control, Progress, Refusal, Watch};
 use meanwhile::notification::{NotificationBus, Notifier, TaskId};
 use meanwhile::outcome::Outcome;
 
-use super::support::{PATIENCE, prepare};
+use super::support::{Executor, PATIENCE, executor_over, prepare};
 
 /// xorshift: small, and the same everywhere.
 struct Random(u64);
@@ -39,7 +39,7 @@ impl Order {
     fn outcome(self) -> Outcome {
         match self {
             Order::Finish(exit_code) => Outcome::Finished {
-                exit_code,
+                exit_code: Some(exit_code),
                 output: String::new(),
             },
             Order::Fail => Outcome::Failed {
@@ -90,8 +90,11 @@ impl Drop for AtWork {
 struct Stopper(Sender<Order>);
 
 impl Watch for Stopper {
-    fn look(&self) -> String {
-        "at the gate".into()
+    fn look(&self) -> Progress {
+        Progress {
+            line: "at the gate".into(),
+            ..Progress::default()
+        }
     }
 
     fn stop(&self) {
@@ -109,7 +112,7 @@ struct Known {
 }
 
 struct Schedule {
-    executor: BackgroundExecutor,
+    executor: Executor,
     notifier: Notifier,
     max: usize,
     gauge: Arc<Gauge>,
@@ -122,7 +125,7 @@ impl Schedule {
         let (gauge, stopper) = (self.gauge.clone(), Stopper(release.clone()));
         let job = move |control: &Control| {
             let _at_work = AtWork::begin(gauge);
-            control.attach(stopper);
+            control.attach(Arc::new(stopper));
             match orders.recv().expect("an order") {
                 Order::Panic => panic!("panicked"),
                 Order::DieWithoutAWord => panic_any(Bomb),
@@ -137,19 +140,19 @@ impl Schedule {
             .filter(|task| task.order.is_none())
             .count();
         let not_seen_ended = self.tasks.iter().filter(|task| !task.seen_ended).count();
+        if name.is_empty() {
+            assert!(TaskId::new(id).is_err());
+            return;
+        }
         match self.executor.submit(id, job) {
-            Err(Refusal::EmptyId) => assert!(name.is_empty()),
-            Err(Refusal::IdInUse { .. }) => assert!(known),
-            Err(Refusal::TooMany { running, max }) => {
-                assert!(!known && !name.is_empty() && max == self.max);
+            Err(Refusal::IdInUse(..)) => assert!(known),
+            Err(Refusal::TooMany(running)) => {
+                let max = self.max;
                 assert!(running.len() >= max && not_seen_ended >= max, "{running:?}");
                 self.are_running(&running);
             }
             Ok(()) => {
-                assert!(
-                    !known && !name.is_empty() && gated < self.max,
-                    "{gated} stand at their gates"
-                );
+                assert!(!known && gated < self.max, "{gated} stand at their gates");
                 self.tasks.push(Known {
                     id: name,
                     release,
@@ -177,16 +180,13 @@ impl Schedule {
     fn check(&mut self, id: &str) {
         let status = self.executor.check(id);
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else {
-            assert!(
-                matches!(status, Err(Refusal::UnknownId { .. })),
-                "{status:?}"
-            );
+            assert!(matches!(status, Err(Refusal::UnknownId(..))), "{status:?}");
             return;
         };
-        match (status.expect("a known task"), task.order) {
-            (Status::Running { .. }, _) => assert!(!task.seen_ended, "ended, then running"),
-            (Status::Ended { .. }, None) => panic!("it stands at its gate"),
-            (Status::Ended { outcome, .. }, Some(order)) => {
+        match (status.expect("a known task").outcome, task.order) {
+            (None, _) => assert!(!task.seen_ended, "ended, then running"),
+            (Some(_), None) => panic!("it stands at its gate"),
+            (Some(outcome), Some(order)) => {
                 assert_eq!(outcome, order.outcome());
                 task.seen_ended = true;
             }
@@ -196,7 +196,7 @@ impl Schedule {
     fn order(&mut self, index: usize, order: Order) {
         let task = &mut self.tasks[index];
         match order {
-            Order::Stop => self.executor.stop(&task.id).expect("a known task"),
+            Order::Stop => self.executor.stop(&task.id),
             // One that was to be stopped before it came to its gate may take either for the first.
             _ if matches!(task.order, Some(Order::Stop)) => return,
             _ => drop(task.release.send(order)),
@@ -271,7 +271,7 @@ fn run(seed: u64) {
     let mut random = Random(seed);
     let bus = NotificationBus::default();
     let (notifier, max) = (bus.notifier(), 1 + random.below(4));
-    let executor = BackgroundExecutor::new(bus, max);
+    let executor = executor_over(bus, max);
     let mut schedule = Schedule {
         executor,
         notifier,
