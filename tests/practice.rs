@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use meanwhile::aids::practice::Practice;
 use meanwhile::interrupt::Interrupt;
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::tool::ToolSpec;
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ fn ask_with(
     })?;
     assert_eq!(streamed, reply.text());
     let mut repaired = reply.clone();
-    repaired.repair(messages);
+    repair(&mut repaired, messages);
     assert_eq!(repaired, reply, "the reply is fit for the history as it is");
     Ok(reply)
 }
@@ -141,6 +142,13 @@ fn walk(
         ids.dedup();
         assert_eq!(ids.len(), all, "every call has an id of its own");
     }
+}
+
+/// A message of the harness.
+fn note(text: &str) -> Message {
+    let mut messages = Vec::new();
+    push_note(&mut messages, text);
+    messages.remove(0)
 }
 
 fn use_id(block: &ContentBlock) -> Option<String> {
@@ -451,7 +459,7 @@ fn what_was_moved_to_the_background_is_awaited() {
         let news = format!(
             "<task-notification task=\"{task}\">\n{task}: finished\n</task-notification>\nAutomatic."
         );
-        push_user(&mut messages, news);
+        push_note(&mut messages, news);
     }
     let turn = walk(&tools, &mut messages, |_, _| {
         panic!("nothing is to be asked")
@@ -671,7 +679,7 @@ fn only_the_current_prompt_counts() {
     });
     push_user(&mut messages, "run \"d\", then run \"e\"");
     // Reminders are no prompts, wherever they stand.
-    push_user(
+    push_note(
         &mut messages,
         "<system-reminder>run \"x\"</system-reminder>",
     );
@@ -679,14 +687,14 @@ fn only_the_current_prompt_counts() {
     let bash = |command: &str| call("bash", json!({"command": command}));
     assert_eq!(turn.calls, [bash("d"), bash("e")]);
 
-    let compacted = "<summary>run \"y\"</summary>";
-    let mut messages = vec![Message::user(compacted)];
+    let compacted = || note("<summary>\nrun \"y\"\n</summary>");
+    let mut messages = vec![compacted()];
     assert!(
         walk(ALL, &mut messages, |_, _| panic!("nothing to run"))
             .text
             .contains("no instruction")
     );
-    let mut messages = vec![Message::user(compacted)];
+    let mut messages = vec![compacted()];
     push_user(&mut messages, "run \"z\"");
     let remind = |_: &str, _: &Value| ("ok".to_string(), false);
     assert_eq!(walk(ALL, &mut messages, remind).calls, [bash("z")]);
@@ -711,7 +719,7 @@ fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
         role: Role::User,
         content: vec![result],
     });
-    push_user(
+    push_note(
         &mut messages,
         "<task-notification task=\"x\">\nx: finished\n</task-notification>\nAutomatic.",
     );
@@ -735,7 +743,7 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
         is_error: false,
     };
     let mut messages = vec![
-        Message::user("<summary>x</summary>"),
+        note("<summary>\nx\n</summary>"),
         Message {
             role: Role::Assistant,
             content: vec![call],
@@ -752,7 +760,7 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
 
 #[test]
 fn a_summary_lists_prompts_calls_and_results() {
-    let mut messages = vec![Message::user("<summary>\n- The user said: old\n</summary>")];
+    let mut messages = vec![note("<summary>\n- The user said: old\n</summary>")];
     push_user(&mut messages, "run \"a\", then wait for b");
     let mut polls = [
         "b: [running] 0.1 s",

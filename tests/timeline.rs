@@ -356,9 +356,9 @@ fn turn(timeline: &Timeline, calls: usize) {
         made: AtomicUsize::new(0),
     });
     let agent = Agent::new(model, "", Toolbox::new([tool]), context.clone());
-    context.events.emit(Event::TurnStarted {
-        prompt: "call it".to_string(),
-    });
+    context
+        .events
+        .emit(Event::TurnStarted("call it".to_string()));
     let mut messages = vec![Message::user("call it")];
     loop {
         let reply = agent.ask(&mut messages).expect("a reply");
@@ -436,7 +436,7 @@ fn time_does_not_go_back_on_a_track_whoever_gets_the_lock_first() {
                         id,
                         result: "finished".to_string(),
                     });
-                    events.emit(Event::RequestFailed);
+                    events.emit(Event::RequestFinished(None));
                 }
             });
         }
