@@ -39,7 +39,7 @@ pub fn prompt(options: &Options) -> Repl {
             )
         });
         let chart = ended.chart.as_ref().and_then(|file| {
-            let error = std::fs::write(file, timeline.svg(&ended.title)).err()?;
+            let error = std::fs::write(file, timeline.chart().svg(&ended.title)).err()?;
             Some(format!(
                 "The chart could not be written to {}: {error}.",
                 path(&ended.chart)
