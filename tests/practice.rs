@@ -1,13 +1,16 @@
 //! The practice model, asked as a lesson asks it: reply, fake result, reply, … to the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
+use meanwhile::compact::Compactor;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::ToolSpec;
+use meanwhile::tool::{Context, ToolSpec, Toolbox};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -780,11 +783,7 @@ fn a_summary_lists_prompts_calls_and_results() {
   called check_bg {\"id\":\"b\"}
   last result: b: finished
 - The user said: help";
-    for prompt in [
-        "summarise this conversation",
-        "Please summarize",
-        "Summarise this conversation.\nDon't forget 'what was asked; then say what is open.",
-    ] {
+    for prompt in ["summarise this conversation", "Please summarize"] {
         let mut messages = messages.clone();
         push_user(&mut messages, prompt);
         assert_eq!(ask(&[], &messages).text(), expected, "{prompt}");
@@ -792,6 +791,18 @@ fn a_summary_lists_prompts_calls_and_results() {
     assert_eq!(
         ask(&[], &[Message::user("summarise")]).text(),
         "Nothing has been said or done yet."
+    );
+    // What compaction asks for is one of the phrases.
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Practice {
+        thinking: Duration::ZERO,
+    });
+    let agent = Agent::new(model, "", Toolbox::default(), Context::default());
+    let compactor = Compactor::with_dir(10_000, folder.path());
+    compactor.compact(&agent, &mut messages).expect("a summary");
+    assert_eq!(
+        messages,
+        [note(&format!("<summary>\n{expected}\n</summary>"))]
     );
 }
 
