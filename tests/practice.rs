@@ -731,6 +731,18 @@ fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
 }
 
 #[test]
+fn a_step_that_was_stopped_alone_does_not_end_the_turn() {
+    let stopped = |name: &str, _: &Value| match name {
+        "bash" => ("ERROR: [interrupted] by the user".to_string(), true),
+        _ => ("ok".to_string(), false),
+    };
+    let mut messages = vec![Message::user("run \"a\", then read b")];
+    let turn = walk(ALL, &mut messages, stopped);
+    assert_eq!(turn.calls.len(), 2);
+    assert!(turn.text.ends_with("2. read b: ok"), "{}", turn.text);
+}
+
+#[test]
 fn ids_stay_unique_when_the_conversation_gets_shorter() {
     // What compaction may leave: a call with the number that the next one would have.
     let id = || "toolu_practice_3_0".to_string();

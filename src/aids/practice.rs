@@ -91,13 +91,11 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
     }
     let (turn, prompt) = current_turn(messages);
     let (calls, news) = (calls(turn), texts(&news(last)));
-    let is_note = |block: &_| matches!(block, ContentBlock::Note { .. });
-    let woken = !news.is_empty() && last.iter().all(is_note);
+    let woken = !news.is_empty() && !last.iter().any(ContentBlock::is_prompt);
     let steps = match phrases::parse(prompt) {
-        _ if calls.iter().any(Call::was_interrupted) => return (news, None),
-        Err(_) if woken => return (news, None),
-        Err(problem) => return (format!("{problem} {}", help(request)), None),
-        Ok(steps) => steps,
+        Err(problem) if !woken => return (format!("{problem} {}", help(request)), None),
+        Ok(steps) if !woken || !calls.iter().any(Call::was_interrupted) => steps,
+        _ => return (news, None), // no prompt, or one that was stopped
     };
     let (tasks, mut ended) = (tasks(request), Vec::new());
     for (index, step) in steps.iter().enumerate() {
@@ -120,7 +118,9 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
             }
         }
     }
-    match woken && !steps.iter().any(|step| step.verb == "wait") {
+    let is_result = |block: &_| matches!(block, ContentBlock::ToolResult { .. });
+    let goes_on = last.iter().any(is_result) || steps.iter().any(|step| step.verb == "wait");
+    match woken && !goes_on {
         true => (news, None),
         false => (report(&steps, &ended), None),
     }
@@ -142,14 +142,11 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
     if tool == "bg_bash" && !offered(tool) && offered("bash") {
         remark = "There is no bg_bash here: this runs in the foreground, and I wait for it.";
         (tool, input) = ("bash", json!({ "command": input["command"] }));
-    } else if step.verb == "plan" && !input.is_null() {
+    } else if step.verb == "keep" {
         remark =
             "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
     }
     let mut fields = input.as_object().into_iter().flat_map(Map::keys);
-    let unknown = fields
-        .find(|field| !offers(request, tool, Some(field)))
-        .cloned();
     Ok(match step.verb {
         "summarise" | "summarize" => (summary(request.messages), true),
         "help" => (help(request), true),
@@ -162,16 +159,15 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
             (format!("it needs {what} ({lesson} brings it)"), false)
         }
         "wait" if let Some(next) = delivery(request, &input) => return next,
-        _ if let Some(field) = unknown => (
-            format!("{tool} takes no {field} here ({lesson} brings it)"),
-            false,
-        ),
-        _ => {
-            if input.is_null() {
-                input = json!({ "todos": todos(steps, ended) });
-            }
-            return Err((remark.to_string(), Some((tool, input))));
+        _ if let Some(field) = fields.find(|field| !offers(request, tool, Some(field))) => {
+            let why = format!("{tool} takes no {field} here");
+            (format!("{why} ({lesson} brings it)"), false)
         }
+        "plan" => {
+            let input = json!({ "todos": todos(steps, ended) });
+            return Err((String::new(), Some((tool, input))));
+        }
+        _ => return Err((remark.to_string(), Some((tool, input)))),
     })
 }
 
@@ -234,7 +230,7 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
             _ if steps.len() == 1 && *ok => return text.clone(),
             _ if steps.len() == 1 => return format!("{label}{failed}: {text}"),
             // Of the updates of a plan only the first is worth a line, and only if it failed.
-            _ if step.input.is_null() && (*ok || label.is_empty()) => continue,
+            "todo" if step.verb == "plan" && (*ok || label.is_empty()) => continue,
             "-" => text.clone(),
             tool => {
                 let several = !ok || tool == "check_bg";

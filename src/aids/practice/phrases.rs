@@ -11,13 +11,14 @@ use super::words::{FILLERS, Word, source, split, words};
 pub struct Step {
     /// The person's own words, shortened.
     pub label: String,
-    /// The first word of its phrase.
+    /// The first word of its phrase; `plan` for an update of a plan, `keep` for a plan of
+    /// anything else than instructions.
     pub verb: &'static str,
     /// The tool that it needs, or `-`.
     pub tool: &'static str,
     /// The lesson that brings the tool, or `-`.
     pub lesson: &'static str,
-    /// The tool's input; null if it is to be made of the items of a plan.
+    /// The tool's input; of an update, it is made when its time comes.
     pub input: Value,
     /// The item of a plan that it carries out.
     pub item: Option<Value>,
@@ -173,15 +174,15 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
 /// The steps of a plan. If every item is an instruction, each stands between two updates of
 /// the plan; if not, the plan is only kept. `None` if it has no items.
 fn plan(part: &[Word]) -> Option<Vec<Step>> {
-    let update = |label: &str, input| Step {
+    let todo = |label: &str, verb, input| Step {
         label: label.to_string(),
-        verb: "plan",
+        verb,
         tool: "todo",
         lesson: "s03",
         input,
         item: None,
     };
-    let (mut items, mut steps) = (Vec::new(), vec![update("plan", Value::Null)]);
+    let (mut items, mut steps) = (Vec::new(), vec![todo("plan", "plan", Value::Null)]);
     let parts = part.split(|word| word.is(";"));
     for item in parts.filter(|item| !item.is_empty()) {
         let mut priorities = ["high", "medium", "low"].into_iter();
@@ -191,12 +192,12 @@ fn plan(part: &[Word]) -> Option<Vec<Step>> {
         items.push(json!({ "content": content, "priority": priority, "status": "pending" }));
         if let Some(step) = step(item) {
             let item = items.last().cloned();
-            steps.extend([Step { item, ..step }, update("", Value::Null)]);
+            steps.extend([Step { item, ..step }, todo("", "plan", Value::Null)]);
         }
     }
     match items.len() {
         0 => None,
         count if steps.len() == 2 * count + 1 => Some(steps),
-        _ => Some(vec![update("plan", json!({ "todos": items }))]),
+        _ => Some(vec![todo("plan", "keep", json!({ "todos": items }))]),
     }
 }

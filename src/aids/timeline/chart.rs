@@ -1,5 +1,4 @@
-//! aids · Spans as bars, lane by lane: drawn with characters here, as a picture in
-//! [`svg`](super::svg).
+//! aids · Spans as bars, lane by lane: drawn with characters here, as a picture in `svg.rs`.
 
 use std::collections::BTreeMap;
 
