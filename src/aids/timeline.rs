@@ -121,9 +121,7 @@ impl Timeline {
 
 impl Recorder {
     fn note(&mut self, stamped: Stamped<'_>) {
-        let event = stamped.event;
-        let (what, name) = match (event, stamped.agent) {
-            (Event::Text(_) | Event::Notice(_) | Event::Waiting { .. }, _) => return,
+        let (what, name) = match (stamped.event, stamped.agent) {
             (Event::TaskStarted { id, .. } | Event::TaskFinished { id, .. }, _) => ("task", &**id),
             (_, None) => ("thread", MAIN),
             // What a background agent does is drawn within its task, but what it did when it was
@@ -136,7 +134,7 @@ impl Recorder {
         self.now = self.since_start(stamped.at).max(self.now);
         let tid = self.track(what, name);
         let text = |what: &str, text: &str| json!({ what: fit(text, 120).0 });
-        match event {
+        match stamped.event {
             Event::TurnStarted(prompt) => {
                 self.begin(tid, Kind::Turn, "turn", text("prompt", prompt));
             }
@@ -156,7 +154,8 @@ impl Recorder {
             Event::RequestFinished(None) => self.end(tid, text("result", "no reply")),
             Event::ToolFinished { output, .. } => self.end(tid, text("result", output)),
             Event::TaskFinished { result, .. } => self.end(tid, text("result", result)),
-            _ => self.end(tid, Value::Null),
+            Event::TurnFinished => self.end(tid, Value::Null),
+            Event::Text(_) | Event::Notice(_) | Event::Waiting { .. } => {}
         }
     }
 
