@@ -124,7 +124,7 @@ fn compare(options: &Options) -> Result<(), String> {
 }
 
 /// One prompt of all lines, with every `{30}` divided by the scale. Other braces stay as they are.
-pub fn instructions(scenario: &str, scale: f64) -> String {
+fn instructions(scenario: &str, scale: f64) -> String {
     let mut lines: Vec<&str> = scenario.lines().map(str::trim).collect();
     lines.retain(|line| !line.is_empty() && !line.starts_with('#'));
     let scenario = lines.join(", then ");
