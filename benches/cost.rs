@@ -165,7 +165,7 @@ fn exit_to_outcome(table: &mut Table) {
             }
             std::hint::spin_loop();
         };
-        ours.push(since(outcome.output()));
+        ours.push(since(&outcome.output));
         let output = plain(LAST_WORDS).output().expect("bash").stdout;
         theirs.push(since(&String::from_utf8_lossy(&output)));
     }

@@ -182,7 +182,7 @@ fn agent_todos(
             Some(outcome) => {
                 let result = match outcome.error() {
                     Some(error) => format!("Error: {error}"),
-                    None => outcome.output().to_string(),
+                    None => outcome.output,
                 };
                 (0, format!("[resolved] {id}: {result}"))
             }

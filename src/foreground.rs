@@ -23,7 +23,7 @@ use crate::delivery::block;
 use crate::event::Event;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
 use crate::tool::{Context, ToolOutcome};
@@ -212,7 +212,7 @@ impl Foreground {
                 recv(work.news) -> news => match news {
                     Ok(News::Ended(outcome)) => break Waited::Ended(outcome),
                     Ok(News::ShellExited(so_far, left)) => break Waited::LeftRunning(so_far, left),
-                    Err(_) => break Waited::Ended(Outcome::Lost),
+                    Err(_) => break Waited::Ended(Outcome::new(End::Lost, "")),
                 },
                 recv(work.questions) -> asked => match asked {
                     Ok((question, answer)) => {

@@ -34,8 +34,7 @@ use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded}
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::interrupt::Interrupt;
-use crate::outcome::Outcome;
-use handle::{End, Stop};
+use crate::outcome::{End, Outcome};
 use pool::Supervisor;
 use supervisor::Status;
 
@@ -73,7 +72,7 @@ pub fn start(command: &str) -> (Handle, Receiver<News>) {
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
         let message = format!("no thread for the command: {error}");
-        let _ = tell.send(News::Ended(Outcome::Failed { message }));
+        let _ = tell.send(News::Ended(Outcome::new(End::Failed(message), "")));
     }
     (handle, news)
 }
@@ -82,7 +81,7 @@ pub fn start(command: &str) -> (Handle, Receiver<News>) {
 pub fn until_ended(news: &Receiver<News>) -> Outcome {
     match news.iter().last() {
         Some(News::Ended(outcome)) => outcome,
-        _ => Outcome::Lost,
+        _ => Outcome::new(End::Lost, ""),
     }
 }
 
@@ -104,14 +103,14 @@ pub fn run_watched(
             recv(news) -> news => return match news {
                 Ok(News::ShellExited(so_far, left)) => (so_far, left),
                 Ok(News::Ended(outcome)) => (outcome, 0),
-                Err(_) => (Outcome::Lost, 0),
+                Err(_) => (Outcome::new(End::Lost, ""), 0),
             },
             recv(deadline) -> _ => {
-                handle.stop_because(Stop::TimeLimit);
+                handle.stop_because(End::TimedOut);
                 deadline = never();
             },
             recv(interrupted) -> _ => {
-                handle.stop_because(Stop::Asked);
+                handle.stop_because(End::Killed);
                 interrupted = never();
             },
             recv(look) -> _ => watch(handle.look()),
@@ -152,24 +151,28 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
         }
         match status {
             Ok(Status::Started(shell)) => group = Some(shell),
-            Ok(Status::Exited { code, left: 0 }) => break End::Exited(code),
+            Ok(Status::Exited { code, left: 0 }) => break End::Finished(Some(code)),
             Ok(Status::Exited { code, left }) => {
                 let mut state = handle.state();
                 if state.left_running.replace(left).is_none() && state.stop.is_none() {
-                    let so_far = state.outcome(End::Exited(code));
+                    let so_far = state.outcome(End::Finished(Some(code)));
                     let _ = tell.send(News::ShellExited(so_far, left)); // perhaps nobody listens
                 }
             }
             Ok(Status::Failed(message)) => break End::Failed(message),
-            Ok(Status::Taken) | Err(_) => break End::SupervisorKilled,
+            Ok(Status::Taken) | Err(_) => break End::Lost,
         }
     };
-    let was_killed = matches!(end, End::SupervisorKilled);
+    let why = "its supervisor was killed from outside; all that it had started has been ended";
+    let (end, was_killed) = match end {
+        End::Lost => (End::Failed(why.to_string()), true),
+        end => (end, false),
+    };
     let outcome = handle.state().end(end);
-    match outcome {
+    match outcome.end {
         _ if was_killed => supervisor.kill_with_orphans(group),
         // Only one that has come through a command undisturbed serves another one.
-        Outcome::Finished { .. } => supervisor.give_back(),
+        End::Finished(_) => supervisor.give_back(),
         _ => drop(supervisor),
     }
     pool::replace_the_last();

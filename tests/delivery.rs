@@ -20,7 +20,7 @@ use meanwhile::background_agent::ALONE;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
 use meanwhile::model::{ModelError, Request};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use meanwhile::permission;
 use meanwhile::repl::Beside;
 use meanwhile::todo::Priority;
@@ -108,15 +108,10 @@ impl World {
         };
         let output = format!("output of {id}\n");
         let outcome = match chance.below(6) {
-            0 => Outcome::Failed {
-                message: "it could not be".to_string(),
-            },
-            1 => Outcome::Finished {
-                exit_code: Some(3),
-                output,
-            },
-            2 => Outcome::TimedOut { output },
-            3 => Outcome::Lost, // the job's sign to panic
+            0 => Outcome::new(End::Failed("it could not be".to_string()), ""),
+            1 => Outcome::new(End::Finished(Some(3)), output),
+            2 => Outcome::new(End::TimedOut, output),
+            3 => Outcome::new(End::Lost, ""), // the job's sign to panic
             _ => finished(output),
         };
         let wait = chance.one_in(2);
@@ -192,9 +187,9 @@ impl Watch for AtGate {
     }
 
     fn stop(&self) {
-        let _ = self.0.send(Outcome::Killed {
-            output: "output until then\n".to_string(),
-        });
+        let _ = self
+            .0
+            .send(Outcome::new(End::Killed, "output until then\n".to_string()));
     }
 }
 
@@ -215,8 +210,8 @@ fn start_tool(world: &Arc<World>) -> Tool {
         let job = move |control: &Control| {
             control.attach(watch);
             match opened.recv() {
-                Ok(Outcome::Lost) | Err(_) => panic!("it panicked"),
-                Ok(outcome) => outcome,
+                Ok(outcome) if outcome.end != End::Lost => outcome,
+                _ => panic!("it panicked"),
             }
         };
         lock(&world.executor).submit(kind, &id(&name), job)?;

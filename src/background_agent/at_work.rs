@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::background::{Progress, Watch};
 use crate::event::{Event, Events};
 use crate::interrupt::Interrupt;
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::screen::describe;
 use crate::subagent::run;
 use crate::tool::{Ask, Context};
@@ -92,14 +92,11 @@ impl AtWork {
     pub fn run(&self, prompt: String) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
         match run(&self.worker, prompt, used_up) {
-            Ok(output) => Outcome::Finished {
-                exit_code: None,
-                output,
-            },
-            Err(output) if self.worker.context.interrupt.is_triggered() => {
-                Outcome::Killed { output }
+            Ok(output) => Outcome::new(End::Finished(None), output),
+            Err(so_far) if self.worker.context.interrupt.is_triggered() => {
+                Outcome::new(End::Killed, so_far)
             }
-            Err(message) => Outcome::Failed { message },
+            Err(why) => Outcome::new(End::Failed(why), ""),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::output::Output;
 use super::pool::Control;
 use super::{lock, supervisor};
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 
 /// A command as it stands now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +34,9 @@ pub(super) struct State {
     pub output: Output,
     pub left_running: Option<usize>,
     /// Why it is to end. Kept even while there is no supervisor that could be told.
-    pub stop: Option<Stop>,
+    pub stop: Option<End>,
     /// The way to the supervisor that has the command, until nothing is left to be stopped.
     pub control: Option<Arc<Control>>,
-}
-
-/// Why a command was stopped.
-#[derive(Clone, Copy)]
-pub(super) enum Stop {
-    TimeLimit,
-    Asked,
-}
-
-/// What became of a command, apart from its being stopped.
-pub(super) enum End {
-    Exited(i32),
-    Failed(String),
-    SupervisorKilled,
 }
 
 impl Handle {
@@ -67,10 +53,10 @@ impl Handle {
 
     /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
     pub fn stop(&self) {
-        self.stop_because(Stop::Asked);
+        self.stop_because(End::Killed);
     }
 
-    pub(super) fn stop_because(&self, why: Stop) {
+    pub(super) fn stop_because(&self, why: End) {
         let mut state = self.state();
         state.stop.get_or_insert(why);
         if let Some(control) = &state.control {
@@ -115,20 +101,7 @@ impl State {
 
     /// What the outcome is if the command ends like this.
     pub fn outcome(&self, end: End) -> Outcome {
-        let output = self.output.render();
-        match (self.stop, end) {
-            (Some(Stop::TimeLimit), _) => Outcome::TimedOut { output },
-            (Some(Stop::Asked), _) => Outcome::Killed { output },
-            (None, End::Exited(exit_code)) => Outcome::Finished {
-                exit_code: Some(exit_code),
-                output,
-            },
-            (None, End::Failed(message)) => Outcome::Failed { message },
-            (None, End::SupervisorKilled) => Outcome::Failed {
-                message: format!(
-                    "its supervisor was killed from outside; all that it had started has been ended. Output until then:\n{output}"
-                ),
-            },
-        }
+        let end = self.stop.clone().unwrap_or(end);
+        Outcome::new(end, self.output.render())
     }
 }

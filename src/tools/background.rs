@@ -57,7 +57,7 @@ impl Watch for Handle {
 
 /// `bg_bash` and `check_bg`, over one executor.
 pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
-    let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output());
+    let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output);
     [
         bg_bash(executor, "Go on with other work; ask with check_bg."),
         check_bg(executor, with_output),

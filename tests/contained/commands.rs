@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use serde_json::json;
 
 use super::program::Lesson;
@@ -16,10 +16,7 @@ fn run(command: &str) -> (Outcome, usize) {
 }
 
 fn finished(exit_code: i32, output: &str) -> Outcome {
-    Outcome::Finished {
-        exit_code: Some(exit_code),
-        output: output.into(),
-    }
+    Outcome::new(End::Finished(Some(exit_code)), output)
 }
 
 #[test]
@@ -82,13 +79,8 @@ fn a_background_task_has_ended_when_its_last_process_has() {
         progress.ends_with("is through") || progress.ends_with("started"),
         "{progress}"
     );
-    let Outcome::Finished {
-        exit_code: Some(3),
-        output,
-    } = executor.until_ended("server")
-    else {
-        panic!("the exit code is the shell's")
-    };
+    let Outcome { end, output } = executor.until_ended("server");
+    assert_eq!(end, End::Finished(Some(3)), "the exit code is the shell's");
     assert_eq!(output.lines().count(), 3, "{output}");
     assert!(output.contains("second is through"), "{output}");
 }
@@ -134,9 +126,7 @@ fn a_stopped_task_takes_with_it_what_its_shell_left() {
     executor.stop("server");
     assert_eq!(
         executor.until_ended("server"),
-        Outcome::Killed {
-            output: "started\n".into()
-        }
+        Outcome::new(End::Killed, "started\n")
     );
     assert!(
         pids.iter().all(|pid| !runs(*pid)),
@@ -152,8 +142,8 @@ fn bytes_of_every_kind_are_valid_and_harmless_text() {
     escaped += r"\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b[2J\x1b[H\x1b[31m\xc2\x9b5A\xe2\x80";
     let text = format!("printf '{escaped}'; printf 'one\\r\\ntwo\\rthree\\n'");
     let (outcome, _) = run(&text);
-    let output = outcome.output();
     assert!(outcome.error().is_none());
+    let output = outcome.output;
     assert_eq!(
         output
             .chars()

@@ -245,15 +245,15 @@ fn a_command_sees_no_key_and_runs_where_the_program_is() {
                 // The environment of the command, and of the supervisor above it.
                 let all = run("env; tr '\\0' '\\n' < /proc/$PPID/environ");
                 assert!(
-                    all.error().is_none() && !all.output().contains("ANTHROPIC"),
+                    all.error().is_none() && !all.output.contains("ANTHROPIC"),
                     "{all:?}"
                 );
-                assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
+                assert_eq!(all.output.matches("OTHER=kept").count(), 2, "{all:?}");
             }
             // The supervisor stays in the old folder.
             std::env::set_current_dir(place.0.path()).expect("it is there");
             let here = std::env::current_dir().expect("it is there");
-            assert_eq!(run("pwd").output().trim_end(), here.display().to_string());
+            assert_eq!(run("pwd").output.trim_end(), here.display().to_string());
         },
     );
 }

@@ -10,7 +10,7 @@ use std::panic::panic_any;
 
 use meanwhile::background::{Control, Progress, Refusal, Watch};
 use meanwhile::notification::{NotificationBus, Notifier, TaskId};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 
 use super::support::{Executor, PATIENCE, executor_over, prepare};
 
@@ -38,20 +38,11 @@ enum Order {
 impl Order {
     fn outcome(self) -> Outcome {
         match self {
-            Order::Finish(exit_code) => Outcome::Finished {
-                exit_code: Some(exit_code),
-                output: String::new(),
-            },
-            Order::Fail => Outcome::Failed {
-                message: "failed".into(),
-            },
-            Order::Panic => Outcome::Failed {
-                message: "the job broke down: panicked".into(),
-            },
-            Order::DieWithoutAWord => Outcome::Lost,
-            Order::Stop => Outcome::Killed {
-                output: String::new(),
-            },
+            Order::Finish(exit_code) => Outcome::new(End::Finished(Some(exit_code)), ""),
+            Order::Fail => Outcome::new(End::Failed("failed".into()), ""),
+            Order::Panic => Outcome::new(End::Failed("the job broke down: panicked".into()), ""),
+            Order::DieWithoutAWord => Outcome::new(End::Lost, ""),
+            Order::Stop => Outcome::new(End::Killed, String::new()),
         }
     }
 }
@@ -228,7 +219,7 @@ impl Schedule {
             // Somebody reports a second time.
             (8, Some(index)) if self.tasks[index].seen_ended => {
                 let id = TaskId::new(&self.tasks[index].id).expect("a name");
-                self.notifier.notify(id, Outcome::Lost);
+                self.notifier.notify(id, Outcome::new(End::Lost, ""));
             }
             _ => self.check(&format!("quiet-{id}")),
         }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 
 use nix::unistd::getpid;
 
@@ -49,12 +49,7 @@ fn a_time_limit_ends_what_ignores_sigterm_and_keeps_its_output() {
     );
     assert_eq!(
         (outcome, left),
-        (
-            Outcome::TimedOut {
-                output: "before\n".into()
-            },
-            0
-        )
+        (Outcome::new(End::TimedOut, "before\n"), 0)
     );
     until_gone(&place.pids(3));
 }
@@ -65,12 +60,7 @@ fn a_limit_that_has_passed_before_the_start_counts() {
     let (outcome, left) = run_blocking("sleep 1000", Duration::ZERO, &Interrupt::default());
     assert_eq!(
         (outcome, left),
-        (
-            Outcome::TimedOut {
-                output: String::new()
-            },
-            0
-        )
+        (Outcome::new(End::TimedOut, String::new()), 0)
     );
 }
 
@@ -85,24 +75,11 @@ fn an_interrupt_ends_what_ignores_sigterm_and_keeps_its_output() {
     trigger.trigger();
     let (outcome, left) = runner.join().expect("it returns");
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
-    assert_eq!(
-        (outcome, left),
-        (
-            Outcome::Killed {
-                output: "before\n".into()
-            },
-            0
-        )
-    );
+    assert_eq!((outcome, left), (Outcome::new(End::Killed, "before\n"), 0));
     until_gone(&pids);
     // One that is there already ends the next command at once.
     let (outcome, _) = run_blocking("sleep 1000", NO_LIMIT, &trigger);
-    assert_eq!(
-        outcome,
-        Outcome::Killed {
-            output: String::new()
-        }
-    );
+    assert_eq!(outcome, Outcome::new(End::Killed, String::new()));
 }
 
 #[test]
@@ -118,9 +95,7 @@ fn a_stopped_task_that_ignores_sigterm_is_running_until_it_is_gone() {
     executor.stop("deaf");
     assert_eq!(
         executor.until_ended("deaf"),
-        Outcome::Killed {
-            output: "before\n".into()
-        }
+        Outcome::new(End::Killed, "before\n")
     );
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
     assert!(
@@ -130,9 +105,7 @@ fn a_stopped_task_that_ignores_sigterm_is_running_until_it_is_gone() {
     executor.stop("deaf");
     assert_eq!(
         executor.until_ended("deaf"),
-        Outcome::Killed {
-            output: "before\n".into()
-        }
+        Outcome::new(End::Killed, "before\n")
     );
 }
 
@@ -147,9 +120,7 @@ fn who_handles_sigterm_has_time_to_do_so() {
     executor.stop("polite");
     assert_eq!(
         executor.until_ended("polite"),
-        Outcome::Killed {
-            output: "before\nbye\nbye\nbye\n".into()
-        }
+        Outcome::new(End::Killed, "before\nbye\nbye\nbye\n")
     );
     assert!(
         pids.iter().all(|pid| !runs(*pid)),
@@ -190,12 +161,7 @@ fn what_was_paused_can_be_stopped() {
     });
     for (id, output) in [("shell", "bye\n"), ("supervisor", "")] {
         executor.stop(id);
-        assert_eq!(
-            executor.until_ended(id),
-            Outcome::Killed {
-                output: output.into()
-            }
-        );
+        assert_eq!(executor.until_ended(id), Outcome::new(End::Killed, output));
     }
     until_gone(&pids);
 }
@@ -299,10 +265,7 @@ fn commands_hear_sigterm_whatever_the_threads_of_the_program_block() {
                     run_blocking("kill -TERM $$; echo deaf", NO_LIMIT, &Interrupt::default());
                 assert_eq!(
                     outcome,
-                    Outcome::Finished {
-                        exit_code: Some(128 + 15),
-                        output: String::new()
-                    }
+                    Outcome::new(End::Finished(Some(128 + 15)), String::new())
                 );
             }
         },
@@ -366,7 +329,7 @@ fn a_supervisor_that_is_paused_before_its_command_holds_up_nobody() {
             until_paused();
             std::fs::remove_file(&pauses).expect("it is there");
             interrupt.trigger();
-            assert_eq!(ended(runner), Outcome::Killed { output });
+            assert_eq!(ended(runner), Outcome::new(End::Killed, output));
 
             let output = String::new();
             let stop = nix::sys::signal::Signal::SIGSTOP;
@@ -375,7 +338,7 @@ fn a_supervisor_that_is_paused_before_its_command_holds_up_nobody() {
             }
             until_paused();
             let runner = run(Duration::from_millis(100), &Interrupt::default());
-            assert_eq!(ended(runner), Outcome::TimedOut { output });
+            assert_eq!(ended(runner), Outcome::new(End::TimedOut, output));
         },
     );
 }
