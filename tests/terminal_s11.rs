@@ -724,7 +724,7 @@ fn leaving_with_one_in_the_foreground_ends_it() {
     terminal.line(r#"run "echo $$ > work; sleep 600""#);
     let work = pid(terminal.folder.path(), "work");
     terminal.line("exit"); // comes next
-    terminal.until_shows("\n(queued, 1: exit)\n");
+    terminal.until_shows("\n(queued: exit)\n");
     terminal.send(CTRL_C);
     leaves_everything_as_it_was(&mut terminal, 0);
     eventually("nothing is left", || is_gone(work));
