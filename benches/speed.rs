@@ -581,8 +581,8 @@ fn recording(table: &mut Table) {
         .trace_to(&folder.path().join("trace.json"), "speed")
         .expect("a file");
     let recorder = timeline.clone();
-    let recorded = Events::new(vec![Box::new(move |event| recorder.note(event))]);
-    let [on, off] = [recorded, Events::new(Vec::new())].map(|events| {
+    let recorded = Events::default().with(Box::new(move |event| recorder.note(event)));
+    let [on, off] = [recorded, Events::default()].map(|events| {
         median(2001, || {
             timed(|| {
                 events.emit(Event::TurnStarted("go on".to_string()));

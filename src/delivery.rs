@@ -134,7 +134,6 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Stop {
     id: String,
 }

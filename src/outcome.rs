@@ -24,7 +24,7 @@ pub enum End {
     TimedOut,
     /// Somebody stopped it.
     Killed,
-    /// Its thread died without a report.
+    /// Its thread died, or its supervisor was killed, without a report. Nothing of it runs.
     Lost,
 }
 
@@ -50,7 +50,7 @@ impl Outcome {
             End::Failed(message) => message.clone(),
             End::TimedOut => "it passed its time limit and was ended".to_string(),
             End::Killed => "it was stopped".to_string(),
-            End::Lost => "it vanished without a word; start it again if you need it".to_string(),
+            End::Lost => "what ran it was killed; start it again if you need it".to_string(),
         })
     }
 }

@@ -163,11 +163,7 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
             Ok(Status::Taken) | Err(_) => break End::Lost,
         }
     };
-    let why = "its supervisor was killed from outside; all that it had started has been ended";
-    let (end, was_killed) = match end {
-        End::Lost => (End::Failed(why.to_string()), true),
-        end => (end, false),
-    };
+    let was_killed = end == End::Lost;
     let outcome = handle.state().end(end);
     match outcome.end {
         _ if was_killed => supervisor.kill_with_orphans(group),

@@ -46,7 +46,6 @@ pub enum Priority {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Todo {
     content: String,
     status: Stage,
@@ -67,7 +66,6 @@ impl fmt::Display for Todo {
 
 /// The input of the tool `todo`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Plan {
     todos: Vec<Todo>,
 }

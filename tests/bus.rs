@@ -136,7 +136,7 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
         })
         .expect("the test is there");
     };
-    let events = Events::new(vec![Box::new(reader)]);
+    let events = Events::default().with(Box::new(reader));
     let (executor, its) = (executor(1), id("build"));
     let name = its.clone();
     let job = move |_: &_| announced(&events, &name, "make", || panic!("no such thing"));

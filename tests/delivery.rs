@@ -243,7 +243,7 @@ fn session(seed: u64) -> Seen {
     // Every event is a moment, those within a delivery too.
     let [around, answers] = [world.clone(), world.clone()];
     let context = Context {
-        events: Events::new(vec![Box::new(move |_| around.moment())]),
+        events: Events::default().with(Box::new(move |_| around.moment())),
         ..Context::default()
     };
     assert!(world.context.set(context.clone()).is_ok());
@@ -344,7 +344,7 @@ fn a_delivery_says_what_it_is() {
         }
     };
     let mut messages = vec![Message::user("said before")];
-    let reader = Events::new(vec![Box::new(reader)]);
+    let reader = Events::default().with(Box::new(reader));
     main.deliveries.deliver(&reader, &mut messages);
     assert_eq!(messages.len(), 1, "the roles go on alternating");
     let text = delivered(&messages).pop().expect("a delivery");
@@ -815,7 +815,7 @@ fn a_background_agent_has_no_background_of_its_own() {
     let (tell, told) = unbounded();
     let main = s10(
         4,
-        [bash::tool()].into_iter().chain(files::tools()),
+        [bash::tool()].into_iter().chain(files::tools(".")),
         move |request| {
             let names: Vec<&str> = request.tools.iter().map(|spec| spec.name).collect();
             tell.send(names).expect("the test is there");
@@ -852,7 +852,7 @@ fn a_background_agent_has_no_background_of_its_own() {
 #[test]
 fn it_is_stopped_alone_and_counted_alone() {
     let (asks, asked) = unbounded();
-    let main = s10(4, files::tools(), move |request| {
+    let main = s10(4, files::tools("."), move |request| {
         if last_result(request).is_none() {
             let mut reply = calls("t1", "read_file", json!({ "path": "no-such-file" }));
             reply.usage = Usage {
@@ -920,7 +920,7 @@ fn its_events_are_marked() {
     };
     let main = s10(4, [], |_| Ok(says("done")));
     let context = Context {
-        events: Events::new(vec![Box::new(reader)]),
+        events: Events::default().with(Box::new(reader)),
         ..Context::default()
     };
     let tool = main.agent.toolbox.get("task").expect("task");

@@ -810,7 +810,7 @@ fn a_summary_lists_prompts_calls_and_results() {
         thinking: Duration::ZERO,
     });
     let agent = Agent::new(model, "", Toolbox::default(), Context::default());
-    let compactor = Compactor::with_dir(10_000, folder.path());
+    let compactor = Compactor::new(10_000, folder.path());
     compactor.compact(&agent, &mut messages).expect("a summary");
     assert_eq!(
         messages,

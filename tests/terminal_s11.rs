@@ -464,7 +464,7 @@ fn lines_typed_meanwhile_are_queued_and_sent_in_order() {
     gate(&terminal, "gate");
     terminal.line(r#"run "cat gate""#);
     until_waits_for(&terminal, "cat gate");
-    for (count, word) in ["first", "second", "third"].iter().enumerate() {
+    for word in ["first", "second", "third"] {
         terminal.line(&format!("run \"echo {word}\""));
         terminal.until_shows(&format!("\n(queued: run \"echo {word}\")\n"));
     }

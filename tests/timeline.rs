@@ -338,7 +338,7 @@ impl Model for Scripted {
 /// A turn of that many tool calls, noted by the timeline.
 fn turn(timeline: &Timeline, calls: usize) {
     let recorder = timeline.clone();
-    let events = Events::new(vec![Box::new(move |event| recorder.note(event))]);
+    let events = Events::default().with(Box::new(move |event| recorder.note(event)));
     let context = Context {
         events,
         ..Context::default()
@@ -412,7 +412,7 @@ fn time_does_not_go_back_on_a_track_whoever_gets_the_lock_first() {
     let timeline = Timeline::default();
     timeline.trace_to(&path, "test").unwrap();
     let recorder = timeline.clone();
-    let events = Events::new(vec![Box::new(move |event| recorder.note(event))]);
+    let events = Events::default().with(Box::new(move |event| recorder.note(event)));
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let events = events.clone();

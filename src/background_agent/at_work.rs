@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::screen::describe;
@@ -77,9 +77,9 @@ impl AtWork {
     /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
     pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let mut events = events.of_task(name, waiter);
         let counted = tally.clone();
-        events.add_reader(Box::new(move |stamped| lock(&counted).count(stamped.event)));
+        let count = Box::new(move |stamped: Stamped<'_>| lock(&counted).count(stamped.event));
+        let events = events.of_task(name, waiter).with(count);
         worker.context = Context {
             events,
             interrupt: Interrupt::default(),

@@ -101,7 +101,7 @@ impl Output {
             readable(head).trim_end_matches('\n'),
             self.lines - newlines(head) - newlines(tail),
             self.bytes - (head.len() + tail.len()) as u64,
-            whole.describe(),
+            whole.describe(self.bytes),
             readable(tail)
         )
     }
@@ -135,16 +135,12 @@ impl Whole {
         }
     }
 
-    fn describe(&self) -> String {
+    fn describe(&self, bytes: u64) -> String {
         let path = self.path.display();
-        match &self.file {
-            Some(_) if self.written < MAX_FILE => format!("the whole is in {path}"),
-            Some(_) => format!("its first {} MiB are in {path}", MAX_FILE / 1024 / 1024),
-            None if self.written > 0 => {
-                let bytes = self.written;
-                format!("its first {bytes} bytes are in {path}; the disk took no more")
-            }
-            None => "the whole could not be written to a file".to_string(),
+        match self.written {
+            0 => "the whole could not be written to a file".to_string(),
+            written if written == bytes => format!("the whole is in {path}"),
+            written => format!("its first {written} bytes are in {path}"),
         }
     }
 }

@@ -15,14 +15,12 @@ use crate::tool::{Access, Tool};
 use crate::tools::object;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Start {
     id: String,
     command: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Check {
     id: Option<String>,
 }

@@ -15,7 +15,6 @@ use crate::tools::object;
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Input {
     command: String,
 }

@@ -42,7 +42,7 @@ fn look_at(outcome: &Outcome) {
         "{cut}"
     );
     let path = cut
-        .split_once("its first 256 MiB are in ")
+        .split_once("its first 268435456 bytes are in ")
         .expect("where the rest is")
         .1;
     let path = PathBuf::from(path.trim_end_matches(" …]"));

@@ -190,7 +190,7 @@ fn a_killed_supervisor_leaves_nothing_behind() {
     ));
     let shown = talk.say("wait for tree");
     assert!(
-        shown.contains("tree: ERROR: its supervisor was killed from outside"),
+        shown.contains("tree: ERROR: what ran it was killed"),
         "{shown}"
     );
     assert!(shown.contains("begun"), "the output until then: {shown}");
@@ -204,10 +204,7 @@ fn a_killed_supervisor_leaves_nothing_behind() {
         "{TREE} until [ $(wc -l < {{}}/pids) = 4 ]; do :; done; kill -9 $PPID; wait; sleep 1000"
     ));
     let shown = talk.say(&format!("run '{}'", command.replace('\'', "\"")));
-    assert!(
-        shown.contains("ERROR: its supervisor was killed from outside"),
-        "{shown}"
-    );
+    assert!(shown.contains("ERROR: what ran it was killed"), "{shown}");
     assert!(
         place.pids(4).iter().all(|pid| !runs(*pid)),
         "it was said to have ended"

@@ -215,7 +215,7 @@ impl Main {
     /// A turn as the lessons have it.
     pub fn turn(&self, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         let (agent, deliveries) = (&self.agent, &self.deliveries);
-        let compactor = Compactor::new(100_000);
+        let compactor = Compactor::new(100_000, ".transcripts");
         loop {
             deliveries.deliver(&agent.context.events, messages);
             compactor.make_room(agent, messages)?;
