@@ -46,6 +46,7 @@ pub enum Priority {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Todo {
     content: String,
     status: Stage,

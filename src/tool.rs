@@ -84,10 +84,11 @@ impl Tool {
         access: Access,
         handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
     ) -> Self {
-        let known = input_schema["properties"].clone();
+        let known = input_schema.get("properties").cloned();
         let handler = move |input: Value, context: &Context| {
             let mut fields = input.as_object().into_iter().flat_map(Map::keys);
-            let input = match fields.find(|field| known.get(field).is_none()) {
+            let is_new = |field: &&_| known.as_ref().is_some_and(|it| it.get(field).is_none());
+            let input = match fields.find(is_new) {
                 Some(field) => Err(format!("unknown field `{field}`")),
                 None => serde_json::from_value(input).map_err(|misfit| misfit.to_string()),
             };
