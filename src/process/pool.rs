@@ -27,6 +27,10 @@ const MAX_IDLE: usize = 2;
 /// The most that Linux takes as one argument, less a few bytes. It also fits into an empty socket.
 const MAX_COMMAND: usize = 127 * 1024;
 
+/// How many commands may run, or have left something running: each holds a thread and three
+/// descriptors, of which a process has 1,024 as a rule.
+const MAX_BUSY: usize = 200;
+
 /// How long a supervisor may take to accept a command, so that none can hold up its caller for good.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -83,6 +87,11 @@ impl Supervisor {
         loop {
             let idle = take_idle();
             let is_new = idle.is_none();
+            if is_new && lock(&OURS).len() >= MAX_BUSY {
+                return Err(format!(
+                    "{MAX_BUSY} commands run, or have left something running; stop some of them first"
+                ));
+            }
             let start = || Supervisor::start().map_err(|error| error.to_string());
             let mut supervisor = idle.map_or_else(start, Ok)?;
             handle.send(&order, &supervisor.control)?;

@@ -38,7 +38,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio, exit};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, setsid};
+use signal_hook::flag;
 
 use super::{PERSISTENCE, output, tree};
 
@@ -97,6 +98,11 @@ fn say(mut control: &UnixStream, status: impl std::fmt::Display) {
 /// Becomes a supervisor, for good, if that is what this process was started for. Every program
 /// that runs commands calls this first thing in `main`.
 pub fn become_supervisor_if_asked() {
+    tree::hide();
+    // What the program was started with: below who blocks SIGTERM, nothing would hear it; and a
+    // file that may grow no further is an error, not the end.
+    let _ = SigSet::empty().thread_set_mask();
+    let _ = flag::register(Signal::SIGXFSZ as i32, Arc::default());
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == ARGUMENT) {
         let scratch = arguments.next().unwrap_or_default();
@@ -108,8 +114,8 @@ pub fn become_supervisor_if_asked() {
 /// Runs one command after the other until the program is gone.
 fn serve(scratch: &Path) -> io::Result<()> {
     let _ = setsid();
-    // The mask is inherited: below a thread that blocks SIGTERM, nothing would hear it.
-    let _ = SigSet::empty().thread_set_mask();
+    // Where it is ignored, nobody can be waited for.
+    let _ = flag::register(Signal::SIGCHLD as i32, Arc::default());
     tree::adopt_orphans();
     tree::prepare_supervisor();
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);

@@ -2,7 +2,7 @@
 //! stand-in beside it.
 
 pub(super) use system::{
-    ADOPTS, adopt_orphans, children, descendants, group, prepare_supervisor, this_program,
+    ADOPTS, adopt_orphans, children, descendants, group, hide, prepare_supervisor, this_program,
 };
 
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +35,11 @@ mod system {
     /// whatever session or group it has moved to.
     pub fn adopt_orphans() {
         let _ = prctl::set_child_subreaper(true);
+    }
+
+    /// Memory, environment and descriptors are no business of the commands below (root can look).
+    pub fn hide() {
+        let _ = prctl::set_dumpable(false);
     }
 
     /// What else a supervisor does for its part: a `killall` of the program's name misses it, and
@@ -123,6 +128,8 @@ mod system {
     }
 
     pub fn adopt_orphans() {}
+
+    pub fn hide() {}
 
     pub fn prepare_supervisor() {}
 

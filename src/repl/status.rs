@@ -8,10 +8,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::validate::Validator;
 
 use crate::event::{Event, Stamped};
 use crate::terminal::{fit, size};
@@ -82,6 +79,7 @@ impl Status {
 }
 
 /// What the line editor asks.
+#[derive(rustyline::Completer, rustyline::Helper, rustyline::Hinter, rustyline::Validator)]
 pub struct Helper {
     /// Whose line it draws.
     status: Status,
@@ -119,15 +117,3 @@ impl Highlighter for Helper {
         }
     }
 }
-
-impl Completer for Helper {
-    type Candidate = String;
-}
-
-impl Hinter for Helper {
-    type Hint = String;
-}
-
-impl Validator for Helper {}
-
-impl rustyline::Helper for Helper {}

@@ -1,0 +1,98 @@
+//! Processes: what a command is started with, and what it may do to those above it.
+
+use serde_json::json;
+
+use crate::support::program::{Lesson, program};
+use crate::support::server::{Server, reply_text, reply_tool};
+
+const S01: &str = "s01_agent_loop";
+const S08: &str = "s08_background_tasks";
+
+/// A program that bash starts after this.
+fn after(setting: &str, arguments: &str) -> String {
+    let lesson = Lesson::new(S08);
+    let script = format!("{setting}; exec {} {arguments}", program(S08).display());
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &script]).current_dir(lesson.folder.path());
+    crate::support::program::clean_environment(&mut bash, lesson.folder.path());
+    let output = bash.output().expect("bash");
+    String::from_utf8_lossy(&output.stdout).to_string()
+}
+
+#[test]
+fn commands_end_where_sigchld_is_ignored() {
+    let shown = after("trap '' CHLD", r#"-p 'run "echo hi"'"#);
+    assert!(shown.contains(" · hi\n"), "{shown}");
+}
+
+#[test]
+fn what_the_loader_says_is_no_part_of_the_protocol() {
+    let shown = after("export LD_PRELOAD=/nonexistent.so", r#"-p 'run "echo hi"'"#);
+    assert!(
+        shown.contains("hi\n") && !shown.contains("supervisor"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_a_sentence() {
+    let shown = after("ulimit -f 0", r#"--trace t.json -p 'run "true"'"#);
+    assert!(shown.contains("t.json"), "{shown}");
+    assert!(shown.contains("(no output)"), "{shown}");
+}
+
+/// One command of an ordinary user, and what came of it.
+fn told(command: &str) -> String {
+    let call = reply_tool("t1", "bash", json!({ "command": command }));
+    let server = Server::start([call, reply_text("done")]);
+    Lesson::new(S01)
+        .unprivileged()
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .variable("ANTHROPIC_API_KEY", "sk-ant-a-secret")
+        .argument("--yes")
+        .line("go on")
+        .run();
+    let requests = server.requests();
+    let last = requests[1].messages().last().expect("a message").clone();
+    last["content"][0]["content"]
+        .as_str()
+        .expect("text")
+        .to_string()
+}
+
+#[test]
+fn a_command_does_not_read_the_key() {
+    let program = "$(ps -o ppid= -p $PPID | tr -d ' ')";
+    for place in [program, "$PPID"] {
+        let answer = told(&format!("tr '\\0' '\\n' < /proc/{place}/environ"));
+        assert!(!answer.contains("a-secret"), "{answer}");
+        assert!(answer.contains("Permission denied"), "{answer}");
+    }
+}
+
+#[test]
+fn a_command_cannot_speak_for_its_supervisor() {
+    for way in [
+        "echo exited 0 0 > /proc/$PPID/fd/0",
+        "exec 7> /proc/$PPID/fd/0",
+    ] {
+        let answer = told(&format!("{way}; echo still here"));
+        assert!(answer.contains("still here"), "{answer}");
+        assert!(
+            answer.contains("denied") || answer.contains("No such"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn too_many_that_are_left_running_are_refused() {
+    let mut lesson = Lesson::new(S01);
+    for _ in 0..205 {
+        lesson = lesson.line("run \"sleep 600 &\"");
+    }
+    let told = lesson.run();
+    let refused = "200 commands run, or have left something running; stop some of them first";
+    let refused = format!(" s · ERROR: the command could not be started: {refused}");
+    assert_eq!(told.out.matches(&refused).count(), 5);
+}
