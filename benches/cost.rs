@@ -6,14 +6,15 @@
 //! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
 
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use meanwhile::background::{BackgroundExecutor, Control, Status};
+use meanwhile::background::{BackgroundExecutor, Control, Kind, lock};
 use meanwhile::interrupt::Interrupt;
-use meanwhile::notification::NotificationBus;
+use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
-use meanwhile::process::{run_to_end, run_watched};
+use meanwhile::process::{run_watched, start, until_ended};
 
 const FLOOD: &str = "yes | head -c 2G";
 const NO_LIMIT: Duration = Duration::from_secs(600);
@@ -93,7 +94,7 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 
 fn contained(command: &str) {
     let (outcome, left) = run_watched(command, NO_LIMIT, &Interrupt::default(), |_| {});
-    assert!(outcome.is_success() && left == 0, "{outcome}");
+    assert!(outcome.error().is_none() && left == 0, "{outcome}");
 }
 
 /// A shell, and nothing around it.
@@ -128,14 +129,18 @@ fn short_commands(table: &mut Table) {
         table.at_most(
             &format!("`true`, {how}: median ratio of 500 pairs"),
             median(ratios),
-            1.3,
+            1.15,
             "",
         );
     }
 }
 
 fn job(command: &'static str) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
-    move |control| run_to_end(command, |handle| control.attach(handle))
+    move |control| {
+        let (handle, news) = start(command);
+        control.attach(Arc::new(handle));
+        until_ended(&news)
+    }
 }
 
 /// The last thing the shell does is to say what time it is.
@@ -148,20 +153,19 @@ fn exit_to_outcome(table: &mut Table) {
             .as_secs_f64();
         (now - said.replace(',', ".").parse::<f64>().expect("a time")) * 1000.0
     };
-    let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 1);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in 0..500 {
-        let id = number.to_string();
-        executor
-            .submit(&id, job(LAST_WORDS))
-            .expect("the one before has ended");
+        let id = TaskId::new(&number.to_string()).expect("a name");
+        let submitted = lock(&executor).submit(Kind::Command, &id, job(LAST_WORDS));
+        submitted.expect("the one before has ended");
         let outcome = loop {
-            match executor.check(&id).expect("a known task") {
-                Status::Ended { outcome, .. } => break outcome,
-                Status::Running { .. } => std::hint::spin_loop(),
+            if let Some(outcome) = lock(&executor).check(&id).expect("a known task").outcome {
+                break outcome;
             }
+            std::hint::spin_loop();
         };
-        ours.push(since(outcome.output()));
+        ours.push(since(&outcome.output));
         let output = plain(LAST_WORDS).output().expect("bash").stdout;
         theirs.push(since(&String::from_utf8_lossy(&output)));
     }
@@ -178,20 +182,22 @@ fn exit_to_outcome(table: &mut Table) {
 }
 
 fn ten_thousand_tasks(table: &mut Table) {
-    let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     let mut submitted = Vec::new();
     let mut run = |from: usize, to: usize| {
         let started = Instant::now();
         for number in from..to {
-            while executor.running().len() == 4 {
+            while lock(&executor).running().len() == 4 {
                 std::thread::yield_now();
             }
-            let id = number.to_string();
+            let id = TaskId::new(&number.to_string()).expect("a name");
             submitted.push(milliseconds(|| {
-                executor.submit(&id, job("true")).expect("there is room")
+                lock(&executor)
+                    .submit(Kind::Command, &id, job("true"))
+                    .expect("there is room")
             }));
         }
-        while !executor.running().is_empty() {
+        while !lock(&executor).running().is_empty() {
             std::thread::yield_now();
         }
         started.elapsed()

@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use meanwhile::agent::Agent;
 use meanwhile::aids::timeline::Timeline;
-use meanwhile::background::BackgroundExecutor;
+use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage};
 use meanwhile::model::anthropic::Anthropic;
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::notification::NotificationBus;
-use meanwhile::process::{run_to_end, supervisor::become_supervisor_if_asked};
+use meanwhile::notification::{NotificationBus, TaskId};
+use meanwhile::process::supervisor::become_supervisor_if_asked;
+use meanwhile::process::{start as start_command, until_ended};
 use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::tools::bash;
 use serde_json::{Value, json};
 
 const S08: &str = env!("CARGO_BIN_EXE_s08_background_tasks");
@@ -36,6 +38,16 @@ const REPLY: &str = concat!(
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
 
+/// The same, with a call of `bash`.
+const CALL: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"model\":\"m\",\"stop_reason\":null,\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"bash\",\"input\":{}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"command\\\":\\\"true\\\"}\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":2}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+
 fn main() -> ExitCode {
     become_supervisor_if_asked();
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -46,6 +58,7 @@ fn main() -> ExitCode {
     makespan(&mut table);
     history(&mut table);
     history_over_loopback(&mut table);
+    a_command(&mut table);
     start(&mut table);
     memory(&mut table);
     recording(&mut table);
@@ -89,13 +102,15 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn makespan(table: &mut Table) {
     let longest = 2.0;
     let ratio = median(3, || {
-        let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
+        let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
         timed(|| {
             for (name, seconds) in [("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", longest)] {
-                let job = move |_: &_| run_to_end(&format!("sleep {seconds}"), |_| {});
-                executor.submit(name, job).expect("there is room");
+                let job = move |_: &_| until_ended(&start_command(&format!("sleep {seconds}")).1);
+                let id = TaskId::new(name).expect("a name");
+                let submitted = lock(&executor).submit(Kind::Command, &id, job);
+                submitted.expect("there is room");
             }
-            while !executor.running().is_empty() {
+            while !lock(&executor).running().is_empty() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         })
@@ -242,8 +257,9 @@ fn history(table: &mut Table) {
     }
 }
 
-/// A server that reads requests and answers all of them the same. Says when one has come.
-fn server() -> (String, Receiver<usize>) {
+/// A server that reads requests and answers them in turn, each connection from the first answer on.
+/// Says when one has come.
+fn server(answers: &'static [&'static str]) -> (String, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     let (came, arrivals) = unbounded();
@@ -252,11 +268,14 @@ fn server() -> (String, Receiver<usize>) {
             let came = came.clone();
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(&stream);
-                while let Some(length) = read_request(&mut reader) {
+                for reply in answers.iter().cycle() {
+                    let Some(length) = read_request(&mut reader) else {
+                        break;
+                    };
                     let _ = came.send(length);
                     let answer = format!(
-                        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{REPLY}",
-                        REPLY.len()
+                        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{reply}",
+                        reply.len()
                     );
                     if (&stream).write_all(answer.as_bytes()).is_err() {
                         break;
@@ -285,8 +304,49 @@ fn read_request(reader: &mut impl BufRead) -> Option<usize> {
     Some(length)
 }
 
+/// A turn with one command, contained, against the same turn with a tool that only runs a shell.
+fn a_command(table: &mut Table) {
+    let (address, _arrivals) = server(&[CALL, REPLY]);
+    let plain = Tool::new(
+        "bash",
+        "",
+        json!({ "type": "object" }),
+        Access::Free,
+        |input: Value, _: &Context| {
+            let command = input["command"].as_str().unwrap_or_default();
+            let output = Command::new("bash").args(["-c", command]).output();
+            Ok(String::from_utf8_lossy(&output.expect("bash").stdout).to_string())
+        },
+    );
+    let [contained, plain] = [bash::tool(), plain].map(|tool| {
+        let model = Anthropic::new(&format!("http://{address}"), None, "m");
+        let toolbox = Toolbox::new([tool]);
+        Agent::new(Arc::new(model), "", toolbox, Context::default())
+    });
+    let (mut ratios, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        let mut messages = conversation(10);
+        let with = turn(&contained, &mut messages).as_secs_f64();
+        let without = turn(&plain, &mut messages).as_secs_f64();
+        ratios.push(with / without);
+        times.push(with * 1e6);
+    }
+    ratios.sort_by(f64::total_cmp);
+    times.sort_by(f64::total_cmp);
+    table.figure(
+        "a turn with `bash true`, server on this machine",
+        format!("{:.0} µs", times[150]),
+    );
+    table.limit(
+        "the same, against a tool that runs `bash -c` with Command::output",
+        ratios[150],
+        1.2,
+        " ×",
+    );
+}
+
 fn history_over_loopback(table: &mut Table) {
-    let (address, arrivals) = server();
+    let (address, arrivals) = server(&[REPLY]);
     let agent = agent(
         Anthropic::new(&format!("http://{address}"), None, "m"),
         Context::default(),
@@ -374,7 +434,7 @@ fn read_until(child: &mut Child, wanted: &str) {
 
 fn start(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (address, arrivals) = server();
+    let (address, arrivals) = server(&[REPLY]);
     let nothing = || {
         let (piped, mut command) = (Stdio::piped, Command::new("/bin/true"));
         timed(|| {
@@ -509,7 +569,7 @@ fn memory(table: &mut Table) {
 /// answers at once.
 fn recording(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (address, _arrivals) = server();
+    let (address, _arrivals) = server(&[REPLY]);
     let agent = agent(
         Anthropic::new(&format!("http://{address}"), None, "m"),
         Context::default(),
@@ -521,19 +581,13 @@ fn recording(table: &mut Table) {
         .trace_to(&folder.path().join("trace.json"), "speed")
         .expect("a file");
     let recorder = timeline.clone();
-    let recorded = Events::new(vec![Box::new(move |event| recorder.note(event))]);
-    let [on, off] = [recorded, Events::new(Vec::new())].map(|events| {
+    let recorded = Events::default().with(Box::new(move |event| recorder.note(event)));
+    let [on, off] = [recorded, Events::default()].map(|events| {
         median(2001, || {
             timed(|| {
-                events.emit(Event::TurnStarted {
-                    prompt: "go on".to_string(),
-                });
+                events.emit(Event::TurnStarted("go on".to_string()));
                 events.emit(Event::RequestStarted);
-                let usage = Usage::default();
-                events.emit(Event::RequestFinished {
-                    stop_reason: StopReason::EndTurn,
-                    usage,
-                });
+                events.emit(Event::RequestFinished(Some(Usage::default())));
                 events.emit(Event::TurnFinished);
             })
         })

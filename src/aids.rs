@@ -1,6 +1,6 @@
-//! aids · What helps to teach and is no lesson: the practice model and the timeline; and beside them, as a program
-//! of its own, the race `compare`. They hang on the trait [`Model`](crate::model::Model) and on the stream of
-//! events, and no room of a lesson imports them.
+//! aids · What helps to teach and is no lesson: the practice model and the timeline; and beside
+//! them, as a program of its own, the race `compare`. They hang on the trait
+//! [`Model`](crate::model::Model) and on the stream of events; no room of a lesson imports them.
 
 pub mod practice;
 pub mod timeline;

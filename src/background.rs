@@ -3,7 +3,7 @@
 //!
 //! What is promised: every job that was accepted ends in exactly one [`Outcome`] on the bus, even
 //! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
-//! ends at all, or that it heeds [`stop`](BackgroundExecutor::stop).
+//! ends at all, or that it heeds [`stop`](Control::stop).
 
 mod control;
 mod refusal;
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::caught::catch;
 use crate::notification::{NotificationBus, TaskId};
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::todo::Priority;
 pub use control::{Control, Watch};
 pub use refusal::Refusal;
@@ -105,7 +105,8 @@ impl BackgroundExecutor {
         // The report is made on the thread: where there is no thread, there is nothing to report.
         let work = move || {
             // A second panic, in what the first one left behind, would end this thread.
-            let outcome = catch(|| Outcome::of(|| job(&control))).unwrap_or(Outcome::Lost);
+            let outcome = catch(|| Outcome::of(|| job(&control)));
+            let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
             notifier.notify(id, outcome);
             control.detach();
         };

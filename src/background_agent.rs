@@ -9,7 +9,7 @@ mod at_work;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
@@ -43,14 +43,15 @@ pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background
     that does not depend on it; keep dependent work for later. Its todo is in_progress until the result comes by itself; \
     then it is resolved. Look for resolved todos with todo_read. Never invent the result of an agent that still runs.";
 
+/// What `task` is given.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Input {
-    description: String,
-    prompt: String,
+#[allow(missing_docs)]
+pub struct Input {
+    pub description: String,
+    pub prompt: String,
     #[serde(default)]
-    priority: Priority,
-    agent: Option<String>,
+    pub priority: Priority,
+    pub agent: Option<String>,
 }
 
 /// Sub-agents of this agent, as it is now.
@@ -70,18 +71,7 @@ pub fn tool(
         description(&delegation),
         object(properties(), &["description", "prompt"]),
         Access::Free,
-        move |input: Input, context| {
-            let worker = delegation.worker(input.agent.as_deref())?;
-            let (name, kind) = (input.description, Kind::Agent(input.priority));
-            start(
-                &executor,
-                worker,
-                kind,
-                &name,
-                input.prompt,
-                &context.events,
-            )
-        },
+        move |input, context| start(&executor, &delegation, input, &context.events),
     )
 }
 
@@ -107,37 +97,27 @@ pub fn properties() -> Value {
 /// Submits a sub-agent, which asks nobody and shows nothing.
 ///
 /// # Errors
-/// When the executor refuses it.
+/// When there is no such agent, or the executor refuses it.
 pub fn start(
     executor: &Mutex<BackgroundExecutor>,
-    worker: Agent,
-    kind: Kind,
-    name: &str,
-    prompt: String,
+    delegation: &Delegation,
+    input: Input,
     events: &Events,
 ) -> ToolOutcome {
-    let (id, events) = (TaskId::new(name)?, events.clone());
+    let worker = delegation.worker(input.agent.as_deref())?;
+    let id = TaskId::new(&input.description)?;
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = Arc::new(AtWork::new(
-        worker,
-        &id.to_string(),
-        &events,
-        Weak::new(),
-        ask,
-    ));
-    let its = id.clone();
-    lock(executor).submit(kind, &id, move |control| {
+    let at_work = AtWork::new(worker, &id.to_string(), events, Weak::new(), ask);
+    let (at_work, events, name) = (Arc::new(at_work), events.clone(), id.clone());
+    lock(executor).submit(Kind::Agent(input.priority), &id, move |control| {
         control.attach(at_work.clone());
-        announced(&events, &its, &prompt.clone(), || at_work.run(prompt))
+        let prompt = input.prompt;
+        announced(&events, &name, &prompt.clone(), || at_work.run(prompt))
     })?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
     ))
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 /// `todo_read`: the todos of agents, then those of the plan.
 pub fn todo_read(
@@ -151,7 +131,7 @@ pub fn todo_read(
         "All todos: first those that are resolved, then by priority.",
         object(json!({}), &[]),
         Access::Free,
-        move |Nothing {}, _| {
+        move |_: Map<String, Value>, _| {
             let agents = agent_todos(&executor, &deliveries)?;
             let plan = todos.lock().unwrap_or_else(PoisonError::into_inner);
             let text = agents + &plan.by_priority();
@@ -182,7 +162,7 @@ fn agent_todos(
             Some(outcome) => {
                 let result = match outcome.error() {
                     Some(error) => format!("Error: {error}"),
-                    None => outcome.output().to_string(),
+                    None => outcome.output,
                 };
                 (0, format!("[resolved] {id}: {result}"))
             }

@@ -39,13 +39,8 @@ pub struct Compactor {
 }
 
 impl Compactor {
-    /// Keeps conversations below so many tokens, and their transcripts in `.transcripts`.
-    pub fn new(limit_tokens: usize) -> Self {
-        Self::with_dir(limit_tokens, ".transcripts")
-    }
-
-    /// The same, with transcripts in another folder.
-    pub fn with_dir(limit_tokens: usize, dir: impl Into<PathBuf>) -> Self {
+    /// Keeps conversations below so many tokens, and their transcripts in that folder.
+    pub fn new(limit_tokens: usize, dir: impl Into<PathBuf>) -> Self {
         Compactor {
             limit: limit_tokens,
             dir: dir.into(),

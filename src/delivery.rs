@@ -11,7 +11,6 @@ use crate::background::{BackgroundExecutor, Kind, Status, lock};
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
-use crate::outcome::Outcome;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
@@ -66,7 +65,10 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         for (id, status) in self.take() {
             let line = format!("{id}: {status}");
-            let output = status.outcome.as_ref().map_or("", Outcome::output);
+            let output = status
+                .outcome
+                .as_ref()
+                .map_or("", |outcome| &outcome.output);
             let output = match output.trim_end() {
                 "" => "(no output)",
                 output => output,
@@ -132,7 +134,6 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Stop {
     id: String,
 }

@@ -78,17 +78,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// A stream with these readers.
-    pub fn new(readers: Vec<Reader>) -> Self {
-        Events {
-            readers: readers.into_iter().map(Arc::new).collect(),
-            ..Events::default()
-        }
-    }
-
-    /// Adds a reader, for this writing end and its later clones.
-    pub fn add_reader(&mut self, reader: Reader) {
+    /// The same stream with one reader more, for this writing end and its later clones.
+    pub fn with(mut self, reader: Reader) -> Self {
         self.readers.push(Arc::new(reader));
+        self
     }
 
     /// The same stream, with every event marked as that sub-agent's.
@@ -110,13 +103,11 @@ impl Events {
 
     /// Tells every reader.
     pub fn emit(&self, event: Event) {
+        let waiter = self.waiter.as_ref();
         let stamped = Stamped {
             at: Instant::now(),
             agent: self.agent.as_deref(),
-            in_background: self
-                .waiter
-                .as_ref()
-                .is_some_and(|it| it.strong_count() == 0),
+            in_background: waiter.is_some_and(|waiter| waiter.strong_count() == 0),
             event: &event,
         };
         self.readers.iter().for_each(|reader| reader(stamped));

@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
 
-use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch, lock};
-use crate::background_agent::{ALONE, AtWork};
+use crate::background_agent::{ALONE, AtWork, Input};
 use crate::delivery::block;
 use crate::event::Event;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
+use crate::subagent::Delegation;
 use crate::tool::{Context, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::bash::{answer, left_running};
@@ -157,15 +157,10 @@ impl Foreground {
     }
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
-    fn delegate(
-        &self,
-        worker: Agent,
-        kind: Kind,
-        name: &str,
-        prompt: String,
-        context: &Context,
-    ) -> ToolOutcome {
-        let (id, waiter) = (TaskId::new(name)?, Arc::new(()));
+    fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
+        let worker = delegation.worker(input.agent.as_deref())?;
+        let (kind, prompt) = (Kind::Agent(input.priority), input.prompt);
+        let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
         lock(&self.executor).expect_new(&id)?;
         let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
         let ask = move |question: &str, _: &_| {
@@ -212,7 +207,7 @@ impl Foreground {
                 recv(work.news) -> news => match news {
                     Ok(News::Ended(outcome)) => break Waited::Ended(outcome),
                     Ok(News::ShellExited(so_far, left)) => break Waited::LeftRunning(so_far, left),
-                    Err(_) => break Waited::Ended(Outcome::Lost),
+                    Err(_) => break Waited::Ended(Outcome::new(End::Lost, "")),
                 },
                 recv(work.questions) -> asked => match asked {
                     Ok((question, answer)) => {

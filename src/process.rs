@@ -30,12 +30,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, after, never, select, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::interrupt::Interrupt;
-use crate::outcome::Outcome;
-use handle::{End, Stop};
+use crate::outcome::{End, Outcome};
 use pool::Supervisor;
 use supervisor::Status;
 
@@ -66,17 +65,14 @@ pub enum News {
 pub fn start(command: &str) -> (Handle, Receiver<News>) {
     let (tell, news) = unbounded();
     let handle = Handle::new();
-    let (command, attended, attendant) = (command.to_string(), handle.clone(), tell.clone());
-    // A failed send means that nobody listens any more; the command runs to its end all the same.
+    let (command, attended, teller) = (command.to_string(), handle.clone(), tell.clone());
     let attend = move || {
-        let outcome = attend(&command, &attended, |so_far, left| {
-            let _ = attendant.send(News::ShellExited(so_far, left));
-        });
-        let _ = attendant.send(News::Ended(outcome));
+        let outcome = attend(&command, &attended, &teller);
+        let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
         let message = format!("no thread for the command: {error}");
-        let _ = tell.send(News::Ended(Outcome::Failed { message }));
+        let _ = tell.send(News::Ended(Outcome::new(End::Failed(message), "")));
     }
     (handle, news)
 }
@@ -85,7 +81,7 @@ pub fn start(command: &str) -> (Handle, Receiver<News>) {
 pub fn until_ended(news: &Receiver<News>) -> Outcome {
     match news.iter().last() {
         Some(News::Ended(outcome)) => outcome,
-        _ => Outcome::Lost,
+        _ => Outcome::new(End::Lost, ""),
     }
 }
 
@@ -107,14 +103,14 @@ pub fn run_watched(
             recv(news) -> news => return match news {
                 Ok(News::ShellExited(so_far, left)) => (so_far, left),
                 Ok(News::Ended(outcome)) => (outcome, 0),
-                Err(_) => (Outcome::Lost, 0),
+                Err(_) => (Outcome::new(End::Lost, ""), 0),
             },
             recv(deadline) -> _ => {
-                handle.stop_because(Stop::TimeLimit);
+                handle.stop_because(End::TimedOut);
                 deadline = never();
             },
             recv(interrupted) -> _ => {
-                handle.stop_because(Stop::Asked);
+                handle.stop_because(End::Killed);
                 interrupted = never();
             },
             recv(look) -> _ => watch(handle.look()),
@@ -122,38 +118,21 @@ pub fn run_watched(
     }
 }
 
-/// Runs a command to the end of everything it starts, on this thread. `on_start` gets the handle
-/// to look at it and to stop it.
-pub fn run_to_end(command: &str, on_start: impl FnOnce(Handle)) -> Outcome {
-    let handle = Handle::new();
-    on_start(handle.clone());
-    attend(command, &handle, |_, _| {})
-}
-
-/// Runs a command on this thread until nothing of it is left.
-fn attend(command: &str, handle: &Handle, on_shell_exit: impl FnOnce(Outcome, usize)) -> Outcome {
-    let end = match Supervisor::with_command(command, handle) {
-        Ok(supervisor) => follow(supervisor, handle, on_shell_exit),
-        Err(error) => End::Failed(format!("the command could not be started: {error}")),
+/// Follows output and status of a command until nothing of it is left.
+fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
+    let mut supervisor = match Supervisor::with_command(command, handle) {
+        Ok(supervisor) => supervisor,
+        Err(why) => {
+            let message = format!("the command could not be started: {why}");
+            return handle.state().end(End::Failed(message));
+        }
     };
-    handle.close();
-    handle.outcome(end)
-}
-
-/// Follows output and status until nothing of the command is left. Only a supervisor that has come
-/// through a command undisturbed serves another one.
-fn follow(
-    mut supervisor: Supervisor,
-    handle: &Handle,
-    on_shell_exit: impl FnOnce(Outcome, usize),
-) -> End {
-    let mut on_shell_exit = Some(on_shell_exit);
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = Vec::new();
     let mut group = None;
     let end = loop {
-        let [output, status] = [supervisor.output.as_fd(), supervisor.control.as_fd()];
-        let mut fds = [output, status].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let _ = poll(&mut fds, PollTimeout::NONE); // on error neither is ready
+        let (output, status) = (&supervisor.output, &supervisor.control.socket);
+        let mut fds = [output.as_fd(), status.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut fds, PollTimeout::NONE); // on an error, neither is ready
         let [output_ready, status_ready] = fds.map(|fd| fd.any().unwrap_or(false));
         if output_ready {
             take_output(&mut supervisor, handle, &mut buffer);
@@ -172,33 +151,35 @@ fn follow(
         }
         match status {
             Ok(Status::Started(shell)) => group = Some(shell),
-            Ok(Status::Exited { code, left: 0 }) => break End::Exited(code),
+            Ok(Status::Exited { code, left: 0 }) => break End::Finished(Some(code)),
             Ok(Status::Exited { code, left }) => {
-                handle.shell_exited(left);
-                if !handle.is_stopped()
-                    && let Some(tell) = on_shell_exit.take()
-                {
-                    tell(handle.outcome(End::Exited(code)), left);
+                let mut state = handle.state();
+                if state.left_running.replace(left).is_none() && state.stop.is_none() {
+                    let so_far = state.outcome(End::Finished(Some(code)));
+                    let _ = tell.send(News::ShellExited(so_far, left)); // perhaps nobody listens
                 }
             }
             Ok(Status::Failed(message)) => break End::Failed(message),
-            Ok(Status::Taken) | Err(_) => break End::SupervisorKilled,
+            Ok(Status::Taken) | Err(_) => break End::Lost,
         }
     };
-    handle.close();
-    match end {
-        End::Exited(_) if !handle.is_stopped() => supervisor.give_back(),
-        End::SupervisorKilled => supervisor.kill_with_orphans(group),
+    let was_killed = end == End::Lost;
+    let outcome = handle.state().end(end);
+    match outcome.end {
+        _ if was_killed => supervisor.kill_with_orphans(group),
+        // Only one that has come through a command undisturbed serves another one.
+        End::Finished(_) => supervisor.give_back(),
         _ => drop(supervisor),
     }
     pool::replace_the_last();
-    end
+    outcome
 }
 
 /// Reads what is there, and says how much that was.
-fn take_output(supervisor: &mut Supervisor, handle: &Handle, buffer: &mut [u8]) -> usize {
+fn take_output(supervisor: &mut Supervisor, handle: &Handle, buffer: &mut Vec<u8>) -> usize {
+    buffer.resize(64 * 1024, 0); // only now: many commands print nothing
     let count = supervisor.output.read(buffer).unwrap_or(0);
-    handle.push_output(&buffer[..count]);
+    handle.state().output.push(&buffer[..count]);
     count
 }
 

@@ -36,7 +36,7 @@ pub fn prompt(options: &Options) -> Repl {
             screen.say(&format!("The trace in {path} is not complete: {error}."));
         }
         if let Some(path) = &ended.chart
-            && let Err(error) = std::fs::write(path, timeline.svg(&ended.title))
+            && let Err(error) = std::fs::write(path, timeline.chart().svg(&ended.title))
         {
             let path = path.display();
             screen.say(&format!(

@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::event::{Event, Reader};
+use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
 use crate::model::Model;
 use crate::options::Options;
@@ -67,12 +67,15 @@ impl Repl {
         let colour = terminal::wants_colour();
         let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
         let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
-        let mut context = Context::default();
-        let events = &mut context.events;
-        events.add_reader(Box::new(move |event| shown.show(event)));
-        events.add_reader(Box::new(move |event| {
-            noted.note(event, || redrawn.redraw())
-        }));
+        let events = Events::default()
+            .with(Box::new(move |event| shown.show(event)))
+            .with(Box::new(move |event| {
+                noted.note(event, || redrawn.redraw())
+            }));
+        let mut context = Context {
+            events,
+            ..Context::default()
+        };
         let echo = options.demo;
         let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
@@ -107,7 +110,7 @@ impl Repl {
 
     /// Adds a reader of what happens, for contexts that are taken from now on.
     pub fn add_reader(&mut self, reader: Reader) {
-        self.context.events.add_reader(reader);
+        self.context.events = self.context.events.clone().with(reader);
     }
 
     /// Adds what is done when the program leaves.
@@ -137,7 +140,7 @@ impl Repl {
         &mut self,
         key: char,
         hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Send + Sync + 'static,
+        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
     ) {
         if let Some(editor) = &mut self.editor {
             editor.on_key(key, hint, action);
@@ -236,8 +239,12 @@ impl Repl {
                         shared.screen.close_typed();
                     }
                     if echo {
-                        let shown = format!("{}{text}", self.prompt);
-                        shared.screen.lines(&shown, Style::Bold);
+                        let prompt = if self.edited || script {
+                            &self.prompt
+                        } else {
+                            ""
+                        };
+                        shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
                     let line = text.trim();
                     if !is_leaving(line) {
@@ -259,16 +266,12 @@ impl Repl {
     /// the news is delivered with it; but a script waits for what it began, and at the end of a
     /// pipe what has ended still gets its turn.
     fn next_wake(&self) -> Option<Wake> {
-        let shared = &self.shared;
-        let beside = shared.beside.get();
+        let (shared, beside) = (&self.shared, self.shared.beside.get());
         // In this order: what ends in between is news.
         let runs = beside.is_some_and(|beside| !beside.running().is_empty());
         let news = beside.is_some_and(|beside| beside.has_news());
-        let next = match self.options.is_script() && (runs || news) {
-            true => None,
-            false => shared.inbox.try_next(),
-        };
-        match next {
+        let waits = self.options.is_script() && (runs || news);
+        match (!waits).then(|| shared.inbox.try_next()).flatten() {
             Some(Wake::Leave) if news && !self.edited => {
                 shared.inbox.put_back(Wake::Leave);
                 None
@@ -279,9 +282,9 @@ impl Repl {
         }
     }
 
-    /// At a terminal without the editor; elsewhere the prompt is shown with its line.
+    /// Where the editor does not do it.
     fn show_prompt(&self) {
-        if !self.edited && !self.options.is_script() && person_is_there() {
+        if !self.edited && !self.options.is_script() {
             self.shared.screen.prompt(&self.prompt);
         }
     }
@@ -289,9 +292,8 @@ impl Repl {
 
 impl Drop for Repl {
     fn drop(&mut self) {
-        for ending in std::mem::take(&mut self.endings) {
-            ending(&self.shared.screen);
-        }
+        let endings = std::mem::take(&mut self.endings).into_iter();
+        endings.for_each(|ending| ending(&self.shared.screen));
         self.shared.screen.flush();
         terminal::restore();
     }

@@ -88,7 +88,6 @@ impl Skills {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LoadSkill {
     name: String,
 }

@@ -127,7 +127,6 @@ impl Definitions {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Input {
     /// For the person who watches; the sub-agent is given the prompt alone.
     #[serde(rename = "description")]
@@ -172,11 +171,8 @@ impl Delegation {
     /// The agents there are, for the description of a tool.
     pub fn listing(&self) -> String {
         let mut text = "Without `agent` it is a general one. The agents:".to_string();
-        for Definition {
-            name, description, ..
-        } in &self.definitions.list
-        {
-            text += &format!("\n- {name}: {description}");
+        for agent in &self.definitions.list {
+            text += &format!("\n- {}: {}", agent.name, agent.description);
         }
         text
     }
@@ -204,10 +200,9 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
         Access::Free,
         move |input: Input, context| {
             let mut worker = delegation.worker(input.agent.as_deref())?;
+            let name = input.agent.as_deref().unwrap_or("sub-agent");
             worker.context = context.clone();
-            worker.context.events = context
-                .events
-                .of_agent(input.agent.as_deref().unwrap_or("sub-agent"));
+            worker.context.events = context.events.of_agent(name);
             run(&worker, input.prompt, || false)
         },
     )
@@ -236,10 +231,8 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
             (false, false) => said = text,
         }
         if used_up() {
-            return Err(unfinished(
-                "It had used up its tokens; delegate smaller pieces.",
-                &said,
-            ));
+            let why = "It had used up its tokens; delegate smaller pieces.";
+            return Err(unfinished(why, &said));
         }
         worker.run_tools(reply, &mut messages);
     }

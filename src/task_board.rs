@@ -47,7 +47,7 @@ impl fmt::Display for BoardTask {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 struct Create {
     subject: String,
     #[serde(default)]
@@ -57,7 +57,7 @@ struct Create {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 struct Update {
     id: u64,
     status: Option<Stage>,
@@ -66,11 +66,6 @@ struct Update {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Get {
     id: u64,
 }
@@ -118,7 +113,7 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
             "Lists all tasks with their status and what blocks them.",
             object(json!({}), &[]),
             Access::Free,
-            move |List {}, _| list.list(),
+            move |_: Map<String, Value>, _| list.list(),
         ),
         Tool::new(
             "task_get",

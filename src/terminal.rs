@@ -4,10 +4,12 @@
 //! `stty sane` helps.
 
 use std::io::{IsTerminal, stdin, stdout};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, write};
@@ -93,9 +95,11 @@ pub fn restore() {
     }
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
-    if editing {
+    let out = stdout();
+    let mut takes_it = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+    if editing && poll(&mut takes_it, PollTimeout::ZERO) == Ok(1) {
         // Bracketed paste, which the prompt turns on; and the prompt itself is left behind.
-        let _ = write(stdout(), b"\x1b[?2004l\r\n");
+        let _ = write(&out, b"\x1b[?2004l\r\n");
     }
 }
 
@@ -108,12 +112,11 @@ pub fn quit(code: i32) -> ! {
 /// Where a person is, Ctrl+C triggers the interrupt; a second one before that is reset leaves, and
 /// so does every other signal that ends programs.
 pub fn watch_signals(interrupt: &Interrupt) {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
-        return;
-    };
     let interrupt = interrupt.clone();
     let watch = move || {
-        for signal in &mut signals {
+        // Here, so that signals do what they always do where there is no thread to be had.
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        for signal in signals.iter_mut().flatten() {
             if signal == SIGINT && person_is_there() && !interrupt.is_triggered() {
                 interrupt.trigger();
             } else {

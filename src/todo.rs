@@ -67,7 +67,6 @@ impl fmt::Display for Todo {
 
 /// The input of the tool `todo`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Plan {
     todos: Vec<Todo>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::event::Events;
 use crate::interrupt::Interrupt;
@@ -75,8 +75,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A tool from its parts. The handler's input type decides what fits: derive `Deserialize`
-    /// with `deny_unknown_fields`, and a call that does not fit never reaches the handler.
+    /// A tool from its parts. What fits is decided by the handler's input type, and by the schema's
+    /// properties: other fields are refused. A call that does not fit never reaches the handler.
     pub fn new<I: DeserializeOwned>(
         name: &'static str,
         description: impl Into<String>,
@@ -84,11 +84,20 @@ impl Tool {
         access: Access,
         handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
     ) -> Self {
-        let handler = move |input: Value, context: &Context| match serde_json::from_value(input) {
-            Ok(input) => handler(input, context),
-            Err(misfit) => Err(format!(
-                "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
-            )),
+        let known = input_schema.get("properties").cloned();
+        let handler = move |input: Value, context: &Context| {
+            let mut fields = input.as_object().into_iter().flat_map(Map::keys);
+            let is_new = |field: &&_| known.as_ref().is_some_and(|it| it.get(field).is_none());
+            let input = match fields.find(is_new) {
+                Some(field) => Err(format!("unknown field `{field}`")),
+                None => serde_json::from_value(input).map_err(|misfit| misfit.to_string()),
+            };
+            match input {
+                Ok(input) => handler(input, context),
+                Err(misfit) => Err(format!(
+                    "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
+                )),
+            }
         };
         Tool {
             spec: ToolSpec {

@@ -73,10 +73,10 @@ fn talk_with(
     change(&mut model);
     let (log, interrupt) = (Arc::new(Mutex::new(Vec::new())), Interrupt::default());
     let (writer, latch) = (log.clone(), interrupt.clone());
-    let events = Events::new(vec![Box::new(move |stamped| {
+    let events = Events::default().with(Box::new(move |stamped| {
         writer.lock().unwrap().push(stamped.event.clone());
         react(stamped.event, &latch);
-    })]);
+    }));
     let context = Context {
         events,
         interrupt,

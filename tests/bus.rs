@@ -12,7 +12,7 @@ use serde_json::json;
 use meanwhile::background::{Kind, lock};
 use meanwhile::event::{Event, Events};
 use meanwhile::notification::NotificationBus;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use meanwhile::tool::Context;
 use meanwhile::tools::background::announced;
 use support::program::PATIENCE;
@@ -24,7 +24,7 @@ fn the_first_outcome_counts() {
     let (notifier, id) = (bus.notifier(), id("build"));
     assert!(bus.check(&id).is_none());
     notifier.notify(id.clone(), finished("first"));
-    notifier.notify(id.clone(), Outcome::Lost);
+    notifier.notify(id.clone(), Outcome::new(End::Lost, ""));
     for _ in 0..2 {
         let ended = bus.check(&id).expect("it has ended");
         assert_eq!(ended.outcome, finished("first"));
@@ -62,7 +62,7 @@ fn the_hook_is_called_when_the_report_can_be_seen() {
         .on_end(|| panic!("the first hook stays"));
     let notifier = bus.lock().unwrap().notifier();
     for number in 1..=3 {
-        notifier.notify(id(&format!("job {number}")), Outcome::Lost);
+        notifier.notify(id(&format!("job {number}")), Outcome::new(End::Lost, ""));
         assert_eq!(told.try_recv(), Ok((number, thread::current().id())));
     }
 }
@@ -136,7 +136,7 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
         })
         .expect("the test is there");
     };
-    let events = Events::new(vec![Box::new(reader)]);
+    let events = Events::default().with(Box::new(reader));
     let (executor, its) = (executor(1), id("build"));
     let name = its.clone();
     let job = move |_: &_| announced(&events, &name, "make", || panic!("no such thing"));

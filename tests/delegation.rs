@@ -50,7 +50,7 @@ fn agent(
             .push((stamped.agent.map(String::from), what));
     };
     let context = Context {
-        events: Events::new(vec![Box::new(reader)]),
+        events: Events::default().with(Box::new(reader)),
         ..Context::default()
     };
     let checked = move |request: &Request<'_>| {
@@ -514,7 +514,7 @@ fn whatever_the_shape_and_the_limit_the_conversation_stays_valid_and_gets_no_lar
         assert_valid(&shape);
         for limit in [0, 100, 500, 2_000, 10_000, 1_000_000] {
             for ask in [true, false] {
-                let compactor = Compactor::with_dir(limit, dir.path());
+                let compactor = Compactor::new(limit, dir.path());
                 let mut messages = shape.clone();
                 if ask {
                     compactor.compact(&agent, &mut messages)
@@ -564,7 +564,7 @@ fn old_results_are_shortened_and_not_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, seen) = summariser();
     let shape = conversation(&[5, 1], 1, 900, false, true);
-    let compactor = Compactor::with_dir(estimate(&shape), dir.path());
+    let compactor = Compactor::new(estimate(&shape), dir.path());
     let mut messages = shape.clone();
     compactor.make_room(&agent, &mut messages).unwrap();
     let results = |messages: &[Message]| -> Vec<String> {
@@ -586,7 +586,7 @@ fn old_results_are_shortened_and_not_twice() {
         );
     }
     let once = messages.clone();
-    let tight = Compactor::with_dir(estimate(&messages), dir.path());
+    let tight = Compactor::new(estimate(&messages), dir.path());
     tight.make_room(&agent, &mut messages).unwrap();
     assert_eq!(messages, once);
     assert!(seen.lock().unwrap().is_empty(), "no summary was needed");
@@ -597,7 +597,7 @@ fn results_that_the_model_has_not_seen_are_not_shortened() {
     let (agent, _) = summariser();
     let mut messages = conversation(&[2], 5, 900, false, true);
     let whole = messages.last().cloned();
-    Compactor::with_dir(estimate(&messages), "unused")
+    Compactor::new(estimate(&messages), "unused")
         .make_room(&agent, &mut messages)
         .unwrap();
     assert_eq!(messages.last(), whole.as_ref());
@@ -621,7 +621,7 @@ fn the_current_turn_is_kept_word_for_word_behind_the_summary() {
             .any(|block| matches!(block, ContentBlock::ToolResult { .. }))
     );
     let mut messages = shape.clone();
-    Compactor::with_dir(10_000, dir.path())
+    Compactor::new(10_000, dir.path())
         .compact(&agent, &mut messages)
         .unwrap();
     assert_eq!(messages[1..], shape[start + 1..]);
@@ -666,7 +666,7 @@ fn the_current_turn_is_kept_word_for_word_behind_the_summary() {
 fn between_turns_everything_is_summarised() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, seen) = summariser();
-    let compactor = Compactor::with_dir(10_000, dir.path());
+    let compactor = Compactor::new(10_000, dir.path());
     let mut messages = conversation(&[1, 1], 1, 10, false, false);
     compactor.compact(&agent, &mut messages).unwrap();
     let mut expected = Vec::new();
@@ -690,7 +690,7 @@ fn between_turns_everything_is_summarised() {
 fn a_turn_that_is_too_long_goes_on_from_a_summary_of_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, _) = summariser();
-    let compactor = Compactor::with_dir(4_000, dir.path());
+    let compactor = Compactor::new(4_000, dir.path());
     let mut messages = conversation(&[0, 3], 1, 20_000, false, true);
     for _ in 0..2 {
         compactor.make_room(&agent, &mut messages).unwrap();
@@ -722,7 +722,7 @@ fn a_failed_summary_changes_nothing() {
     });
     let shape = conversation(&[3, 3], 1, 2_000, false, true);
     for limit in [100, 2_000, 4_000] {
-        let compactor = Compactor::with_dir(limit, dir.path());
+        let compactor = Compactor::new(limit, dir.path());
         let mut messages = shape.clone();
         assert_eq!(
             compactor.compact(&unreachable, &mut messages),
@@ -748,7 +748,7 @@ fn a_summary_that_is_too_long_is_cut_and_a_transcript_that_cannot_be_kept_is_sai
     fs::write(&file, "").unwrap();
     let (agent, seen) = agent(&[], |_| says(&"é".repeat(100_000)));
     let mut messages = conversation(&[3, 1], 1, 900, false, true);
-    Compactor::with_dir(1_000, &file)
+    Compactor::new(1_000, &file)
         .compact(&agent, &mut messages)
         .unwrap();
     assert_valid(&messages);
@@ -769,7 +769,7 @@ fn what_cannot_fit_is_tried_once_and_again_only_when_it_has_grown() {
         *count.lock().unwrap() += 1;
         says("short")
     });
-    let compactor = Compactor::with_dir(1_000, dir.path());
+    let compactor = Compactor::new(1_000, dir.path());
     let mut messages = conversation(&[1], 1, 10, false, false);
     push_user(&mut messages, "prompt ".repeat(1_000));
     let rounds = |messages: &mut Vec<Message>, count, bytes| {

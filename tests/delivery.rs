@@ -20,7 +20,7 @@ use meanwhile::background_agent::ALONE;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
 use meanwhile::model::{ModelError, Request};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use meanwhile::permission;
 use meanwhile::repl::Beside;
 use meanwhile::todo::Priority;
@@ -108,15 +108,10 @@ impl World {
         };
         let output = format!("output of {id}\n");
         let outcome = match chance.below(6) {
-            0 => Outcome::Failed {
-                message: "it could not be".to_string(),
-            },
-            1 => Outcome::Finished {
-                exit_code: Some(3),
-                output,
-            },
-            2 => Outcome::TimedOut { output },
-            3 => Outcome::Lost, // the job's sign to panic
+            0 => Outcome::new(End::Failed("it could not be".to_string()), ""),
+            1 => Outcome::new(End::Finished(Some(3)), output),
+            2 => Outcome::new(End::TimedOut, output),
+            3 => Outcome::new(End::Lost, ""), // the job's sign to panic
             _ => finished(output),
         };
         let wait = chance.one_in(2);
@@ -192,9 +187,9 @@ impl Watch for AtGate {
     }
 
     fn stop(&self) {
-        let _ = self.0.send(Outcome::Killed {
-            output: "output until then\n".to_string(),
-        });
+        let _ = self
+            .0
+            .send(Outcome::new(End::Killed, "output until then\n".to_string()));
     }
 }
 
@@ -215,8 +210,8 @@ fn start_tool(world: &Arc<World>) -> Tool {
         let job = move |control: &Control| {
             control.attach(watch);
             match opened.recv() {
-                Ok(Outcome::Lost) | Err(_) => panic!("it panicked"),
-                Ok(outcome) => outcome,
+                Ok(outcome) if outcome.end != End::Lost => outcome,
+                _ => panic!("it panicked"),
             }
         };
         lock(&world.executor).submit(kind, &id(&name), job)?;
@@ -248,7 +243,7 @@ fn session(seed: u64) -> Seen {
     // Every event is a moment, those within a delivery too.
     let [around, answers] = [world.clone(), world.clone()];
     let context = Context {
-        events: Events::new(vec![Box::new(move |_| around.moment())]),
+        events: Events::default().with(Box::new(move |_| around.moment())),
         ..Context::default()
     };
     assert!(world.context.set(context.clone()).is_ok());
@@ -349,7 +344,7 @@ fn a_delivery_says_what_it_is() {
         }
     };
     let mut messages = vec![Message::user("said before")];
-    let reader = Events::new(vec![Box::new(reader)]);
+    let reader = Events::default().with(Box::new(reader));
     main.deliveries.deliver(&reader, &mut messages);
     assert_eq!(messages.len(), 1, "the roles go on alternating");
     let text = delivered(&messages).pop().expect("a delivery");
@@ -820,7 +815,7 @@ fn a_background_agent_has_no_background_of_its_own() {
     let (tell, told) = unbounded();
     let main = s10(
         4,
-        [bash::tool()].into_iter().chain(files::tools()),
+        [bash::tool()].into_iter().chain(files::tools(".")),
         move |request| {
             let names: Vec<&str> = request.tools.iter().map(|spec| spec.name).collect();
             tell.send(names).expect("the test is there");
@@ -857,7 +852,7 @@ fn a_background_agent_has_no_background_of_its_own() {
 #[test]
 fn it_is_stopped_alone_and_counted_alone() {
     let (asks, asked) = unbounded();
-    let main = s10(4, files::tools(), move |request| {
+    let main = s10(4, files::tools("."), move |request| {
         if last_result(request).is_none() {
             let mut reply = calls("t1", "read_file", json!({ "path": "no-such-file" }));
             reply.usage = Usage {
@@ -925,7 +920,7 @@ fn its_events_are_marked() {
     };
     let main = s10(4, [], |_| Ok(says("done")));
     let context = Context {
-        events: Events::new(vec![Box::new(reader)]),
+        events: Events::default().with(Box::new(reader)),
         ..Context::default()
     };
     let tool = main.agent.toolbox.get("task").expect("task");

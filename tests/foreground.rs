@@ -60,7 +60,7 @@ fn watched(
         }
     };
     let context = Context {
-        events: Events::new(vec![Box::new(read)]),
+        events: Events::default().with(Box::new(read)),
         ..Context::default()
     };
     (context, foreground)
@@ -325,7 +325,7 @@ fn session(seed: u64, with_commands: bool) -> Seen {
     });
     let [around, answers, person] = [(); 3].map(|()| world.clone());
     let context = Context {
-        events: Events::new(vec![Box::new(move |stamped| around.note(stamped.event))]),
+        events: Events::default().with(Box::new(move |stamped| around.note(stamped.event))),
         ask: Arc::new(move |question, _| Ok(person.ask(question).to_string())),
         ..Context::default()
     };

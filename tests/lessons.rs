@@ -9,11 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
-use support::program::{Lesson, PATIENCE, Transcript, clean_environment, program};
+use support::program::{Lesson, PATIENCE, Transcript, clean_environment, gate, program};
 use support::server::{Server, reply_error, reply_text, reply_tool};
 
 const S01: &str = "s01_agent_loop";
@@ -306,7 +308,8 @@ fn a_line_of_a_megabyte_gets_a_sentence() {
         Lesson::new(S08).line(&long),
         &["I do not understand xxxx", "…. I did nothing."],
     );
-    let too_long = "ERROR: the command is too long; write it to a file and run that";
+    let too_long =
+        "ERROR: the command could not be started: it is too long; write it to a file and run that";
     goes_on(
         Lesson::new(S01).line(&format!("run \"echo {long}\"")),
         &[too_long],
@@ -899,4 +902,29 @@ fn half_of_a_line_at_a_time_is_one_line() {
         "{rest}"
     );
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+/// What can be put into a pipe: its buffer, the reader's, and a few lines.
+#[test]
+fn a_pipe_is_read_a_few_lines_ahead() {
+    let mut lesson = Lesson::new("s09_notifications");
+    gate(lesson.folder.path(), "gate");
+    let mut child = lesson.start();
+    let mut stdin = child.stdin.take().expect("a pipe");
+    fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe that never blocks");
+    stdin.write_all(b"run \"cat gate\"\n").expect("a line");
+    let line = format!("run \"echo {}\"\n", "x".repeat(1000));
+    let (mut taken, mut tries) = (0, 0);
+    while taken < 4 * 1024 * 1024 && tries < 50 {
+        match stdin.write(line.as_bytes()) {
+            Ok(count) => (taken, tries) = (taken + count, 0),
+            Err(_) => {
+                tries += 1;
+                thread::sleep(Duration::from_millis(10)); // time for the reader
+            }
+        }
+    }
+    assert!(taken < 256 * 1024, "{taken} bytes were read ahead");
+    child.kill().expect("it runs");
+    child.wait().expect("it has ended");
 }

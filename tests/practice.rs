@@ -1,12 +1,16 @@
 //! The practice model, asked as a lesson asks it: reply, fake result, reply, … to the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
+use meanwhile::compact::Compactor;
 use meanwhile::interrupt::Interrupt;
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::ToolSpec;
+use meanwhile::tool::{Context, ToolSpec, Toolbox};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -67,7 +71,7 @@ fn ask_with(
     })?;
     assert_eq!(streamed, reply.text());
     let mut repaired = reply.clone();
-    repaired.repair(messages);
+    repair(&mut repaired, messages);
     assert_eq!(repaired, reply, "the reply is fit for the history as it is");
     Ok(reply)
 }
@@ -141,6 +145,13 @@ fn walk(
         ids.dedup();
         assert_eq!(ids.len(), all, "every call has an id of its own");
     }
+}
+
+/// A message of the harness.
+fn note(text: &str) -> Message {
+    let mut messages = Vec::new();
+    push_note(&mut messages, text);
+    messages.remove(0)
 }
 
 fn use_id(block: &ContentBlock) -> Option<String> {
@@ -451,7 +462,7 @@ fn what_was_moved_to_the_background_is_awaited() {
         let news = format!(
             "<task-notification task=\"{task}\">\n{task}: finished\n</task-notification>\nAutomatic."
         );
-        push_user(&mut messages, news);
+        push_note(&mut messages, news);
     }
     let turn = walk(&tools, &mut messages, |_, _| {
         panic!("nothing is to be asked")
@@ -671,7 +682,7 @@ fn only_the_current_prompt_counts() {
     });
     push_user(&mut messages, "run \"d\", then run \"e\"");
     // Reminders are no prompts, wherever they stand.
-    push_user(
+    push_note(
         &mut messages,
         "<system-reminder>run \"x\"</system-reminder>",
     );
@@ -679,14 +690,14 @@ fn only_the_current_prompt_counts() {
     let bash = |command: &str| call("bash", json!({"command": command}));
     assert_eq!(turn.calls, [bash("d"), bash("e")]);
 
-    let compacted = "<summary>run \"y\"</summary>";
-    let mut messages = vec![Message::user(compacted)];
+    let compacted = || note("<summary>\nrun \"y\"\n</summary>");
+    let mut messages = vec![compacted()];
     assert!(
         walk(ALL, &mut messages, |_, _| panic!("nothing to run"))
             .text
             .contains("no instruction")
     );
-    let mut messages = vec![Message::user(compacted)];
+    let mut messages = vec![compacted()];
     push_user(&mut messages, "run \"z\"");
     let remind = |_: &str, _: &Value| ("ok".to_string(), false);
     assert_eq!(walk(ALL, &mut messages, remind).calls, [bash("z")]);
@@ -711,12 +722,24 @@ fn a_prompt_that_was_stopped_is_not_taken_up_when_a_result_wakes() {
         role: Role::User,
         content: vec![result],
     });
-    push_user(
+    push_note(
         &mut messages,
         "<task-notification task=\"x\">\nx: finished\n</task-notification>\nAutomatic.",
     );
     let turn = walk(ALL, &mut messages, |_, _| panic!("it went on"));
     assert_eq!(turn.text, "x: finished");
+}
+
+#[test]
+fn a_step_that_was_stopped_alone_does_not_end_the_turn() {
+    let stopped = |name: &str, _: &Value| match name {
+        "bash" => ("ERROR: [interrupted] by the user".to_string(), true),
+        _ => ("ok".to_string(), false),
+    };
+    let mut messages = vec![Message::user("run \"a\", then read b")];
+    let turn = walk(ALL, &mut messages, stopped);
+    assert_eq!(turn.calls.len(), 2);
+    assert!(turn.text.ends_with("2. read b: ok"), "{}", turn.text);
 }
 
 #[test]
@@ -735,7 +758,7 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
         is_error: false,
     };
     let mut messages = vec![
-        Message::user("<summary>x</summary>"),
+        note("<summary>\nx\n</summary>"),
         Message {
             role: Role::Assistant,
             content: vec![call],
@@ -752,7 +775,7 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
 
 #[test]
 fn a_summary_lists_prompts_calls_and_results() {
-    let mut messages = vec![Message::user("<summary>\n- The user said: old\n</summary>")];
+    let mut messages = vec![note("<summary>\n- The user said: old\n</summary>")];
     push_user(&mut messages, "run \"a\", then wait for b");
     let mut polls = [
         "b: [running] 0.1 s",
@@ -772,11 +795,7 @@ fn a_summary_lists_prompts_calls_and_results() {
   called check_bg {\"id\":\"b\"}
   last result: b: finished
 - The user said: help";
-    for prompt in [
-        "summarise this conversation",
-        "Please summarize",
-        "Summarise this conversation.\nDon't forget 'what was asked; then say what is open.",
-    ] {
+    for prompt in ["summarise this conversation", "Please summarize"] {
         let mut messages = messages.clone();
         push_user(&mut messages, prompt);
         assert_eq!(ask(&[], &messages).text(), expected, "{prompt}");
@@ -784,6 +803,18 @@ fn a_summary_lists_prompts_calls_and_results() {
     assert_eq!(
         ask(&[], &[Message::user("summarise")]).text(),
         "Nothing has been said or done yet."
+    );
+    // What compaction asks for is one of the phrases.
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Practice {
+        thinking: Duration::ZERO,
+    });
+    let agent = Agent::new(model, "", Toolbox::default(), Context::default());
+    let compactor = Compactor::new(10_000, folder.path());
+    compactor.compact(&agent, &mut messages).expect("a summary");
+    assert_eq!(
+        messages,
+        [note(&format!("<summary>\n{expected}\n</summary>"))]
     );
 }
 

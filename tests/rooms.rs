@@ -28,7 +28,7 @@ struct Bench(Toolbox);
 
 impl Bench {
     fn files(dir: &Path) -> Self {
-        Bench(Toolbox::new(files::tools_in(dir)))
+        Bench(Toolbox::new(files::tools(dir)))
     }
 
     fn board(dir: &Path) -> Self {
@@ -209,7 +209,7 @@ fn schemas_say_what_the_tools_take() {
     let dir = tempdir().unwrap();
     let board = TaskBoard::open(dir.path().join(".tasks"));
     let todos = TodoList::shared();
-    let mut tools = Vec::from(files::tools_in(dir.path()));
+    let mut tools = Vec::from(files::tools(dir.path()));
     tools.extend(task_board::tools(board));
     tools.push(todo::tool(&todos));
     tools.iter().for_each(schema_matches);
@@ -278,7 +278,7 @@ fn a_file_is_written_read_and_edited() {
 #[test]
 fn the_tools_of_a_lesson_use_the_working_directory() {
     // Tests run in the package's own folder.
-    let bench = Bench(Toolbox::new(files::tools()));
+    let bench = Bench(Toolbox::new(files::tools(".")));
     assert!(
         bench
             .ok("read_file", json!({ "path": "Cargo.toml" }))

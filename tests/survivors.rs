@@ -20,11 +20,12 @@ use std::time::{Duration, Instant};
 
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
+use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
 use meanwhile::notification::NotificationBus;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
-use meanwhile::subagent::Definitions;
+use meanwhile::subagent::{self, Definitions};
 use meanwhile::tool::Toolbox;
 use meanwhile::tools::{background, bash};
 use nix::sys::signal::{Signal, kill};
@@ -292,8 +293,7 @@ impl Program {
         let terminal = self.terminal();
         match state {
             While::Idle => terminal.until_ends(" >>"),
-            While::Running => terminal.until_busy(),
-            While::Waited => {} // the command has grown, so it is waited for
+            While::Running | While::Waited => {} // the command has grown, so it is waited for
         }
         match way {
             Way::Exit => terminal.line("exit"),
@@ -444,20 +444,20 @@ fn children(parent: Pid) -> Vec<Pid> {
 fn lesson_that_panics() -> ExitCode {
     let options = meanwhile::start("# panic · A lesson whose main thread panics");
     let mut repl = Repl::new(&options);
-    let model = meanwhile::model::connect();
+    let model = meanwhile::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-    agent
-        .toolbox
-        .add(background::tools(&executor, background::Results::Polled));
+    agent.toolbox.add(background::tools(&executor));
     if std::env::var_os("LESSON_THAT_PANICS")
         .is_some_and(|lesson| lesson.to_string_lossy().starts_with("s11"))
     {
-        let foreground = repl.foreground(&executor);
+        let foreground = Foreground::attach(&executor, &mut repl);
+        let definitions = Definitions::default();
+        agent.toolbox.add([subagent::tool(&agent, &definitions)]);
         agent
             .toolbox
-            .add(foreground.tools(&agent, &Definitions::default()));
+            .replace(foreground.tools(&agent, &definitions));
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();

@@ -86,7 +86,7 @@ fn lines_typed_while_the_agent_works_come_next_in_order() {
     for word in ["first", "second", "third"] {
         terminal.line(&format!("run \"echo {word}\""));
     }
-    terminal.until_shows("\n(queued, 3: run \"echo third\")\n");
+    terminal.until_shows("\n(queued: run \"echo third\")\n");
     open(&terminal, "build");
     until_traced(&terminal, &[r#""ph":"E""#, "finished with exit code 0"]);
     open(&terminal, "work");
@@ -124,7 +124,7 @@ fn a_line_typed_while_it_thinks_is_not_lost() {
     terminal.line("run \"echo first\"");
     until_traced(&terminal, &[r#""ph":"B""#, "thinking"]);
     terminal.line("run \"echo second\"");
-    terminal.until_shows("\n(queued, 1: run \"echo second\")\n");
+    terminal.until_shows("\n(queued: run \"echo second\")\n");
     terminal.send(CTRL_C);
     // Interrupted is the first; the second begins.
     terminal.until_shows("\nInterrupted.\n");
@@ -346,7 +346,7 @@ fn what_was_typed_before_the_question_is_no_answer() {
     terminal.until_ends("s09 >>");
     terminal.line("y");
     terminal.line("make tea");
-    terminal.until_shows("\n(queued, 2: make tea)\n");
+    terminal.until_shows("\n(queued: make tea)\n");
     open(&terminal, "work");
     terminal.until_ends(&format!(
         "\nThe agent wants to call bash touch it{QUESTION}"
@@ -471,7 +471,7 @@ fn a_wish_to_leave_from_before_the_question_comes_after_it() {
         terminal.line("y");
         until_traced(&terminal, &[r#""ph":"B""#, "cat work"]);
         terminal.send(keys);
-        terminal.until_shows("\n(queued, 1: exit)\n");
+        terminal.until_shows("\n(queued: exit)\n");
         open(&terminal, "work");
         terminal.until_ends(&format!("touch it{QUESTION}"));
         terminal.line("y");

@@ -464,9 +464,9 @@ fn lines_typed_meanwhile_are_queued_and_sent_in_order() {
     gate(&terminal, "gate");
     terminal.line(r#"run "cat gate""#);
     until_waits_for(&terminal, "cat gate");
-    for (count, word) in ["first", "second", "third"].iter().enumerate() {
+    for word in ["first", "second", "third"] {
         terminal.line(&format!("run \"echo {word}\""));
-        terminal.until_shows(&format!("\n(queued, {}: run \"echo {word}\")\n", count + 1));
+        terminal.until_shows(&format!("\n(queued: run \"echo {word}\")\n"));
     }
     open(&terminal, "gate");
     terminal.until_ends(&format!("\nthird{PROMPT}"));
@@ -724,7 +724,7 @@ fn leaving_with_one_in_the_foreground_ends_it() {
     terminal.line(r#"run "echo $$ > work; sleep 600""#);
     let work = pid(terminal.folder.path(), "work");
     terminal.line("exit"); // comes next
-    terminal.until_shows("\n(queued, 1: exit)\n");
+    terminal.until_shows("\n(queued: exit)\n");
     terminal.send(CTRL_C);
     leaves_everything_as_it_was(&mut terminal, 0);
     eventually("nothing is left", || is_gone(work));

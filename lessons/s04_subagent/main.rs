@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let model = meanwhile::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
-    agent.toolbox.add(files::tools());
+    agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);

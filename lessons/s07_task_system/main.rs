@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let model = meanwhile::connect();
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
-    agent.toolbox.add(files::tools());
+    agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         repl.say(error);
         return ExitCode::FAILURE;
     }
-    let compactor = Compactor::new(100_000);
+    let compactor = Compactor::new(100_000, ".transcripts");
     repl.command("/compact", "summarise the conversation to make room");
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {

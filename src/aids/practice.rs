@@ -1,10 +1,9 @@
-//! aids · The practice model, which needs no key. It is not a language model: it carries out the course's
-//! instruction phrases, one tool call a reply. Like a real one it remembers nothing between requests: how far it
-//! has come, it reads off the conversation.
+//! aids · The practice model, which needs no key. It is not a language model: it carries out the
+//! course's instruction phrases, one tool call a reply. Like a real one it remembers nothing
+//! between requests: how far it has come, it reads off the conversation.
 
 mod conversation;
 mod phrases;
-mod summary;
 mod words;
 
 use std::time::Duration;
@@ -14,15 +13,12 @@ use serde_json::{Map, Value, json};
 
 use crate::message::{ContentBlock, Reply, StopReason, Usage};
 use crate::model::{Model, ModelError, Progress, Request};
-use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, texts};
-use phrases::{Action, Step};
-use summary::summary;
+use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
+use phrases::Step;
 
 /// How long to pause between two checks of the same background task.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
 
-const KEPT: &str =
-    "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
 const CUT: &str = "This turn was compacted halfway, and from a summary I cannot tell how far I came. \
     Look at what is done, then type the rest in shorter pieces.";
 
@@ -48,7 +44,9 @@ impl Model for Practice {
         request: &Request<'_>,
         on_progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Reply, ModelError> {
-        let (text, call, again) = answer(request);
+        let (text, call) = answer(request);
+        let look = calls(request.messages).pop();
+        let again = look.is_some_and(|look| look.says_running(&tasks(request)));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
         let pause = self.thinking.max(least);
         let interrupted = request.interrupt.receiver().recv_timeout(pause);
@@ -79,76 +77,53 @@ impl Model for Practice {
     }
 }
 
-/// The text of a reply, its call, and true if that asks again what was asked before.
-type Answer = (String, Option<ContentBlock>, bool);
-
 /// What came of a step, and whether that is good.
 type Ended = (String, bool);
 
-/// What comes next in a step.
-enum Next<'a> {
-    /// Nothing more.
-    End(Ended),
-    /// A call: the tool, its input, a remark.
-    Call(&'a str, Value, &'a str),
-    /// The end of the turn, with these words: a result will come by itself.
-    Await(String),
-}
+/// The text of a reply, and its call, if it makes one: the tool and its input.
+type Answer = (String, Option<(&'static str, Value)>);
 
-fn answer(request: &Request<'_>) -> Answer {
-    let say = |text| (text, None, false);
+fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
     let messages = request.messages;
     let last = messages.last().map_or(&[][..], |message| &message.content);
     if is_cut(last) {
-        return say(CUT.to_string());
+        return (CUT.to_string(), None);
     }
     let (turn, prompt) = current_turn(messages);
     let (calls, news) = (calls(turn), texts(&news(last)));
     let woken = !news.is_empty() && !last.iter().any(ContentBlock::is_prompt);
     let steps = match phrases::parse(prompt) {
-        // Compaction has more to say about it.
-        Err(_) if prompt.starts_with("Summarise this conversation") => {
-            return say(summary(messages));
-        }
-        Err(problem) if !woken => return say(format!("{problem} {}", help(request))),
+        Err(problem) if !woken => return (format!("{problem} {}", help(request)), None),
         Ok(steps) if !woken || !calls.iter().any(Call::was_interrupted) => steps,
-        _ => return say(news), // no prompt, or one that was stopped
+        _ => return (news, None), // no prompt, or one that was stopped
     };
-    let mut ended = Vec::new();
+    let (tasks, mut ended) = (tasks(request), Vec::new());
     for (index, step) in steps.iter().enumerate() {
         let call = calls.iter().rfind(|call| call.step() == Some(index));
         let next = match call {
-            Some(call) if !goes_on(request, step, call) => {
-                Next::End((shorten(call.result), !call.is_error))
+            Some(call) if step.verb != "wait" || !call.says_running(&tasks) => {
+                Ok((shorten(call.result), !call.is_error))
             }
-            _ => next(request, step, &ended),
+            _ => next(request, &steps, &ended),
         };
         match next {
-            Next::End(end) => ended.push(end),
-            Next::Await(text) => return say(text),
-            Next::Call(tool, input, remark) => {
-                let (id, name) = (fresh_id(messages, index), tool.to_string());
-                let block = ContentBlock::ToolUse { id, name, input };
-                return (remark.to_string(), Some(block), call.is_some());
+            Ok(end) => ended.push(end),
+            Err((text, call)) => {
+                let call = call.map(|(tool, input)| ContentBlock::ToolUse {
+                    id: fresh_id(messages, index),
+                    name: tool.to_string(),
+                    input,
+                });
+                return (text, call);
             }
         }
     }
-    let waits = steps.iter().any(waits);
     let is_result = |block: &_| matches!(block, ContentBlock::ToolResult { .. });
-    let goes_on = waits || last.iter().any(is_result);
+    let goes_on = last.iter().any(is_result) || steps.iter().any(|step| step.verb == "wait");
     match woken && !goes_on {
-        true => say(news),
-        false => say(report(&steps, &ended)),
+        true => (news, None),
+        false => (report(&steps, &ended), None),
     }
-}
-
-fn waits(step: &Step) -> bool {
-    matches!(step.action, Action::Wait(_))
-}
-
-/// True if the call was a look at something that still runs and is waited for.
-fn goes_on(request: &Request<'_>, step: &Step, call: &Call<'_>) -> bool {
-    waits(step) && !call.is_error && call.says_running(&tasks(request))
 }
 
 /// The background tasks that were started. (A `task` without a priority is waited for.)
@@ -158,66 +133,76 @@ fn tasks<'a>(request: &Request<'a>) -> Vec<&'a str> {
     calls.iter().filter_map(Call::task).collect()
 }
 
-fn next<'a>(request: &Request<'_>, step: &'a Step, ended: &[Ended]) -> Next<'a> {
-    let (tool, lesson) = (step.tool, step.lesson);
+/// What comes of the next step without a further call, or the reply that goes on with it.
+fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended, Answer> {
+    let step = &steps[ended.len()];
+    let (mut tool, lesson) = (step.tool, step.lesson);
+    let (mut input, mut remark) = (step.input.clone(), "");
     let offered = |tool| offers(request, tool, None);
-    let failed = |why| Next::End((why, false));
-    match &step.action {
-        Action::Summary => Next::End((summary(request.messages), true)),
-        Action::Help => Next::End((help(request), true)),
-        Action::Call(input) if tool == "bg_bash" && !offered(tool) && offered("bash") => {
-            let remark =
-                "There is no bg_bash here: this runs in the foreground, and I wait for it.";
-            Next::Call("bash", json!({ "command": input["command"] }), remark)
-        }
+    if tool == "bg_bash" && !offered(tool) && offered("bash") {
+        remark = "There is no bg_bash here: this runs in the foreground, and I wait for it.";
+        (tool, input) = ("bash", json!({ "command": input["command"] }));
+    } else if step.verb == "keep" {
+        remark =
+            "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
+    }
+    let mut fields = input.as_object().into_iter().flat_map(Map::keys);
+    Ok(match step.verb {
+        "summarise" | "summarize" => (summary(request.messages), true),
+        "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {
             let why = "nothing to check: it ran in the foreground and has ended";
-            Next::End((why.to_string(), true))
+            (why.to_string(), true)
         }
-        _ if !offered(tool) => failed(format!(
-            "it needs the tool {tool}, which is not offered here ({lesson} brings it)"
-        )),
-        Action::Wait(input) if let Some(next) = delivery(request, input) => next,
-        Action::Call(input) | Action::Wait(input) => {
-            let mut fields = input.as_object().into_iter().flat_map(Map::keys);
-            match fields.find(|field| !offers(request, tool, Some(field))) {
-                Some(field) => failed(format!("{tool} takes no {field} here ({lesson} brings it)")),
-                None if tool == "todo" => Next::Call(tool, input.clone(), KEPT),
-                None => Next::Call(tool, input.clone(), ""),
-            }
+        _ if !offered(tool) => {
+            let what = format!("the tool {tool}, which is not offered here");
+            (format!("it needs {what} ({lesson} brings it)"), false)
         }
-        Action::Plan(items, done) => {
-            // Each item stands between two updates: the one before item 0 is `2 * done` steps back.
-            let succeeded = |item: usize| ended[ended.len() - 2 * (done - item) + 1].1;
-            let mut todos = items.to_vec();
-            for (item, todo) in todos.iter_mut().enumerate().take(done + 1) {
-                if item == *done {
-                    todo["status"] = "in_progress".into();
-                } else if succeeded(item) {
-                    todo["status"] = "completed".into();
-                }
-            }
-            Next::Call(tool, json!({ "todos": todos }), "")
+        "wait" if let Some(next) = delivery(request, &input) => return next,
+        _ if let Some(field) = fields.find(|field| !offers(request, tool, Some(field))) => {
+            let why = format!("{tool} takes no {field} here");
+            (format!("{why} ({lesson} brings it)"), false)
         }
-    }
+        "plan" => {
+            let input = json!({ "todos": todos(steps, ended) });
+            return Err((String::new(), Some((tool, input))));
+        }
+        _ => return Err((remark.to_string(), Some((tool, input)))),
+    })
+}
+
+/// The items of a plan. The next step is an update; the one behind it carries out an item.
+fn todos(steps: &[Step], ended: &[Ended]) -> Value {
+    let items = steps.iter().enumerate().filter_map(|(index, step)| {
+        let mut todo = step.item.clone()?;
+        match ended.get(index) {
+            Some((_, true)) => todo["status"] = "completed".into(),
+            None if index == ended.len() + 1 => todo["status"] = "in_progress".into(),
+            _ => {}
+        }
+        Some(todo)
+    });
+    items.collect()
 }
 
 /// Where results come by themselves, waiting means to end the turn. `None` where they do not, and
 /// for a task that was never started.
-fn delivery<'a>(request: &Request<'_>, input: &Value) -> Option<Next<'a>> {
+fn delivery(request: &Request<'_>, input: &Value) -> Option<Result<Ended, Answer>> {
     let id = input["id"].as_str().map(str::trim);
-    let mut wanted = tasks(request);
-    wanted.retain(|task| id.is_none_or(|id| id == *task));
+    let mut missing = tasks(request);
+    missing.retain(|task| id.is_none_or(|id| id == *task));
     let mut news = news(request.messages.iter().flat_map(|message| &message.content));
-    news.retain(|(id, _)| wanted.contains(id));
-    let mut missing = wanted.clone();
+    news.retain(|(id, _)| missing.contains(id));
+    if missing.is_empty() || !offers(request, "stop_bg", None) {
+        return None;
+    }
     missing.retain(|task| news.iter().all(|(id, _)| id != task));
+    if missing.is_empty() {
+        return Some(Ok((texts(&news), true)));
+    }
     let missing = missing.join(", ");
-    let next = match missing.is_empty() {
-        true => Next::End((texts(&news), true)),
-        false => Next::Await(format!("I wait for {missing}: the result comes by itself.")),
-    };
-    (!wanted.is_empty() && offers(request, "stop_bg", None)).then_some(next)
+    let text = format!("I wait for {missing}: the result comes by itself.");
+    Some(Err((text, None)))
 }
 
 /// True if the tool is there, and takes this field.
@@ -241,14 +226,14 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
     let mut lines = Vec::new();
     for (step, (text, ok)) in steps.iter().zip(ended) {
         let (label, failed) = (&step.label, if *ok { "" } else { " failed" });
-        let line = match &step.action {
+        let line = match step.tool {
             _ if steps.len() == 1 && *ok => return text.clone(),
             _ if steps.len() == 1 => return format!("{label}{failed}: {text}"),
             // Of the updates of a plan only the first is worth a line, and only if it failed.
-            Action::Plan(_, done) if *ok || *done > 0 => continue,
-            Action::Summary | Action::Help => text.clone(),
-            _ => {
-                let several = !ok || step.tool == "check_bg";
+            "todo" if step.verb == "plan" && (*ok || label.is_empty()) => continue,
+            "-" => text.clone(),
+            tool => {
+                let several = !ok || tool == "check_bg";
                 let start = text.lines().take(if several { 4 } else { 1 });
                 short(&start.collect::<Vec<_>>().join(" · "), 200)
             }
@@ -261,11 +246,11 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
 /// At most 20 lines and 2,000 characters, and not nothing.
 fn shorten(text: &str) -> String {
     let text = text.trim_end();
-    let lines: Vec<&str> = text.split('\n').take(20).collect();
-    let start: String = lines.join("\n").chars().take(2000).collect();
+    let lines = text.split_inclusive('\n').take(20);
+    let start: String = lines.flat_map(str::chars).take(2000).collect();
     match start.len() {
         0 => "(no output)".to_string(),
-        length if length < text.len() => start + "\n… (shortened)",
+        length if length < text.len() => start.trim_end().to_string() + "\n… (shortened)",
         _ => start,
     }
 }

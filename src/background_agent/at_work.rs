@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::screen::describe;
 use crate::subagent::run;
 use crate::tool::{Ask, Context};
@@ -77,9 +77,9 @@ impl AtWork {
     /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
     pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let mut events = events.of_task(name, waiter);
         let counted = tally.clone();
-        events.add_reader(Box::new(move |stamped| lock(&counted).count(stamped.event)));
+        let count = Box::new(move |stamped: Stamped<'_>| lock(&counted).count(stamped.event));
+        let events = events.of_task(name, waiter).with(count);
         worker.context = Context {
             events,
             interrupt: Interrupt::default(),
@@ -92,14 +92,11 @@ impl AtWork {
     pub fn run(&self, prompt: String) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
         match run(&self.worker, prompt, used_up) {
-            Ok(output) => Outcome::Finished {
-                exit_code: None,
-                output,
-            },
-            Err(output) if self.worker.context.interrupt.is_triggered() => {
-                Outcome::Killed { output }
+            Ok(output) => Outcome::new(End::Finished(None), output),
+            Err(so_far) if self.worker.context.interrupt.is_triggered() => {
+                Outcome::new(End::Killed, so_far)
             }
-            Err(message) => Outcome::Failed { message },
+            Err(why) => Outcome::new(End::Failed(why), ""),
         }
     }
 }

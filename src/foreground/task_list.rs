@@ -121,7 +121,7 @@ impl Row {
     fn whole(&self) -> String {
         // What an agent has said last, its output, stands at the end of what it did.
         let text = match (&self.status.outcome, self.kind) {
-            (Some(outcome), Kind::Command) => outcome.output(),
+            (Some(outcome), Kind::Command) => &outcome.output,
             _ => &self.status.progress.recent,
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();

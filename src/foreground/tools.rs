@@ -5,28 +5,21 @@ use serde_json::json;
 
 use super::{Foreground, TIME_LIMIT};
 use crate::agent::Agent;
-use crate::background::Kind;
-use crate::background_agent;
+use crate::background_agent::{self, start};
 use crate::subagent::Definitions;
-use crate::todo::Priority;
 use crate::tool::{Access, Tool};
 use crate::tools::object;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Command {
     command: String,
     timeout_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Task {
-    description: String,
-    prompt: String,
-    #[serde(default)]
-    priority: Priority,
-    agent: Option<String>,
+    #[serde(flatten)]
+    task: background_agent::Input,
     #[serde(default)]
     wait: bool,
 }
@@ -69,14 +62,9 @@ impl Foreground {
             background_agent::description(&delegation),
             object(properties, &["description", "prompt"]),
             Access::Free,
-            move |input: Task, context| {
-                let worker = delegation.worker(input.agent.as_deref())?;
-                let (name, kind) = (&input.description, Kind::Agent(input.priority));
-                if input.wait {
-                    return it.delegate(worker, kind, name, input.prompt, context);
-                }
-                let events = &context.events;
-                background_agent::start(&it.executor, worker, kind, name, input.prompt, events)
+            move |Task { task, wait }: Task, context| match wait {
+                true => it.delegate(&delegation, task, context),
+                false => start(&it.executor, &delegation, task, &context.events),
             },
         )
     }

@@ -1,6 +1,5 @@
-//! What a command prints, in bounded memory: the head, the tail, and the whole in a file.
+//! foundation · What a command prints, in bounded memory: the head, the tail, and the whole in a file.
 
-use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,7 +16,7 @@ const TAIL: usize = 24 * 1024;
 /// The file grows no further than this.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
-/// How the names of such folders begin.
+/// The first part of the names of scratch folders.
 pub(super) const SCRATCH: &str = "meanwhile-";
 
 /// Collects output. At most 32 KiB stay in memory; when there is more, all of it goes to a file of
@@ -25,15 +24,17 @@ pub(super) const SCRATCH: &str = "meanwhile-";
 #[derive(Default)]
 pub struct Output {
     head: Vec<u8>,
-    tail: VecDeque<u8>,
+    tail: Vec<u8>,
     bytes: u64,
     lines: u64,
-    file: Option<Whole>,
+    /// Made when head and tail are full.
+    whole: Option<Whole>,
 }
 
+/// The file with the whole output.
 struct Whole {
     path: PathBuf,
-    /// `None` once writing failed; the file then ends early.
+    /// `None` once writing has failed; the file then ends early.
     file: Option<File>,
     written: u64,
 }
@@ -42,16 +43,14 @@ impl Output {
     /// Takes the next piece.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        if self.file.is_none() && self.bytes > (HEAD + TAIL) as u64 {
+        self.lines += newlines(bytes);
+        if self.whole.is_none() && self.bytes > (HEAD + TAIL) as u64 {
             let mut whole = Whole::create();
             whole.write(&self.head);
-            let (first, second) = self.tail.as_slices();
-            whole.write(first);
-            whole.write(second);
-            self.file = Some(whole);
+            whole.write(&self.tail);
+            self.whole = Some(whole);
         }
-        if let Some(whole) = &mut self.file {
+        if let Some(whole) = &mut self.whole {
             whole.write(bytes);
         }
         let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
@@ -59,87 +58,70 @@ impl Output {
         let rest = rest.get(rest.len().saturating_sub(TAIL)..).unwrap_or(rest);
         let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
         self.tail.drain(..excess);
-        self.tail.extend(rest);
+        self.tail.extend_from_slice(rest);
     }
 
-    /// How many bytes came so far.
+    /// The number of bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The last line that says something, so far; at most `width` characters of it.
     pub fn last_line(&self, width: usize) -> String {
-        let text = self.end();
-        let line = text
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        line.chars().take(width).collect()
+        let end = self.end();
+        let line = end.lines().rfind(|line| !line.trim().is_empty());
+        line.unwrap_or_default().chars().take(width).collect()
     }
 
     /// The last 4 KiB, so far.
     pub fn end(&self) -> String {
-        let tail = if self.tail.is_empty() {
-            self.head.clone()
-        } else {
-            self.tail.iter().copied().collect()
+        let kept = match self.tail.is_empty() {
+            true => &self.head,
+            false => &self.tail,
         };
-        readable(&tail[tail.len().saturating_sub(4 * 1024)..])
+        readable(&kept[kept.len().saturating_sub(4 * 1024)..])
     }
 
     /// All of it as text; or, if it was too long, head and tail cut at line ends, with how much
     /// was left out and where the whole is.
     pub fn render(&self) -> String {
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let kept = (self.head.len() + tail.len()) as u64;
-        let Some(whole) = self.file.as_ref().filter(|_| kept < self.bytes) else {
-            return readable(&[&self.head[..], &tail].concat());
+        let Some(whole) = &self.whole else {
+            return readable(&[&self.head[..], &self.tail].concat());
         };
         // At line ends; but a line that is longer than half of it all is not given up for that.
-        let newline = |byte: &u8| *byte == b'\n';
-        let head_end = self
-            .head
-            .iter()
-            .rposition(newline)
-            .filter(|at| *at >= HEAD / 2);
-        let tail_start = tail.iter().position(newline).filter(|at| *at <= TAIL / 2);
-        let (head_end, tail_start) = (
-            head_end.map_or(HEAD, |at| at + 1),
-            tail_start.map_or(0, |at| at + 1),
-        );
-        let (head, tail) = (&self.head[..head_end], &tail[tail_start..]);
-        let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let is_newline = |byte: &u8| *byte == b'\n';
+        let head_end = self.head.iter().rposition(is_newline);
+        let head_end = head_end.filter(|at| *at >= HEAD / 2);
+        let tail_start = self.tail.iter().position(is_newline);
+        let tail_start = tail_start.filter(|at| *at <= TAIL / 2);
+        let head = &self.head[..head_end.map_or(HEAD, |at| at + 1)];
+        let tail = &self.tail[tail_start.map_or(0, |at| at + 1)..];
         format!(
             "{}\n[… {} lines, {} bytes left out; {} …]\n{}",
             readable(head).trim_end_matches('\n'),
             self.lines - newlines(head) - newlines(tail),
             self.bytes - (head.len() + tail.len()) as u64,
-            whole.describe(),
+            whole.describe(self.bytes),
             readable(tail)
         )
     }
 }
 
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
 impl Whole {
     fn create() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(1);
-        let path = scratch_folder().join(format!(
-            "output-{}.txt",
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
-        let open = || -> io::Result<File> {
-            make_scratch_folder()?;
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-        };
-        let file = open().ok();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = scratch_folder().join(format!("output-{number}.txt"));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let file = make_scratch_folder().and_then(|()| options.open(&path));
         Whole {
             path,
-            file,
+            file: file.ok(),
             written: 0,
         }
     }
@@ -153,36 +135,28 @@ impl Whole {
         }
     }
 
-    fn describe(&self) -> String {
+    fn describe(&self, bytes: u64) -> String {
         let path = self.path.display();
-        match &self.file {
-            Some(_) if self.written < MAX_FILE => format!("the whole is in {path}"),
-            Some(_) => format!("its first {} MiB are in {path}", MAX_FILE / 1024 / 1024),
-            None if self.written > 0 => {
-                format!(
-                    "its first {} bytes are in {path}; the disk took no more",
-                    self.written
-                )
-            }
-            None => "the whole could not be written to a file".to_string(),
+        match self.written {
+            0 => "the whole could not be written to a file".to_string(),
+            written if written == bytes => format!("the whole is in {path}"),
+            written => format!("its first {written} bytes are in {path}"),
         }
     }
 }
 
-/// Where this program's long outputs go. The folder is made when it is needed; the supervisors
-/// remove it when the program has gone, however it went.
+/// The folder for this program's long outputs. It is made when it is needed; the supervisors remove
+/// it when the program has gone, however it went.
 pub(super) fn scratch_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })
 }
 
-/// Its name is no secret: one that is there without our doing is somebody else's.
+/// Its name is not secret: a folder that is there already, and not our doing, is somebody else's.
 fn make_scratch_folder() -> io::Result<()> {
     static MADE: Mutex<bool> = Mutex::new(false);
     let mut made = lock(&MADE);
@@ -211,4 +185,52 @@ pub fn readable(bytes: &[u8]) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_kept_as_it_is() {
+        let mut output = Output::default();
+        output.push(&[b'a'; HEAD]);
+        output.push(&[b'b'; TAIL]);
+        assert_eq!(output.render(), "a".repeat(HEAD) + &"b".repeat(TAIL));
+        assert!(output.whole.is_none());
+    }
+
+    #[test]
+    fn what_is_too_long_keeps_whole_lines_of_head_and_tail() {
+        let mut output = Output::default();
+        for number in 0..10_000 {
+            output.push(format!("line {number}\n").as_bytes());
+        }
+        let text = output.render();
+        let (head, rest) = text.split_once("\n[… ").expect("something is left out");
+        let (left_out, tail) = rest.split_once(" …]\n").expect("the note ends");
+        assert!(head.starts_with("line 0\n") && tail.ends_with("\nline 9999\n"));
+        let kept = head.lines().chain(tail.lines());
+        assert!(kept.clone().all(|line| line.starts_with("line ")));
+        assert!(left_out.starts_with(&format!("{} lines, ", 10_000 - kept.count())));
+        assert_eq!(output.last_line(7), "line 99");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut() {
+        let mut output = Output::default();
+        output.push(b"begin ");
+        output.push(&[b'x'; 100_000]);
+        output.push(b" end");
+        let text = output.render();
+        assert!(text.starts_with("begin x") && text.ends_with("x end"));
+        let left_out = format!("[… 0 lines, {} bytes left out", 100_010 - HEAD - TAIL);
+        assert!(text.contains(&left_out), "{text}");
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent() {
+        let bytes = b"a\tb\r\nc\rd \x1b[2J\0\x7f\xff \xc2\x9b";
+        assert_eq!(readable(bytes), "a\tb\nc\nd ^[[2J^@^?\u{fffd} \u{fffd}");
+    }
 }

@@ -24,6 +24,9 @@ use super::{Handle, PERSISTENCE, is_ready, lock, tree};
 /// How many supervisors are kept for the next commands.
 const MAX_IDLE: usize = 2;
 
+/// The most that Linux takes as one argument, less a few bytes. It also fits into an empty socket.
+const MAX_COMMAND: usize = 127 * 1024;
+
 /// How long a supervisor may take to accept a command, so that none can hold up its caller for good.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -44,66 +47,77 @@ pub fn supervise_with(program: impl Into<PathBuf>) {
 /// A supervisor, and our ends of its socket and its output pipe. Dropping it kills it.
 pub(super) struct Supervisor {
     child: Child,
-    pub control: Arc<UnixStream>,
+    pub control: Arc<Control>,
     pub output: ChildStdout,
+}
+
+/// The socket that a supervisor gets its orders through, and reports through.
+pub(super) struct Control {
+    supervisor: Pid,
+    pub socket: UnixStream,
+}
+
+impl Control {
+    /// Sends an order. An error means that the supervisor is dead, which its status tells as well.
+    pub fn send(&self, order: &[u8]) {
+        let _ = (&self.socket).write_all(order);
+        let _ = kill(self.supervisor, Signal::SIGCONT); // somebody may have stopped it
+    }
 }
 
 impl Supervisor {
     /// An idle supervisor or a new one, which now runs the command. If there is an error, nothing
     /// of the command has begun.
-    pub fn with_command(command: &str, handle: &Handle) -> io::Result<Self> {
-        if command.contains('\0') {
-            return Err(io::Error::other("it holds a NUL character; leave that out"));
-        }
+    pub fn with_command(command: &str, handle: &Handle) -> Result<Self, String> {
         let folder = std::env::current_dir().map_err(|error| {
-            io::Error::other(format!(
-                "the working directory is gone ({error}); start again in one that is there"
-            ))
+            format!("the working directory is gone ({error}); start again in one that is there")
         })?;
         let folder = folder.as_os_str().as_bytes();
         let order = [folder, b"\0", command.as_bytes(), b"\0"].concat();
+        if command.contains('\0') {
+            return Err("it holds a NUL character; leave that out".to_string());
+        }
+        if command.len() > MAX_COMMAND {
+            return Err("it is too long; write it to a file and run that".to_string());
+        }
         loop {
-            if handle.is_stopped() {
-                return Err(io::Error::other("it was stopped before it began"));
-            }
             let idle = take_idle();
             let is_new = idle.is_none();
-            let mut supervisor = idle.map_or_else(Supervisor::start, Ok)?;
-            handle.offered_to(supervisor.id());
-            match supervisor.order(&order) {
-                Ok(()) => {
-                    handle.taken_by(supervisor.id(), supervisor.control.clone());
-                    return Ok(supervisor);
-                }
-                Err(error) if is_new => return Err(error),
-                Err(_) => {} // killed while it was idle: the next one will do
-            }
+            let start = || Supervisor::start().map_err(|error| error.to_string());
+            let mut supervisor = idle.map_or_else(start, Ok)?;
+            handle.send(&order, &supervisor.control)?;
+            let Err(why) = supervisor.taken() else {
+                return Ok(supervisor);
+            };
+            handle.state().control = None; // before its number can be that of another process
+            if is_new {
+                return Err(why);
+            } // One that was killed while it was idle: the next one will do.
         }
     }
 
-    fn order(&mut self, order: &[u8]) -> io::Result<()> {
-        // If it does not get all of this, it does not take the command.
-        let _ = (&*self.control).write_all(order);
+    /// Waits until it has taken the command.
+    fn taken(&mut self) -> Result<(), String> {
         let said = self.next_status().or_else(|error| {
             // It may take the command in its last moment; who attends to it then sees it die.
             let _ = self.child.kill();
             self.next_status().map_err(|_| error)
         });
-        Err(io::Error::other(match said {
-            Ok(Status::Taken) => return Ok(()),
-            Ok(Status::Failed(why)) => format!("its supervisor gave up: {why}"),
-            Ok(_) => "its supervisor is confused; try again".to_string(),
-            Err(error) => format!(
+        match said {
+            Ok(Status::Taken) => Ok(()),
+            Ok(Status::Failed(why)) => Err(format!("its supervisor gave up: {why}")),
+            Ok(_) => Err("its supervisor is confused; try again".to_string()),
+            Err(error) => Err(format!(
                 "no supervisor came up ({error}); does `main` begin with become_supervisor_if_asked?"
-            ),
-        }))
+            )),
+        }
     }
 
     /// The next thing that it reports, and not a byte more.
     pub fn next_status(&mut self) -> io::Result<Status> {
         let (mut line, mut byte) = (Vec::new(), [0]);
         loop {
-            (&*self.control).read_exact(&mut byte)?;
+            (&self.control.socket).read_exact(&mut byte)?;
             if byte == *b"\n" {
                 let line = String::from_utf8_lossy(&line);
                 return Status::parse(&line).ok_or_else(|| io::Error::other(format!("{line:?}")));
@@ -126,7 +140,7 @@ impl Supervisor {
     pub fn kill_with_orphans(self, group: Option<Pid>) {
         drop(self); // also for its descriptors: we may have hit the limit, and need some below
         let ours = lock(&OURS); // keeps others from starting one that would look like an orphan
-        kill_each(tree::group(group));
+        tree::signal(tree::group(group), Signal::SIGKILL);
         let deadline = Instant::now() + PERSISTENCE;
         let mut none_seen = 0; // one look may miss somebody, while another child is being reaped
         while none_seen < 2 && Instant::now() < deadline {
@@ -134,7 +148,8 @@ impl Supervisor {
             orphans.retain(|pid| !ours.contains(pid));
             none_seen = if orphans.is_empty() { none_seen + 1 } else { 0 };
             for orphan in orphans {
-                kill_each(tree::descendants(orphan).into_iter().chain([orphan]));
+                let family = tree::descendants(orphan).into_iter().chain([orphan]);
+                tree::signal(family, Signal::SIGKILL);
                 if waitpid(orphan, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
                     thread::sleep(Duration::from_millis(1));
                 }
@@ -142,23 +157,20 @@ impl Supervisor {
         }
     }
 
-    fn id(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-
     fn start() -> io::Result<Self> {
         static ONCE: Once = Once::new();
         ONCE.call_once(tree::adopt_orphans);
-        let (control, theirs) = UnixStream::pair()?;
-        control.set_read_timeout(Some(HANDSHAKE))?;
-        control.set_write_timeout(Some(HANDSHAKE))?;
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_read_timeout(Some(HANDSHAKE))?;
+        socket.set_write_timeout(Some(HANDSHAKE))?;
         let mut ours = lock(&OURS);
         let mut child = spawn(theirs)?;
-        ours.insert(Pid::from_raw(child.id() as i32));
+        let supervisor = Pid::from_raw(child.id() as i32);
+        ours.insert(supervisor);
         let output = child.stdout.take();
         Ok(Supervisor {
             child,
-            control: Arc::new(control),
+            control: Arc::new(Control { supervisor, socket }),
             output: output.ok_or_else(|| io::Error::other("a pipe is missing"))?, // cannot be
         })
     }
@@ -169,7 +181,7 @@ impl Drop for Supervisor {
         // Before its socket closes: that would tell it that the program is gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        lock(&OURS).remove(&self.id());
+        lock(&OURS).remove(&self.control.supervisor);
     }
 }
 
@@ -219,11 +231,5 @@ pub(super) fn replace_the_last() {
     let none_left = lock(&OURS).is_empty();
     if none_left && let Ok(supervisor) = Supervisor::start() {
         lock(&IDLE).push(supervisor);
-    }
-}
-
-fn kill_each(pids: impl IntoIterator<Item = Pid>) {
-    for pid in pids {
-        let _ = kill(pid, Signal::SIGKILL);
     }
 }

@@ -132,7 +132,14 @@ fn serve(scratch: &Path) -> io::Result<()> {
     while let Some((folder, command)) = next_command(&mut orders, last) {
         say(&control, "taken");
         match start_shell(&folder, &command) {
-            Err(error) => say(&control, format_args!("failed {}", explain(&error))),
+            Err(error) if error.kind() == ErrorKind::NotFound => say(
+                &control,
+                "failed bash was not found; install it, or put it into PATH",
+            ),
+            Err(error) => say(
+                &control,
+                format_args!("failed bash could not be run: {error}"),
+            ),
             Ok(shell) => {
                 if !tree::ADOPTS {
                     say(&control, format_args!("started {shell}"));
@@ -146,7 +153,7 @@ fn serve(scratch: &Path) -> io::Result<()> {
     // Again and again: while one is killed another may fork, and a look may miss one that moves.
     let deadline = Instant::now() + PERSISTENCE;
     while !reaper.is_finished() && Instant::now() < deadline {
-        signal_all(last, Signal::SIGKILL);
+        tree::signal(everyone(last), Signal::SIGKILL);
         thread::sleep(Duration::from_millis(1));
     }
     // After a TERMINATE the program still runs, and needs its files.
@@ -174,8 +181,8 @@ fn next_command(
     if folder.as_encoded_bytes() != &TERMINATE[..TERMINATE.len() - 1] {
         return Some((folder, word()?));
     }
-    signal_all(last, Signal::SIGTERM);
-    signal_all(last, Signal::SIGCONT); // one that is stopped would not hear it
+    tree::signal(everyone(last), Signal::SIGTERM);
+    tree::signal(everyone(last), Signal::SIGCONT); // one that is stopped would not hear it
     let deadline = Instant::now() + GRACE;
     let control = orders.get_mut();
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -203,16 +210,6 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
     }
     let shell = bash.stdin(Stdio::null()).stderr(io::stdout()).spawn()?;
     Ok(Pid::from_raw(shell.id() as i32))
-}
-
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => "bash was not found; install it, or put it into PATH".to_string(),
-        ErrorKind::ArgumentListTooLong => {
-            "the command is too long; write it to a file and run that".to_string()
-        }
-        _ => format!("bash could not be run: {error}"),
-    }
 }
 
 /// Waits for everything below us, the shell and every orphan, and reports what becomes of them.
@@ -261,10 +258,4 @@ fn reap(shell: Pid, control: &UnixStream) {
 fn everyone(shell: Option<Pid>) -> Vec<Pid> {
     let below = tree::descendants(getpid()).into_iter();
     below.chain(tree::group(shell)).collect()
-}
-
-fn signal_all(shell: Option<Pid>, signal: Signal) {
-    for pid in everyone(shell) {
-        let _ = kill(pid, signal);
-    }
 }

@@ -1,9 +1,18 @@
-//! Who is below a process, and the signals for all of them. What is Linux only stands here, with
-//! its portable stand-in beside it.
+//! foundation · Finds everything below a process. What only Linux has is here, with a portable
+//! stand-in beside it.
 
 pub(super) use system::{
     ADOPTS, adopt_orphans, children, descendants, group, prepare_supervisor, this_program,
 };
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(super) fn signal(pids: impl IntoIterator<Item = Pid>, signal: Signal) {
+    for pid in pids {
+        let _ = kill(pid, signal); // it may have ended, or be another user's
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -49,16 +58,11 @@ mod system {
     }
 
     fn children_by_parent(parent: Pid) -> Vec<Pid> {
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        let names: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        let all = names.iter().flat_map(|name| pids(name));
-        all.filter(|pid| stat(*pid).and_then(|stat| field(&stat, 1)) == Some(parent.as_raw()))
-            .collect()
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut all = pids(&names.collect::<Vec<_>>().join(" "));
+        all.retain(|pid| field(*pid, 1) == Some(parent.to_string()));
+        all
     }
 
     fn pids(list: &str) -> Vec<Pid> {
@@ -88,19 +92,18 @@ mod system {
 
     /// A process whose first thread has ended looks like one, but runs on while it has others.
     fn is_zombie(pid: Pid) -> bool {
-        let Some(stat) = stat(pid) else { return true };
-        stat.starts_with(['Z', 'X']) && field(&stat, 17).unwrap_or(0) < 2
+        let Some(state) = field(pid, 0) else {
+            return true;
+        };
+        ["Z", "X"].contains(&state.as_str()) && field(pid, 17).as_deref() <= Some("1")
     }
 
-    /// "STATE PARENT …", of "PID (name, which may hold anything) STATE PARENT …".
-    fn stat(pid: Pid) -> Option<String> {
+    /// A field of "PID (name, which may hold anything) STATE PARENT …"; 0 is the state, 1 the
+    /// parent, 17 the number of threads.
+    fn field(pid: Pid, index: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(") ").map(|(_, rest)| rest.to_string())
-    }
-
-    /// 1 is the parent, 17 the number of threads.
-    fn field(stat: &str, index: usize) -> Option<i32> {
-        stat.split(' ').nth(index)?.parse().ok()
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(index).map(str::to_string)
     }
 }
 

@@ -10,7 +10,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{
     Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler,
-    KeyEvent, RepeatCount,
+    KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 
 use super::commands::{Commands, is_leaving};
@@ -98,9 +98,17 @@ impl Editor {
         Ok(editor)
     }
 
-    fn bind(&mut self, key: char, action: impl Fn(bool) -> Option<Cmd> + Send + Sync + 'static) {
-        let handler = EventHandler::Conditional(Box::new(Key(action)));
-        self.editor.bind_sequence(KeyEvent::ctrl(key), handler);
+    /// With Ctrl, also after an Esc that was pressed by mistake.
+    fn bind(
+        &mut self,
+        key: char,
+        action: impl Fn(bool) -> Option<Cmd> + Clone + Send + Sync + 'static,
+    ) {
+        for modifiers in [Modifiers::CTRL, Modifiers::CTRL | Modifiers::ALT] {
+            let handler = EventHandler::Conditional(Box::new(Key(action.clone())));
+            let key = KeyEvent(KeyCode::Char(key), modifiers);
+            self.editor.bind_sequence(key, handler);
+        }
     }
 
     /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
@@ -109,7 +117,7 @@ impl Editor {
         &mut self,
         key: char,
         hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Send + Sync + 'static,
+        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
     ) {
         if let Some(helper) = self.editor.helper_mut() {
             helper.hint = format!(" ({hint})");

@@ -90,11 +90,9 @@ impl Shared {
         let mut state = self.state();
         let echo = state.doing != Doing::Idle;
         match state.doing {
-            Doing::Working => {
-                let (count, line) = (self.inbox.waiting() + 1, text.trim());
-                self.screen
-                    .lines(&format!("(queued, {count}: {line})"), Style::Dim);
-            }
+            Doing::Working => self
+                .screen
+                .lines(&format!("(queued: {})", text.trim()), Style::Dim),
             // A Ctrl+C from now on is for the turn of this line.
             Doing::Idle => self.interrupt.reset(),
             Doing::Asking => {}

@@ -15,14 +15,12 @@ use crate::tool::{Access, Tool};
 use crate::tools::object;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Start {
     id: String,
     command: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Check {
     id: Option<String>,
 }
@@ -57,7 +55,7 @@ impl Watch for Handle {
 
 /// `bg_bash` and `check_bg`, over one executor.
 pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
-    let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output());
+    let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output);
     [
         bg_bash(executor, "Go on with other work; ask with check_bg."),
         check_bg(executor, with_output),
@@ -85,7 +83,9 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
             let name = id.clone();
             let job = move |control: &Control| {
                 announced(&events, &name, &command, || {
-                    process::run_to_end(&command, |handle| control.attach(Arc::new(handle)))
+                    let (handle, news) = process::start(&command);
+                    control.attach(Arc::new(handle));
+                    process::until_ended(&news)
                 })
             };
             lock(&executor).submit(Kind::Command, &id, job)?;

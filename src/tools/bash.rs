@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::event::Event;
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::process;
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
@@ -15,7 +15,6 @@ use crate::tools::object;
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Input {
     command: String,
 }
@@ -56,14 +55,14 @@ pub fn tool() -> Tool {
 
 /// What the model reads of a command that it has waited for, and a remark below.
 pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
-    let output = match outcome.output().trim_end() {
+    let output = match outcome.output.trim_end() {
         "" => "(no output)",
         output => output,
     };
-    match (outcome, outcome.error()) {
+    match (&outcome.end, outcome.error()) {
         (_, None) => Ok(format!("{output}{remark}")),
-        (Outcome::Failed { message }, _) => Err(message.clone()),
-        (Outcome::Killed { .. }, _) => Err(format!("[interrupted] by the user\n{output}{remark}")),
+        (End::Failed(why), _) if outcome.output.is_empty() => Err(why.clone()),
+        (End::Killed, _) => Err(format!("[interrupted] by the user\n{output}{remark}")),
         (_, Some(error)) => Err(format!("{error}\n{output}{remark}")),
     }
 }

@@ -22,33 +22,26 @@ pub const READ_LIMIT: u64 = 256 * 1024;
 pub const EDIT_LIMIT: u64 = 16 * 1024 * 1024;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ReadFile {
     path: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct WriteFile {
     path: String,
     content: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct EditFile {
     path: String,
     old_text: String,
     new_text: String,
 }
 
-/// `read_file`, `write_file` and `edit_file` in what is the working directory when they are called.
-pub fn tools() -> [Tool; 3] {
-    tools_in(".")
-}
-
-/// The same tools in another folder.
-pub fn tools_in(root: impl Into<PathBuf>) -> [Tool; 3] {
+/// `read_file`, `write_file` and `edit_file` in a folder; `.` is what is the working directory when
+/// they are called.
+pub fn tools(root: impl Into<PathBuf>) -> [Tool; 3] {
     let root = root.into();
     let (reads, writes, edits) = (root.clone(), root.clone(), root);
     let path = json!({ "type": "string", "description": "relative to the working directory" });
@@ -107,8 +100,9 @@ fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutco
 fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
     let path = &edit.path;
     if edit.old_text.is_empty() {
-        let why = "old_text is empty. Give the text to replace; write_file makes a new file.";
-        return Err(why.into());
+        return Err(
+            "old_text is empty. Give the text to replace; write_file makes a new file.".into(),
+        );
     }
     if edit.old_text == edit.new_text {
         return Err("old_text and new_text are the same, so nothing was changed.".into());
@@ -116,8 +110,9 @@ fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
     let real = resolve(root, path)?;
     let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(failed("read", path))?;
     if rest > 0 {
-        let why = format!("{path} is too large to edit here (over 16 MiB). Use bash with sed.");
-        return Err(why);
+        return Err(format!(
+            "{path} is too large to edit here (over 16 MiB). Use bash with sed."
+        ));
     }
     let line_ends = text.matches('\n').count();
     let crlf = line_ends > 0 && line_ends == text.matches("\r\n").count();

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use serde_json::json;
 
 use super::program::Lesson;
@@ -16,10 +16,7 @@ fn run(command: &str) -> (Outcome, usize) {
 }
 
 fn finished(exit_code: i32, output: &str) -> Outcome {
-    Outcome::Finished {
-        exit_code,
-        output: output.into(),
-    }
+    Outcome::new(End::Finished(Some(exit_code)), output)
 }
 
 #[test]
@@ -57,7 +54,7 @@ fn the_model_is_told_what_a_foreground_command_left_running() {
 #[test]
 fn a_background_task_has_ended_when_its_last_process_has() {
     let place = Place::new();
-    let mut executor = executor(1);
+    let executor = executor(1);
     place.gate("first");
     place.gate("second");
     let child = |gate| format!("{{ read line < {{}}/{gate}; echo {gate} is through; }} & ");
@@ -71,10 +68,10 @@ fn a_background_task_has_ended_when_its_last_process_has() {
         .expect("it starts");
     let (first, second) = (place.open("first"), place.open("second"));
     let mut progress = String::new();
-    for (gate, expected) in [(first, "2 processes"), (second, "1 process")] {
+    for (gate, expected) in [(first, "2"), (second, "1")] {
         until(expected, || {
             progress = executor.progress("server");
-            progress.starts_with(&format!("shell exited, {expected} still running; "))
+            progress.starts_with(&format!("{expected} still running; "))
         });
         drop(gate);
     }
@@ -82,13 +79,8 @@ fn a_background_task_has_ended_when_its_last_process_has() {
         progress.ends_with("is through") || progress.ends_with("started"),
         "{progress}"
     );
-    let Outcome::Finished {
-        exit_code: 3,
-        output,
-    } = executor.until_ended("server")
-    else {
-        panic!("the exit code is the shell's")
-    };
+    let Outcome { end, output } = executor.until_ended("server");
+    assert_eq!(end, End::Finished(Some(3)), "the exit code is the shell's");
     assert_eq!(output.lines().count(), 3, "{output}");
     assert!(output.contains("second is through"), "{output}");
 }
@@ -98,7 +90,7 @@ fn check_bg_says_that_the_shell_has_exited() {
     use meanwhile::{tool::Context, tools::background};
     let place = Place::new();
     place.gate("gate");
-    let [bg_bash, check_bg] = background::tools(&shared(4), background::Results::Polled);
+    let [bg_bash, check_bg] = background::tools(executor(4).shared());
     let context = Context::default();
     let command = place.command("read line < {}/gate & echo started");
     bg_bash
@@ -111,8 +103,7 @@ fn check_bg_says_that_the_shell_has_exited() {
     };
     until("the shell has exited", || {
         let now = check();
-        now.starts_with("server: [shell exited] ")
-            && now.contains(" s; 1 process still running; 8 bytes")
+        now.starts_with("server: [shell exited] ") && now.contains(" s; 1 still running; 8 bytes")
     });
     drop(place.open("gate"));
     until("the end", || {
@@ -123,23 +114,19 @@ fn check_bg_says_that_the_shell_has_exited() {
 #[test]
 fn a_stopped_task_takes_with_it_what_its_shell_left() {
     let place = Place::new();
-    let mut executor = executor(1);
+    let executor = executor(1);
     let tree = "setsid bash -c 'echo $BASHPID >> {}/pids; exec sleep 1000' & echo started";
     executor
         .submit("server", command(place.command(tree)))
         .expect("it starts");
     let pids = place.pids(1);
     until("the shell has exited", || {
-        executor
-            .progress("server")
-            .starts_with("shell exited, 1 process")
+        executor.progress("server").starts_with("1 still running; ")
     });
-    executor.stop("server").expect("a known task");
+    executor.stop("server");
     assert_eq!(
         executor.until_ended("server"),
-        Outcome::Killed {
-            output: "started\n".into()
-        }
+        Outcome::new(End::Killed, "started\n")
     );
     assert!(
         pids.iter().all(|pid| !runs(*pid)),
@@ -155,8 +142,8 @@ fn bytes_of_every_kind_are_valid_and_harmless_text() {
     escaped += r"\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b[2J\x1b[H\x1b[31m\xc2\x9b5A\xe2\x80";
     let text = format!("printf '{escaped}'; printf 'one\\r\\ntwo\\rthree\\n'");
     let (outcome, _) = run(&text);
-    let output = outcome.output();
-    assert!(outcome.is_success());
+    assert!(outcome.error().is_none());
+    let output = outcome.output;
     assert_eq!(
         output
             .chars()
@@ -193,7 +180,7 @@ fn bytes_of_every_kind_are_valid_and_harmless_text() {
 fn a_running_task_can_be_looked_at() {
     let place = Place::new();
     place.gate("gate");
-    let mut executor = executor(1);
+    let executor = executor(1);
     let talkative = r"for i in {1..5000}; do echo ééééééééééé; done; printf '\xc3\n\n  \n'; printf 'half \x1b[2J\xe2'; read line < {}/gate";
     executor
         .submit("talks", command(place.command(talkative)))
@@ -237,6 +224,6 @@ fn odd_commands_are_run_as_they_are() {
     let (long, _) = run(&format!("echo {}", "x".repeat(200_000)));
     assert_eq!(
         long.to_string(),
-        "ERROR: the command is too long; write it to a file and run that"
+        "ERROR: the command could not be started: it is too long; write it to a file and run that"
     );
 }

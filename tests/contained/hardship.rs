@@ -245,15 +245,29 @@ fn a_command_sees_no_key_and_runs_where_the_program_is() {
                 // The environment of the command, and of the supervisor above it.
                 let all = run("env; tr '\\0' '\\n' < /proc/$PPID/environ");
                 assert!(
-                    all.is_success() && !all.output().contains("ANTHROPIC"),
+                    all.error().is_none() && !all.output.contains("ANTHROPIC"),
                     "{all:?}"
                 );
-                assert_eq!(all.output().matches("OTHER=kept").count(), 2, "{all:?}");
+                assert_eq!(all.output.matches("OTHER=kept").count(), 2, "{all:?}");
             }
             // The supervisor stays in the old folder.
             std::env::set_current_dir(place.0.path()).expect("it is there");
             let here = std::env::current_dir().expect("it is there");
-            assert_eq!(run("pwd").output().trim_end(), here.display().to_string());
+            assert_eq!(run("pwd").output.trim_end(), here.display().to_string());
         },
     );
+}
+
+/// The loader complains on standard error before `main` begins.
+#[test]
+fn what_the_loader_prints_is_no_message_of_a_supervisor() {
+    let mut talk = Talk::through("s01_agent_loop", |folder| {
+        let mut command = Command::new(program("s01_agent_loop"));
+        clean_environment(&mut command, folder);
+        command.env("LD_PRELOAD", "/nonexistent.so");
+        command
+    });
+    let shown = talk.say("run 'echo number $((40 + 2))'");
+    assert!(shown.contains("number 42"), "{shown}");
+    talk.leave();
 }

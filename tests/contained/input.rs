@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 
 use super::support::*;
 use super::terminal::Seat;
@@ -15,7 +15,7 @@ use super::terminal::Seat;
 fn ends(command: &str, code: i32) -> String {
     prepare();
     match run_blocking(command, NO_LIMIT, &Interrupt::default()) {
-        (Outcome::Finished { exit_code, output }, _) if exit_code == code => output,
+        (Outcome { end, output }, _) if end == End::Finished(Some(code)) => output,
         other => panic!("{command}: {other:?}"),
     }
 }

@@ -5,10 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use meanwhile::background::BackgroundExecutor;
 use meanwhile::interrupt::Interrupt;
-use meanwhile::notification::NotificationBus;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use nix::unistd::getpid;
 
 use super::program::{clean_environment, program};
@@ -19,13 +17,8 @@ const FLOOD: &str = "echo begin; yes | head -c 300M; echo end";
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 fn look_at(outcome: &Outcome) {
-    let Outcome::Finished {
-        exit_code: 0,
-        output,
-    } = outcome
-    else {
-        panic!("{outcome:?}")
-    };
+    assert_eq!(outcome.error(), None);
+    let output = &outcome.output;
     assert!(
         output.len() < 40 * 1024,
         "{} bytes are for the model",
@@ -49,7 +42,7 @@ fn look_at(outcome: &Outcome) {
         "{cut}"
     );
     let path = cut
-        .split_once("its first 256 MiB are in ")
+        .split_once("its first 268435456 bytes are in ")
         .expect("where the rest is")
         .1;
     let path = PathBuf::from(path.trim_end_matches(" …]"));
@@ -66,9 +59,9 @@ fn look_at(outcome: &Outcome) {
 #[test]
 fn a_flood_takes_no_memory() {
     alone("leaks::a_flood_takes_no_memory", &[], |_| {
-        let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+        let executor = executor(1);
         let foreground = |command: &str| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
-        let mut background = |id: &str, text: &str| {
+        let background = |id: &str, text: &str| {
             executor
                 .submit(id, command(text))
                 .expect("the one before has ended");
@@ -95,7 +88,7 @@ fn long_lines_keep_head_and_tail() {
     );
     let (outcome, _) = run_blocking(&command, NO_LIMIT, &Interrupt::default());
     let (head, rest) = outcome
-        .output()
+        .output
         .split_once("\n[… ")
         .expect("a line on what was cut");
     let (cut, tail) = rest.split_once('\n').expect("a tail");
@@ -199,9 +192,9 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
         "leaks::thousands_of_tasks_leave_no_zombie_and_no_descriptor",
         &[],
         |_| {
-            let mut executor = BackgroundExecutor::new(NotificationBus::default(), 4);
+            let executor = executor(4);
             let (me, begun, mut count) = (getpid(), Instant::now(), 0);
-            let mut some = |executor: &mut BackgroundExecutor, how_many: usize| {
+            let mut some = |executor: &Executor, how_many: usize| {
                 for _ in 0..how_many {
                     until("one of four has ended", || executor.running().len() < 4);
                     count += 1;
@@ -221,11 +214,11 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
                 until_only_idle_ones_are_there(me);
                 count
             };
-            some(&mut executor, 100);
+            some(&executor, 100);
             let (descriptors_before, threads_before) = (descriptors(me), thread_count());
             let mut total = 0;
             while total < 10_000 && begun.elapsed() < Duration::from_secs(15) {
-                total = some(&mut executor, 100);
+                total = some(&executor, 100);
             }
             println!("measured: {total} tasks");
             until("nothing is open that was not before", || {
@@ -239,13 +232,7 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
                     .outcome(&format!("task {number}"))
                     .expect("it has ended");
                 assert!(
-                    matches!(
-                        outcome,
-                        Outcome::Finished {
-                            exit_code: 0 | 1 | 137,
-                            ..
-                        }
-                    ),
+                    matches!(outcome.end, End::Finished(Some(0 | 1 | 137))),
                     "{outcome:?}"
                 );
             }

@@ -5,25 +5,21 @@ use std::sync::{Arc, Barrier};
 
 use serde_json::json;
 
-use meanwhile::background::{BackgroundExecutor, Status};
 use meanwhile::notification::{NotificationBus, TaskId};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use meanwhile::tool::Context;
 use meanwhile::tools::background;
 
 use super::support::*;
 
 fn said(text: &str) -> Outcome {
-    Outcome::Finished {
-        exit_code: 0,
-        output: text.to_string(),
-    }
+    Outcome::new(End::Finished(Some(0)), text.to_string())
 }
 
 /// 200 times over, because a race is lost only now and then.
 #[test]
 fn three_jobs_that_end_at_once_are_three_outcomes() {
-    let mut executor = executor(3);
+    let executor = executor(3);
     for round in 0..200 {
         let together = Arc::new(Barrier::new(3));
         let ids = ["a", "b", "c"].map(|name| format!("{name}{round}"));
@@ -31,10 +27,7 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
             let (together, output) = (together.clone(), id.clone());
             let job = move |_: &_| {
                 together.wait();
-                Outcome::Finished {
-                    exit_code: 0,
-                    output,
-                }
+                Outcome::new(End::Finished(Some(0)), output)
             };
             executor.submit(id, job).expect("there is room for three");
         }
@@ -51,7 +44,7 @@ fn three_jobs_that_end_at_once_are_three_outcomes() {
 #[test]
 fn three_commands_that_end_at_once_are_three_results_of_check_bg() {
     let place = Place::new();
-    let [bg_bash, check_bg] = background::tools(&shared(3), background::Results::Polled);
+    let [bg_bash, check_bg] = background::tools(executor(3).shared());
     let context = Context::default();
     for id in ["a", "b", "c"] {
         place.gate(id);
@@ -102,40 +95,42 @@ impl Drop for Bomb {
 
 #[test]
 fn a_thread_that_dies_without_a_word_is_lost() {
-    let mut executor = executor(4);
+    let executor = executor(4);
     executor
         .submit("quiet", |_| panic_any(Bomb))
         .expect("it starts");
-    assert_eq!(executor.until_ended("quiet"), Outcome::Lost);
+    assert_eq!(executor.until_ended("quiet"), Outcome::new(End::Lost, ""));
     executor
         .submit("panics", |_| panic!("a word"))
         .expect("it starts");
     let why = "the job broke down: a word".to_string();
     assert_eq!(
         executor.until_ended("panics"),
-        Outcome::Failed { message: why }
+        Outcome::new(End::Failed(why), "")
     );
-    assert_eq!(executor.outcome("quiet"), Some(Outcome::Lost));
-    assert!(Outcome::Lost.to_string().starts_with("ERROR: "));
+    assert_eq!(executor.outcome("quiet"), Some(Outcome::new(End::Lost, "")));
+    assert!(
+        Outcome::new(End::Lost, "")
+            .to_string()
+            .starts_with("ERROR: ")
+    );
 }
 
 #[test]
 fn what_ended_before_a_thousand_others_still_answers() {
-    let mut executor = executor(1);
+    let executor = executor(1);
     executor
         .submit("first", |_| said("I was here"))
         .expect("it starts");
     executor.until_ended("first");
     for number in 0..1000 {
         executor
-            .submit(&number.to_string(), |_| Outcome::Lost)
+            .submit(&number.to_string(), |_| Outcome::new(End::Lost, ""))
             .expect("the one before has ended");
         executor.until_ended(&number.to_string());
     }
     for _ in 0..2 {
-        assert!(
-            matches!(executor.check(" first "), Ok(Status::Ended { outcome, .. }) if outcome == said("I was here"))
-        );
+        assert!(executor.outcome(" first ") == Some(said("I was here")));
     }
     assert_eq!(executor.ids().len(), 1001);
 }
@@ -146,7 +141,7 @@ fn the_first_outcome_counts() {
     let (notifier, id) = (bus.notifier(), TaskId::new(" twice ").expect("a name"));
     assert!(bus.check(&id).is_none());
     notifier.notify(id.clone(), said("first"));
-    notifier.notify(id.clone(), Outcome::Lost);
+    notifier.notify(id.clone(), Outcome::new(End::Lost, ""));
     for _ in 0..2 {
         assert_eq!(
             bus.check(&id).map(|ended| ended.outcome.clone()),
@@ -154,7 +149,7 @@ fn the_first_outcome_counts() {
         );
     }
     drop(bus);
-    notifier.notify(id, Outcome::Lost); // nobody is there, and nothing breaks
+    notifier.notify(id, Outcome::new(End::Lost, "")); // nobody is there, and nothing breaks
 }
 
 /// 200 tasks with 200 KB of output each: 40 MB, of which 32 KiB a task are kept.
@@ -164,7 +159,7 @@ fn an_ended_task_holds_little_memory_and_no_descriptor() {
         "outcomes::an_ended_task_holds_little_memory_and_no_descriptor",
         &[],
         |_| {
-            let mut executor = BackgroundExecutor::new(NotificationBus::default(), 1);
+            let executor = executor(1);
             let me = nix::unistd::getpid();
             let mut run = |number: usize| {
                 let id = number.to_string();
@@ -174,7 +169,7 @@ fn an_ended_task_holds_little_memory_and_no_descriptor() {
                 assert!(
                     executor
                         .until_ended(&id)
-                        .output()
+                        .output
                         .contains("the whole is in ")
                 );
             };

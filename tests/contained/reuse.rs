@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::End;
+use meanwhile::process::{self, News};
 use nix::unistd::getpid;
 
 use super::support::*;
 
+/// Until nothing of it is left.
 fn run(command: &str) -> String {
-    let (outcome, left) = run_blocking(command, NO_LIMIT, &Interrupt::default());
-    assert!(outcome.is_success() && left == 0, "{outcome:?}, {left}");
-    outcome.output().trim_end().to_string()
+    match process::start(command).1.iter().last() {
+        Some(News::Ended(outcome)) if outcome.error().is_none() => outcome.output.trim().into(),
+        Some(News::Ended(other) | News::ShellExited(other, _)) => panic!("{other:?}"),
+        None => panic!("nothing is heard of it"),
+    }
 }
 
 #[test]
@@ -29,7 +33,7 @@ fn commands_share_a_supervisor_unless_it_was_disturbed() {
             );
             let limit = Duration::from_millis(50);
             let (outcome, _) = run_blocking("sleep 1000", limit, &Interrupt::default());
-            assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
+            assert_eq!(outcome.end, End::TimedOut);
             assert_ne!(run("echo $PPID"), first);
             until_only_idle_ones_are_there(getpid());
         },

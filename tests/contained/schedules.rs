@@ -8,11 +8,11 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, unbounded};
 use std::panic::panic_any;
 
-use meanwhile::background::{BackgroundExecutor, Control, Refusal, Status, Watch};
+use meanwhile::background::{Control, Progress, Refusal, Watch};
 use meanwhile::notification::{NotificationBus, Notifier, TaskId};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 
-use super::support::{PATIENCE, prepare};
+use super::support::{Executor, PATIENCE, executor_over, prepare};
 
 /// xorshift: small, and the same everywhere.
 struct Random(u64);
@@ -38,20 +38,11 @@ enum Order {
 impl Order {
     fn outcome(self) -> Outcome {
         match self {
-            Order::Finish(exit_code) => Outcome::Finished {
-                exit_code,
-                output: String::new(),
-            },
-            Order::Fail => Outcome::Failed {
-                message: "failed".into(),
-            },
-            Order::Panic => Outcome::Failed {
-                message: "the job broke down: panicked".into(),
-            },
-            Order::DieWithoutAWord => Outcome::Lost,
-            Order::Stop => Outcome::Killed {
-                output: String::new(),
-            },
+            Order::Finish(exit_code) => Outcome::new(End::Finished(Some(exit_code)), ""),
+            Order::Fail => Outcome::new(End::Failed("failed".into()), ""),
+            Order::Panic => Outcome::new(End::Failed("the job broke down: panicked".into()), ""),
+            Order::DieWithoutAWord => Outcome::new(End::Lost, ""),
+            Order::Stop => Outcome::new(End::Killed, String::new()),
         }
     }
 }
@@ -90,8 +81,11 @@ impl Drop for AtWork {
 struct Stopper(Sender<Order>);
 
 impl Watch for Stopper {
-    fn look(&self) -> String {
-        "at the gate".into()
+    fn look(&self) -> Progress {
+        Progress {
+            line: "at the gate".into(),
+            ..Progress::default()
+        }
     }
 
     fn stop(&self) {
@@ -109,7 +103,7 @@ struct Known {
 }
 
 struct Schedule {
-    executor: BackgroundExecutor,
+    executor: Executor,
     notifier: Notifier,
     max: usize,
     gauge: Arc<Gauge>,
@@ -122,7 +116,7 @@ impl Schedule {
         let (gauge, stopper) = (self.gauge.clone(), Stopper(release.clone()));
         let job = move |control: &Control| {
             let _at_work = AtWork::begin(gauge);
-            control.attach(stopper);
+            control.attach(Arc::new(stopper));
             match orders.recv().expect("an order") {
                 Order::Panic => panic!("panicked"),
                 Order::DieWithoutAWord => panic_any(Bomb),
@@ -137,19 +131,19 @@ impl Schedule {
             .filter(|task| task.order.is_none())
             .count();
         let not_seen_ended = self.tasks.iter().filter(|task| !task.seen_ended).count();
+        if name.is_empty() {
+            assert!(TaskId::new(id).is_err());
+            return;
+        }
         match self.executor.submit(id, job) {
-            Err(Refusal::EmptyId) => assert!(name.is_empty()),
-            Err(Refusal::IdInUse { .. }) => assert!(known),
-            Err(Refusal::TooMany { running, max }) => {
-                assert!(!known && !name.is_empty() && max == self.max);
+            Err(Refusal::IdInUse(..)) => assert!(known),
+            Err(Refusal::TooMany(running)) => {
+                let max = self.max;
                 assert!(running.len() >= max && not_seen_ended >= max, "{running:?}");
                 self.are_running(&running);
             }
             Ok(()) => {
-                assert!(
-                    !known && !name.is_empty() && gated < self.max,
-                    "{gated} stand at their gates"
-                );
+                assert!(!known && gated < self.max, "{gated} stand at their gates");
                 self.tasks.push(Known {
                     id: name,
                     release,
@@ -177,16 +171,13 @@ impl Schedule {
     fn check(&mut self, id: &str) {
         let status = self.executor.check(id);
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else {
-            assert!(
-                matches!(status, Err(Refusal::UnknownId { .. })),
-                "{status:?}"
-            );
+            assert!(matches!(status, Err(Refusal::UnknownId(..))), "{status:?}");
             return;
         };
-        match (status.expect("a known task"), task.order) {
-            (Status::Running { .. }, _) => assert!(!task.seen_ended, "ended, then running"),
-            (Status::Ended { .. }, None) => panic!("it stands at its gate"),
-            (Status::Ended { outcome, .. }, Some(order)) => {
+        match (status.expect("a known task").outcome, task.order) {
+            (None, _) => assert!(!task.seen_ended, "ended, then running"),
+            (Some(_), None) => panic!("it stands at its gate"),
+            (Some(outcome), Some(order)) => {
                 assert_eq!(outcome, order.outcome());
                 task.seen_ended = true;
             }
@@ -196,7 +187,7 @@ impl Schedule {
     fn order(&mut self, index: usize, order: Order) {
         let task = &mut self.tasks[index];
         match order {
-            Order::Stop => self.executor.stop(&task.id).expect("a known task"),
+            Order::Stop => self.executor.stop(&task.id),
             // One that was to be stopped before it came to its gate may take either for the first.
             _ if matches!(task.order, Some(Order::Stop)) => return,
             _ => drop(task.release.send(order)),
@@ -228,7 +219,7 @@ impl Schedule {
             // Somebody reports a second time.
             (8, Some(index)) if self.tasks[index].seen_ended => {
                 let id = TaskId::new(&self.tasks[index].id).expect("a name");
-                self.notifier.notify(id, Outcome::Lost);
+                self.notifier.notify(id, Outcome::new(End::Lost, ""));
             }
             _ => self.check(&format!("quiet-{id}")),
         }
@@ -271,7 +262,7 @@ fn run(seed: u64) {
     let mut random = Random(seed);
     let bus = NotificationBus::default();
     let (notifier, max) = (bus.notifier(), 1 + random.below(4));
-    let executor = BackgroundExecutor::new(bus, max);
+    let executor = executor_over(bus, max);
     let mut schedule = Schedule {
         executor,
         notifier,

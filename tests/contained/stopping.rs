@@ -1,11 +1,14 @@
 //! Row 4: what is stopped or takes too long ends, all of it, politely first; and what happens when
 //! the supervisor is the one that is killed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use meanwhile::interrupt::Interrupt;
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
+
+use nix::unistd::getpid;
 
 use super::program::{clean_environment, copy_program, program};
 use super::support::*;
@@ -46,12 +49,7 @@ fn a_time_limit_ends_what_ignores_sigterm_and_keeps_its_output() {
     );
     assert_eq!(
         (outcome, left),
-        (
-            Outcome::TimedOut {
-                output: "before\n".into()
-            },
-            0
-        )
+        (Outcome::new(End::TimedOut, "before\n"), 0)
     );
     until_gone(&place.pids(3));
 }
@@ -62,12 +60,7 @@ fn a_limit_that_has_passed_before_the_start_counts() {
     let (outcome, left) = run_blocking("sleep 1000", Duration::ZERO, &Interrupt::default());
     assert_eq!(
         (outcome, left),
-        (
-            Outcome::TimedOut {
-                output: String::new()
-            },
-            0
-        )
+        (Outcome::new(End::TimedOut, String::new()), 0)
     );
 }
 
@@ -82,71 +75,52 @@ fn an_interrupt_ends_what_ignores_sigterm_and_keeps_its_output() {
     trigger.trigger();
     let (outcome, left) = runner.join().expect("it returns");
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
-    assert_eq!(
-        (outcome, left),
-        (
-            Outcome::Killed {
-                output: "before\n".into()
-            },
-            0
-        )
-    );
+    assert_eq!((outcome, left), (Outcome::new(End::Killed, "before\n"), 0));
     until_gone(&pids);
     // One that is there already ends the next command at once.
     let (outcome, _) = run_blocking("sleep 1000", NO_LIMIT, &trigger);
-    assert_eq!(
-        outcome,
-        Outcome::Killed {
-            output: String::new()
-        }
-    );
+    assert_eq!(outcome, Outcome::new(End::Killed, String::new()));
 }
 
 #[test]
 fn a_stopped_task_that_ignores_sigterm_is_running_until_it_is_gone() {
     let place = Place::new();
-    let mut executor = executor(1);
+    let executor = executor(1);
     executor
         .submit("deaf", command(deaf(&place)))
         .expect("it starts");
     let pids = place.pids(3);
     let asked = Instant::now();
-    executor.stop("deaf").expect("a known task");
-    executor.stop("deaf").expect("twice is as good as once");
+    executor.stop("deaf");
+    executor.stop("deaf");
     assert_eq!(
         executor.until_ended("deaf"),
-        Outcome::Killed {
-            output: "before\n".into()
-        }
+        Outcome::new(End::Killed, "before\n")
     );
     assert!(asked.elapsed() >= GRACE, "SIGKILL came before its time");
     assert!(
         pids.iter().all(|pid| !runs(*pid)),
         "it was said to have ended"
     );
-    executor.stop("deaf").expect("without effect");
+    executor.stop("deaf");
     assert_eq!(
         executor.until_ended("deaf"),
-        Outcome::Killed {
-            output: "before\n".into()
-        }
+        Outcome::new(End::Killed, "before\n")
     );
 }
 
 #[test]
 fn who_handles_sigterm_has_time_to_do_so() {
     let place = Place::new();
-    let mut executor = executor(1);
+    let executor = executor(1);
     executor
         .submit("polite", command(polite(&place)))
         .expect("it starts");
     let pids = place.pids(3);
-    executor.stop("polite").expect("a known task");
+    executor.stop("polite");
     assert_eq!(
         executor.until_ended("polite"),
-        Outcome::Killed {
-            output: "before\nbye\nbye\nbye\n".into()
-        }
+        Outcome::new(End::Killed, "before\nbye\nbye\nbye\n")
     );
     assert!(
         pids.iter().all(|pid| !runs(*pid)),
@@ -157,7 +131,7 @@ fn who_handles_sigterm_has_time_to_do_so() {
 #[test]
 fn what_was_paused_can_be_stopped() {
     let place = Place::new();
-    let mut executor = executor(2);
+    let executor = executor(2);
     // One shell pauses itself, the other the supervisor above it.
     let pauses = [
         ("shell", "trap 'echo bye; exit' TERM; kill -STOP $$"),
@@ -186,13 +160,8 @@ fn what_was_paused_can_be_stopped() {
         all.iter().filter(|pid| paused(**pid)).count() == 2
     });
     for (id, output) in [("shell", "bye\n"), ("supervisor", "")] {
-        executor.stop(id).expect("a known task");
-        assert_eq!(
-            executor.until_ended(id),
-            Outcome::Killed {
-                output: output.into()
-            }
-        );
+        executor.stop(id);
+        assert_eq!(executor.until_ended(id), Outcome::new(End::Killed, output));
     }
     until_gone(&pids);
 }
@@ -221,7 +190,7 @@ fn a_killed_supervisor_leaves_nothing_behind() {
     ));
     let shown = talk.say("wait for tree");
     assert!(
-        shown.contains("tree: ERROR: its supervisor was killed from outside"),
+        shown.contains("tree: ERROR: what ran it was killed"),
         "{shown}"
     );
     assert!(shown.contains("begun"), "the output until then: {shown}");
@@ -235,10 +204,7 @@ fn a_killed_supervisor_leaves_nothing_behind() {
         "{TREE} until [ $(wc -l < {{}}/pids) = 4 ]; do :; done; kill -9 $PPID; wait; sleep 1000"
     ));
     let shown = talk.say(&format!("run '{}'", command.replace('\'', "\"")));
-    assert!(
-        shown.contains("ERROR: its supervisor was killed from outside"),
-        "{shown}"
-    );
+    assert!(shown.contains("ERROR: what ran it was killed"), "{shown}");
     assert!(
         place.pids(4).iter().all(|pid| !runs(*pid)),
         "it was said to have ended"
@@ -296,10 +262,7 @@ fn commands_hear_sigterm_whatever_the_threads_of_the_program_block() {
                     run_blocking("kill -TERM $$; echo deaf", NO_LIMIT, &Interrupt::default());
                 assert_eq!(
                     outcome,
-                    Outcome::Finished {
-                        exit_code: 128 + 15,
-                        output: String::new()
-                    }
+                    Outcome::new(End::Finished(Some(128 + 15)), String::new())
                 );
             }
         },
@@ -324,4 +287,55 @@ fn commands_run_when_the_programs_own_file_is_gone() {
         );
     }
     talk.leave();
+}
+
+/// It pauses as it comes up, and later while it is idle.
+#[test]
+fn a_supervisor_that_is_paused_before_its_command_holds_up_nobody() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let script = folder.path().join("supervisor");
+    let text = format!(
+        "#!/bin/sh\nwhile [ -e $0.pauses ]; do kill -STOP $$; done\nexec {} \"$@\"\n",
+        program("s01_agent_loop").display()
+    );
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    alone(
+        "stopping::a_supervisor_that_is_paused_before_its_command_holds_up_nobody",
+        &[(SUPERVISOR, script.to_str().expect("valid text"))],
+        |_| {
+            let run = |limit, interrupt: &Interrupt| {
+                let interrupt = interrupt.clone();
+                thread::spawn(move || run_blocking("sleep 1000", limit, &interrupt).0)
+            };
+            let ended = |runner: thread::JoinHandle<Outcome>| {
+                until("the end of the wait", || runner.is_finished());
+                runner.join().expect("it returns")
+            };
+            let until_paused = || {
+                until("a supervisor is paused", || {
+                    let children = children(getpid());
+                    children.iter().any(|pid| state(*pid) == Some('T'))
+                });
+            };
+            let output = String::new();
+            let pauses = std::env::var(SUPERVISOR).expect("its name") + ".pauses";
+            std::fs::write(&pauses, "").expect("a file");
+            let interrupt = Interrupt::default();
+            let runner = run(NO_LIMIT, &interrupt);
+            until_paused();
+            std::fs::remove_file(&pauses).expect("it is there");
+            interrupt.trigger();
+            assert_eq!(ended(runner), Outcome::new(End::Killed, output));
+
+            let output = String::new();
+            let stop = nix::sys::signal::Signal::SIGSTOP;
+            for pid in children(getpid()) {
+                let _ = nix::sys::signal::kill(pid, stop);
+            }
+            until_paused();
+            let runner = run(Duration::from_millis(100), &Interrupt::default());
+            assert_eq!(ended(runner), Outcome::new(End::TimedOut, output));
+        },
+    );
 }

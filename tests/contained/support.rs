@@ -16,10 +16,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
-use meanwhile::background::{BackgroundExecutor, Control, Status};
+use meanwhile::background::{BackgroundExecutor, Control, Kind, Refusal, Status, lock};
+use meanwhile::caught::is_caught;
 use meanwhile::interrupt::Interrupt;
-use meanwhile::notification::NotificationBus;
-use meanwhile::outcome::{Outcome, is_caught};
+use meanwhile::notification::{NotificationBus, TaskId};
+use meanwhile::outcome::Outcome;
 use meanwhile::process;
 
 use super::program::{clean_environment, program};
@@ -40,11 +41,15 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The variable that names another supervisor, for a test that runs alone.
+pub const SUPERVISOR: &str = "MEANWHILE_TEST_SUPERVISOR";
+
 /// Before the first command: these tests have a `main` that does not become a supervisor.
 pub fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        process::supervise_with(program("s01_agent_loop"));
+        let other = std::env::var_os(SUPERVISOR).map(PathBuf::from);
+        process::supervise_with(other.unwrap_or_else(|| program("s01_agent_loop")));
         // What a job's panic says is its outcome; what it says when it dies without a word, nothing.
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -58,13 +63,22 @@ pub fn prepare() {
     });
 }
 
-pub fn executor(max_concurrent: usize) -> BackgroundExecutor {
-    prepare();
-    BackgroundExecutor::new(NotificationBus::default(), max_concurrent)
+/// An executor whose tasks are commands, by their names.
+pub struct Executor(Shared);
+
+pub type Shared = Arc<Mutex<BackgroundExecutor>>;
+
+pub fn executor(max_concurrent: usize) -> Executor {
+    executor_over(NotificationBus::default(), max_concurrent)
 }
 
-pub fn shared(max_concurrent: usize) -> Arc<Mutex<BackgroundExecutor>> {
-    Arc::new(Mutex::new(executor(max_concurrent)))
+pub fn executor_over(bus: NotificationBus, max_concurrent: usize) -> Executor {
+    prepare();
+    Executor(BackgroundExecutor::shared(bus, max_concurrent))
+}
+
+pub fn id(name: &str) -> TaskId {
+    TaskId::new(name).expect("a name")
 }
 
 /// Runs a command and waits for it, as `bash` does.
@@ -75,34 +89,64 @@ pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (O
 /// The job of a background command, as `bg_bash` submits it.
 pub fn command(command: impl Into<String>) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
     let command = command.into();
-    move |control| process::run_to_end(&command, |handle| control.attach(handle))
+    move |control| {
+        let (handle, news) = process::start(&command);
+        control.attach(Arc::new(handle));
+        process::until_ended(&news)
+    }
 }
 
-pub trait Ends {
-    fn outcome(&mut self, id: &str) -> Option<Outcome>;
-    fn progress(&mut self, id: &str) -> String;
-    fn until_ended(&mut self, id: &str) -> Outcome;
-}
-
-impl Ends for BackgroundExecutor {
-    fn outcome(&mut self, id: &str) -> Option<Outcome> {
-        match self.check(id).expect("a known task") {
-            Status::Ended { outcome, .. } => Some(outcome),
-            Status::Running { .. } => None,
-        }
+impl Executor {
+    pub fn shared(&self) -> &Shared {
+        &self.0
     }
 
-    fn progress(&mut self, id: &str) -> String {
-        match self.check(id).expect("a known task") {
-            Status::Running { progress, .. } => progress,
-            Status::Ended { outcome, .. } => panic!("{id} has ended: {outcome:?}"),
-        }
+    pub fn submit(
+        &self,
+        name: &str,
+        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+    ) -> Result<(), Refusal> {
+        lock(&self.0).submit(Kind::Command, &id(name), job)
+    }
+
+    pub fn check(&self, name: &str) -> Result<Status, Refusal> {
+        lock(&self.0).check(&id(name))
+    }
+
+    pub fn ids(&self) -> Vec<TaskId> {
+        lock(&self.0).ids()
+    }
+
+    pub fn running(&self) -> Vec<TaskId> {
+        lock(&self.0).running()
     }
 
     #[track_caller]
-    fn until_ended(&mut self, id: &str) -> Outcome {
-        until(&format!("the end of {id}"), || self.outcome(id).is_some());
-        self.outcome(id).expect("it has ended")
+    pub fn stop(&self, name: &str) {
+        let executor = lock(&self.0);
+        executor
+            .find(&id(name))
+            .expect("a known task")
+            .control
+            .stop();
+    }
+
+    pub fn outcome(&self, name: &str) -> Option<Outcome> {
+        self.check(name).expect("a known task").outcome
+    }
+
+    pub fn progress(&self, name: &str) -> String {
+        let status = self.check(name).expect("a known task");
+        assert_eq!(status.outcome, None, "{name} has ended");
+        status.progress.line
+    }
+
+    #[track_caller]
+    pub fn until_ended(&self, name: &str) -> Outcome {
+        until(&format!("the end of {name}"), || {
+            self.outcome(name).is_some()
+        });
+        self.outcome(name).expect("it has ended")
     }
 }
 

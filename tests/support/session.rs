@@ -19,7 +19,7 @@ use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
-use meanwhile::outcome::Outcome;
+use meanwhile::outcome::{End, Outcome};
 use meanwhile::process;
 use meanwhile::subagent::Definitions;
 use meanwhile::todo::{self, TodoList};
@@ -96,8 +96,7 @@ pub fn names(ids: &[TaskId]) -> Vec<String> {
 }
 
 pub fn finished(output: impl Into<String>) -> Outcome {
-    let (exit_code, output) = (Some(0), output.into());
-    Outcome::Finished { exit_code, output }
+    Outcome::new(End::Finished(Some(0)), output)
 }
 
 /// A model that is a function; what it replies is made fit for the conversation, as the client of
@@ -216,7 +215,7 @@ impl Main {
     /// A turn as the lessons have it.
     pub fn turn(&self, messages: &mut Vec<Message>) -> Result<(), ModelError> {
         let (agent, deliveries) = (&self.agent, &self.deliveries);
-        let compactor = Compactor::new(100_000);
+        let compactor = Compactor::new(100_000, ".transcripts");
         loop {
             deliveries.deliver(&agent.context.events, messages);
             compactor.make_room(agent, messages)?;

@@ -1,6 +1,6 @@
 //! Drives a program the way a person does: through a real pseudo-terminal, with a screen to look at.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{SetArg, SpecialCharacterIndices, tcgetattr, tcsetattr};
+use nix::sys::termios::{FlowArg, SetArg, SpecialCharacterIndices, tcflow, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use tempfile::TempDir;
@@ -281,29 +281,40 @@ impl Terminal {
     /// Waits for the program's end, and for the last of what it printed; its exit code.
     #[track_caller]
     pub fn wait(&mut self) -> u32 {
+        let code = self.wait_for_exit();
+        self.wait_for("its end", |screen| screen.over);
+        code
+    }
+
+    /// Takes no more of what the program prints, as Ctrl+S does where it is no key.
+    pub fn hold(&self) {
+        tcflow(self.other_end(), FlowArg::TCOOFF).expect("a terminal that can be held");
+    }
+
+    /// The program's end, whether or not the terminal is held; its exit code.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self) -> u32 {
         let mut status: Option<ExitStatus> = None;
         let child = &mut self.child;
         eventually("the program ends", || {
             status = child.try_wait().expect("a child");
             status.is_some()
         });
-        self.wait_for("its end", |screen| screen.over);
         status.map_or(0, |status| status.exit_code())
+    }
+
+    fn other_end(&self) -> File {
+        let name = self.master.as_ref().and_then(|master| master.tty_name());
+        let mut open = OpenOptions::new();
+        open.read(true).custom_flags(OFlag::O_NOCTTY.bits());
+        open.open(name.expect("a name"))
+            .expect("the terminal's other end")
     }
 
     /// Closes the terminal, as its window's cross does.
     pub fn close(&mut self) {
-        let name = self
-            .master
-            .as_ref()
-            .and_then(|master| master.tty_name())
-            .expect("a name");
         // The writer's end would be typed as Ctrl+D, if there were such a key.
-        let slave = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NOCTTY.bits())
-            .open(name);
-        let slave = slave.expect("the terminal's other end");
+        let slave = self.other_end();
         let mut settings = tcgetattr(&slave).expect("its settings");
         settings.control_chars[SpecialCharacterIndices::VEOF as usize] = 0;
         tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("its settings");

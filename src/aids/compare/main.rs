@@ -5,10 +5,9 @@
 
 mod picture;
 mod run;
-mod scenario;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, exit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
@@ -18,7 +17,6 @@ use lexopt::{Arg, Parser, ValueExt};
 use meanwhile::terminal;
 use picture::{Page, charts, longest, show, table};
 use run::Run;
-use scenario::instructions;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// The programs that differ in how results arrive, and their titles.
@@ -46,8 +44,8 @@ struct Options {
     real: bool,
 }
 
-/// `None` if help is wanted.
-fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
+/// Leaves the program after `--help`.
+fn options(mut parser: Parser) -> Result<Options, lexopt::Error> {
     let mut options = Options {
         scenario: include_str!("scenario.txt").to_string(),
         scale: 20.0,
@@ -64,32 +62,30 @@ fn options(mut parser: Parser) -> Result<Option<Options>, lexopt::Error> {
             Arg::Long("scale") => options.scale = parser.value()?.parse()?,
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("real") => options.real = true,
-            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Long("help") | Arg::Short('h') => {
+                show(HELP);
+                exit(0)
+            }
             other => return Err(other.unexpected()),
         }
     }
     match options.scale.is_finite() && options.scale > 0.0 {
-        true => Ok(Some(options)),
+        true => Ok(options),
         false => Err("--scale takes a number above 0".into()),
     }
 }
 
 fn main() -> ExitCode {
     run::become_program_if_asked();
-    match options(Parser::from_env()) {
-        Err(error) => {
-            eprintln!("{error}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-        Ok(None) => show(HELP),
-        Ok(Some(options)) => {
-            if let Err(why) = compare(&options) {
-                eprintln!("{why}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    ExitCode::SUCCESS
+    let (why, code) = match options(Parser::from_env()) {
+        Err(error) => (format!("{error}\n\n{HELP}"), 2),
+        Ok(options) => match compare(&options) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(why) => (why, 1),
+        },
+    };
+    eprintln!("{why}");
+    ExitCode::from(code)
 }
 
 fn compare(options: &Options) -> Result<(), String> {
@@ -108,7 +104,7 @@ fn compare(options: &Options) -> Result<(), String> {
         }
         eprintln!("{}", model.describe());
     }
-    let programs = programs()?;
+    build()?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let _ = signal_hook::flag::register(signal, stop.clone());
@@ -117,8 +113,9 @@ fn compare(options: &Options) -> Result<(), String> {
     let name = format!("meanwhile-compare-{}-{now:x}", std::process::id());
     let work = std::env::temp_dir().join(name);
     let scale = (!options.real).then_some(options.scale);
-    let start = |(program, title): (&str, _)| {
-        Run::start(&programs.join(program), title, &work, &instructions, scale)
+    let start = |(program, title)| {
+        Run::start(program, title, &work, &instructions, scale)
+            .map_err(|error| format!("{title} cannot be started: {error}"))
     };
     let runs: Result<Vec<Run>, String> = PROGRAMS.into_iter().map(start).collect();
     let shown = runs.and_then(|runs| watch(runs, &stop, options));
@@ -126,39 +123,51 @@ fn compare(options: &Options) -> Result<(), String> {
     shown
 }
 
-/// The folder of the lesson programs, which are built first if Cargo runs us: `cargo run` builds
-/// only what it runs.
-fn programs() -> Result<PathBuf, String> {
-    let failed = |error| format!("cannot find this program: {error}");
-    let me = std::env::current_exe().map_err(failed)?;
-    let folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
+/// One prompt of all lines, with every `{30}` divided by the scale. Other braces stay as they are.
+fn instructions(scenario: &str, scale: f64) -> String {
+    let mut lines: Vec<&str> = scenario.lines().map(str::trim).collect();
+    lines.retain(|line| !line.is_empty() && !line.starts_with('#'));
+    let scenario = lines.join(", then ");
+    let mut parts = scenario.split('{');
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let (time, rest) = part.split_once('}').unwrap_or_default();
+        text += &match time.parse::<f64>() {
+            Ok(seconds) if seconds.is_finite() => format!("{}{rest}", seconds / scale),
+            _ => format!("{{{part}"),
+        };
+    }
+    text
+}
+
+/// Builds the lesson programs if Cargo runs us: `cargo run` builds only what it runs.
+fn build() -> Result<(), String> {
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        return Ok(());
+    };
     let names = PROGRAMS.map(|(program, _)| program);
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        eprintln!("Building {} …", names.join(", "));
-        let mut build = Command::new(cargo);
-        // Cargo's variables about this package would make it compile `ring`, and all that rests on
-        // it, once more.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&*name);
-            }
-        }
-        build.args(["build", "--quiet"]);
-        build.args(names.iter().flat_map(|program| ["--bin", program]));
-        build.args(folder.ends_with("release").then_some("--release"));
-        if !build.status().is_ok_and(|status| status.success()) {
-            return Err("The lesson programs could not be built; see above.".to_string());
+    eprintln!("Building {} …", names.join(", "));
+    let mut build = Command::new(cargo);
+    // Cargo's variables about this package would make it compile `ring`, and all that rests on
+    // it, once more.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
         }
     }
-    let missing = names.iter().find(|program| !folder.join(program).exists());
-    let advice = |name| format!("{name} is not there: run `cargo build`, then this again.");
-    missing.map_or(Ok(folder.clone()), |name| Err(advice(name)))
+    build.args(["build", "--quiet"]);
+    build.args(names.iter().flat_map(|program| ["--bin", program]));
+    build.args((!cfg!(debug_assertions)).then_some("--release"));
+    match build.status().is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err("The lesson programs could not be built; see above.".to_string()),
+    }
 }
 
 fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(), String> {
     let page = terminal::is_interactive().then(Page::open);
-    while !runs.iter().all(Run::is_over) && !stop.load(Relaxed) {
+    while !runs.iter().all(|run| run.status.is_some()) && !stop.load(Relaxed) {
         sleep(FRAME);
         runs.iter_mut().for_each(Run::update);
         if let (Some(page), Some(size)) = (&page, terminal::size()) {

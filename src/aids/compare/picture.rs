@@ -3,14 +3,14 @@
 use std::io::{Write, stdout};
 
 use meanwhile::aids::timeline::chart::Chart;
-use meanwhile::aids::timeline::{Kind, MAIN, spans};
+use meanwhile::aids::timeline::{Kind, Span};
 use meanwhile::terminal::fit;
 
 use crate::run::Run;
 
-/// Columns of the table, and of what its rows are called.
-const WIDTH: usize = 79;
+/// Columns of what the table's rows are called, and of their cells.
 const LABEL: usize = 34;
+const CELL: usize = 10;
 
 /// The longest run so far, in seconds.
 pub fn longest(runs: &[Run]) -> f64 {
@@ -18,23 +18,16 @@ pub fn longest(runs: &[Run]) -> f64 {
     seconds.fold(0.1, f64::max)
 }
 
-/// While the charts grow, the scale changes now and then, not with every frame.
-fn round_up(seconds: f64) -> f64 {
-    let steps = [5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0];
-    let step = steps.into_iter().find(|step| *step >= seconds);
-    step.unwrap_or((seconds / 600.0).ceil() * 600.0)
-}
-
 /// All charts on one time scale.
 pub fn charts(runs: &[Run], width: usize, seconds: f64) -> String {
     let mut text = String::new();
     for run in runs {
         let (title, chart) = (run.title, run.chart());
-        let more = if run.is_over() { "" } else { " …" };
+        let more = if run.status.is_some() { "" } else { " …" };
         let lanes = chart.draw(width, seconds);
         text += &format!("{title}: {:.1} s{more}\n{lanes}\n", chart.seconds);
     }
-    text + &Chart::default().legend(width) + "\n"
+    text + &Chart::default().legend() + "\n"
 }
 
 /// Another page of the terminal, without a cursor; the first one comes back when this is dropped.
@@ -49,7 +42,8 @@ impl Page {
     /// What does not fit is cut off.
     pub fn draw(&self, runs: &[Run], (columns, rows): (usize, usize)) {
         let columns = columns.saturating_sub(1);
-        let text = charts(runs, columns, round_up(longest(runs)));
+        // The scale changes now and then, not with every frame.
+        let text = charts(runs, columns, (longest(runs) / 5.0).ceil() * 5.0);
         let lines = text.lines().take(rows.saturating_sub(1));
         let lines: Vec<String> = lines.map(|line| fit(line, columns).0).collect();
         show(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\n")));
@@ -68,85 +62,55 @@ pub fn show(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-struct Figures {
-    wall: f64,
-    blocked: f64,
-    first: Option<f64>,
-    requests: usize,
-    in_vain: usize,
-}
-
-impl Figures {
-    fn of(run: &Run) -> Self {
-        let chart = run.chart();
-        let main = chart.lanes.iter().filter(|lane| lane.label == MAIN);
-        let waits = main.flat_map(|lane| &lane.bars);
-        let waits = waits.filter(|bar| bar.kind == Kind::Tool);
-        let spans = spans(&run.records);
-        let of = |kind| spans.iter().filter(move |(begin, _)| begin.is(kind));
-        let start = of(Kind::Turn).next().map_or(0, |(begin, _)| begin.ts);
-        // When the first result was there to be handed over, and how many looks found something
-        // that still ran.
-        let (mut first, mut in_vain) = (u64::MAX, 0);
-        for (call, end) in &spans {
-            let Some(end) = end.map(|end| end.ts) else {
-                continue;
-            };
-            match call.name.as_str() {
-                "bash" | "delivered" => first = first.min(end),
-                "check_bg" => {
-                    let id = call.args["id"].as_str().map(str::trim);
-                    let begun = of(Kind::Task).filter(|(task, _)| task.ts <= end);
-                    let asked = begun.filter(|(task, _)| id.is_none_or(|id| id == task.name));
-                    let ends = asked.map(|(_, task)| task.map_or(u64::MAX, |task| task.ts));
-                    let (ended, running): (Vec<u64>, _) = ends.partition(|ts| *ts <= end);
-                    first = if ended.is_empty() {
-                        first
-                    } else {
-                        first.min(end)
-                    };
-                    in_vain += usize::from(!running.is_empty());
-                }
-                _ => {}
-            }
-        }
-        let handed = of(Kind::Thinking).find(|(request, _)| request.ts >= first);
-        Figures {
-            wall: chart.seconds,
-            blocked: waits.map(|bar| bar.end - bar.start).sum(),
-            first: handed.map(|(request, _)| (request.ts - start) as f64 / 1e6),
-            requests: of(Kind::Thinking).count(),
-            in_vain,
+/// The table in Markdown.
+pub fn table(runs: &[Run]) -> String {
+    let columns: Vec<_> = runs.iter().map(figures).collect();
+    let mut table = String::new();
+    for (row, (label, _)) in columns[0].iter().enumerate() {
+        let cells = columns.iter().map(|it| format!(" {:>CELL$} |", it[row].1));
+        table += &format!("| {label:<LABEL$} |{}\n", cells.collect::<String>());
+        if row == 0 {
+            let rule = format!("{}:|", "-".repeat(CELL + 1)).repeat(columns.len());
+            table += &format!("|{}|{rule}\n", "-".repeat(LABEL + 2));
         }
     }
+    table
 }
 
-/// The table in Markdown, at most [`WIDTH`] columns wide.
-pub fn table(runs: &[Run]) -> String {
-    let width = ((WIDTH - LABEL - 4) / runs.len().max(1)).saturating_sub(3);
-    let row = |what: &str, cells: Vec<String>| {
-        let cells = cells.iter().map(|cell| format!(" {cell:>width$} |"));
-        format!("| {what:<LABEL$} |{}\n", cells.collect::<String>())
-    };
-    let figures: Vec<Figures> = runs.iter().map(Figures::of).collect();
-    let figure = |what: &str, cell: &dyn Fn(&Figures) -> String| {
-        row(what, figures.iter().map(cell).collect())
-    };
-    let seconds = |seconds: f64| format!("{seconds:.1} s");
-    let line = format!("{}:|", "-".repeat(width + 1)).repeat(runs.len());
-    let names = runs.iter().map(|run| run.name().to_string()).collect();
+/// A program's column, with the labels of its rows.
+fn figures(run: &Run) -> [(&'static str, String); 6] {
+    let spans = &run.trace.spans;
+    let of = |kind| spans.iter().filter(move |span| span.is(kind));
+    let seconds = |micros: u64| format!("{:.1} s", micros as f64 / 1e6);
+    let waits = of(Kind::Tool).filter(|call| call.begin.tid == 1);
+    let waits = waits.filter_map(|call| Some(call.end? - call.begin.ts));
+    // When the first result was there to be handed over, and how many looks found something that
+    // still ran.
+    let (mut first, mut in_vain) = (u64::MAX, 0);
+    for call in of(Kind::Tool).chain(of(Kind::Delivered)) {
+        let (name, Some(at)) = (&*call.begin.name, call.end) else {
+            continue;
+        };
+        let id = call.begin.args["id"].as_str().map(str::trim);
+        let asked = of(Kind::Task).filter(|task| id.is_none_or(|id| id == task.begin.name));
+        let begun = asked.filter(|task| task.begin.ts <= at);
+        let ended = |task: &Span| task.end.is_some_and(|end| end <= at);
+        let (ended, running): (Vec<&Span>, Vec<&Span>) = begun.partition(|task| ended(task));
+        in_vain += usize::from(name == "check_bg" && !running.is_empty());
+        if matches!(name, "bash" | "delivered") || name == "check_bg" && !ended.is_empty() {
+            first = first.min(at);
+        }
+    }
+    let requests = of(Kind::Thinking).count();
+    let start = of(Kind::Turn).next().map_or(0, |turn| turn.begin.ts);
+    let handed = of(Kind::Thinking).find(|request| request.begin.ts >= first);
+    let handed = handed.map_or("never".into(), |it| seconds(it.begin.ts - start));
     [
-        row("", names),
-        format!("|{}|{line}\n", "-".repeat(LABEL + 2)),
-        figure("wall time", &|it| seconds(it.wall)),
-        figure("main thread blocked on tools", &|it| seconds(it.blocked)),
-        figure("first result in the model's hands", &|it| {
-            it.first.map_or("never".to_string(), seconds)
-        }),
-        figure("requests to the model", &|it| it.requests.to_string()),
-        figure("of those, polls that found nothing", &|it| {
-            it.in_vain.to_string()
-        }),
+        ("", run.name().to_string()),
+        ("wall time", format!("{:.1} s", run.chart().seconds)),
+        ("main thread blocked on tools", seconds(waits.sum())),
+        ("first result in the model's hands", handed),
+        ("requests to the model", requests.to_string()),
+        ("of those, polls that found nothing", in_vain.to_string()),
     ]
-    .concat()
 }

@@ -1,16 +1,15 @@
-//! aids · What the practice model reads off a conversation: the ids, names and inputs of calls, their results,
-//! marks in square brackets at fixed places, and marked blocks. Never a sentence.
-
-use std::collections::HashMap;
+//! aids · What the practice model reads off a conversation: the ids, names and inputs of calls,
+//! their results, marks in square brackets at fixed places, and marked blocks. Never a sentence.
 
 use serde_json::Value;
 
+use super::short;
 use crate::message::{ContentBlock, Message, Role};
 
 /// The beginning of every call's id; the number of the step is its end.
 const ID: &str = "toolu_practice_";
 
-/// A call that was answered.
+/// A call and its result.
 pub struct Call<'a> {
     pub id: &'a str,
     pub name: &'a str,
@@ -45,57 +44,63 @@ impl<'a> Call<'a> {
         task.map(str::trim)
     }
 
-    /// True if this answer of `check_bg` says that a task still runs, one of all where it was
-    /// asked about all: then each line is a task, otherwise output follows the first line. `tasks`
-    /// are those that are known, as an id may look like a mark.
+    /// True if this is a look that finds a task running, one of all where it is at all: then each
+    /// line is a task, otherwise output follows the first line. `tasks` are those that are known,
+    /// as an id may look like a mark.
     pub fn says_running(&self, tasks: &[&str]) -> bool {
-        let after = |line: &'a str, id: &str| line.strip_prefix(id)?.strip_prefix(": ");
-        let runs =
-            |rest: &str| rest.starts_with("[running] ") || rest.starts_with("[shell exited] ");
-        if let Some(id) = self.input["id"].as_str() {
-            return after(self.result, id.trim()).is_some_and(runs);
-        }
-        let mut lines = self.result.lines().filter_map(|line| {
-            let known = tasks.iter().filter_map(|id| after(line, id));
-            let unknown = || line.split_once(": ").map(|(_, rest)| rest);
-            known.min_by_key(|rest| rest.len()).or_else(unknown)
+        let id = self.input["id"].as_str().map(str::trim);
+        let count = if id.is_some() { 1 } else { usize::MAX };
+        let mut states = self.result.lines().take(count).filter_map(|line| {
+            let known = tasks.iter().copied().chain(id);
+            let known = known.filter_map(|id| line.strip_prefix(id)?.strip_prefix(": "));
+            let unknown = || line.split_once(": ").map(|(_, state)| state);
+            known.min_by_key(|state| state.len()).or_else(unknown)
         });
-        lines.any(runs)
+        let runs =
+            |state: &str| state.starts_with("[running] ") || state.starts_with("[shell exited] ");
+        self.name == "check_bg" && !self.is_error && states.any(runs)
     }
 }
 
-/// All calls that were answered.
+/// All calls.
 pub fn calls(messages: &[Message]) -> Vec<Call<'_>> {
-    let (mut asked, mut calls) = (HashMap::new(), Vec::new());
+    let mut calls: Vec<Call<'_>> = Vec::new();
     for block in messages.iter().flat_map(|message| &message.content) {
-        if let ContentBlock::ToolUse { id, name, input } = block {
-            asked.insert(id, (name, input));
-        } else if let ContentBlock::ToolResult {
-            tool_use_id: id,
-            content: result,
-            is_error,
-        } = block
-            && let Some(&(name, input)) = asked.get(id)
-        {
-            calls.push(Call {
+        match block {
+            ContentBlock::ToolUse { id, name, input } => calls.push(Call {
                 id,
                 name,
                 input,
-                result,
-                is_error: *is_error,
-            });
+                result: "",
+                is_error: false,
+            }),
+            ContentBlock::ToolResult {
+                tool_use_id,
+                content,
+                is_error,
+            } => {
+                if let Some(call) = calls.iter_mut().rfind(|call| call.id == tool_use_id) {
+                    (call.result, call.is_error) = (content, *is_error);
+                }
+            }
+            _ => {}
         }
     }
     calls
 }
 
+/// The text of what the harness said, if it begins with this tag.
+fn marked<'a>(block: &'a ContentBlock, tag: &str) -> Option<&'a str> {
+    match block {
+        ContentBlock::Note { text } => text.strip_prefix(tag),
+        _ => None,
+    }
+}
+
 /// The results that came by themselves: the task, and the text about it.
 pub fn news<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> Vec<(&'a str, &'a str)> {
     let news = blocks.into_iter().filter_map(|block| {
-        let text = block
-            .as_text()?
-            .strip_prefix("<task-notification task=\"")?;
-        let (id, rest) = text.split_once("\">\n")?;
+        let (id, rest) = marked(block, "<task-notification task=\"")?.split_once("\">\n")?;
         Some((id, rest.split_once("\n</task-notification>")?.0))
     });
     news.collect()
@@ -110,11 +115,8 @@ pub fn texts(news: &[(&str, &str)]) -> String {
 /// The last prompt, and the messages after it.
 pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let turn = messages.iter().enumerate().rev().find_map(|(at, message)| {
-        let mut blocks = message
-            .content
-            .iter()
-            .filter(|_| message.role == Role::User);
-        let prompt = blocks.rfind(|block| block.is_prompt())?.as_text()?;
+        let is_prompt = |block: &&ContentBlock| message.role == Role::User && block.is_prompt();
+        let prompt = message.content.iter().rfind(is_prompt)?.as_text()?;
         Some((&messages[at + 1..], prompt.trim()))
     });
     turn.unwrap_or_default()
@@ -123,10 +125,7 @@ pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
 /// True if a summary has taken the place of the results of this turn: to begin again would be to
 /// do everything twice.
 pub fn is_cut(last: &[ContentBlock]) -> bool {
-    let begins = |block: Option<&ContentBlock>, tag| {
-        let text = block.and_then(ContentBlock::as_text);
-        text.is_some_and(|text| text.starts_with(tag))
-    };
+    let begins = |block: Option<&_>, tag| block.is_some_and(|block| marked(block, tag).is_some());
     begins(last.first(), "<summary>") && begins(last.last(), "<system-reminder>")
 }
 
@@ -136,4 +135,45 @@ pub fn fresh_id(messages: &[Message], step: usize) -> String {
     let mut ids = (messages.len()..).map(|number| format!("{ID}{number}_{step}"));
     let is_fresh = |new: &String| calls.iter().all(|call| call.id != new);
     ids.find(is_fresh).unwrap_or_default()
+}
+
+/// What the model remembers of a conversation that is compacted: the prompts before the current
+/// one, in order, each with its calls and the first line of the last result; before them, what an
+/// earlier summary held. At most 100 lines: the oldest go.
+pub fn summary(messages: &[Message]) -> String {
+    let (mut lines, mut result) = (Vec::new(), None);
+    for message in messages {
+        for block in &message.content {
+            match block {
+                ContentBlock::Text { text } if message.role == Role::User => {
+                    lines.extend(result.take());
+                    lines.push(format!("- The user said: {}", short(text.trim(), 200)));
+                }
+                ContentBlock::ToolUse { name, input, .. } => {
+                    let call = format!("  called {name} {}", short(&input.to_string(), 60));
+                    // A task is asked about again and again.
+                    if lines.last() != Some(&call) {
+                        lines.push(call);
+                    }
+                }
+                ContentBlock::ToolResult { content, .. } => {
+                    let first = content.lines().next().unwrap_or_default();
+                    result = Some(format!("  last result: {}", short(first, 120)));
+                }
+                note => {
+                    let summary = marked(note, "<summary>\n").unwrap_or_default();
+                    let earlier = summary.lines().filter(|line| *line != "</summary>");
+                    lines.extend(earlier.map(str::to_string));
+                }
+            }
+        }
+    }
+    if result.is_none() {
+        lines.pop(); // The prompt that asks for this.
+    }
+    lines.extend(result);
+    if lines.is_empty() {
+        lines.push("Nothing has been said or done yet.".to_string());
+    }
+    lines.split_off(lines.len().saturating_sub(100)).join("\n")
 }

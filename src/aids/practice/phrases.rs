@@ -1,34 +1,27 @@
 //! aids · The phrases of the practice model: from a prompt to steps.
 
 use std::iter::once;
-use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use super::short;
 use super::words::{FILLERS, Word, source, split, words};
 
-/// One instruction: the person's own words, shortened; the tool that it needs and the lesson that
-/// brings it, both `-` if it needs none; what to do.
+/// One instruction.
 pub struct Step {
+    /// The person's own words, shortened.
     pub label: String,
+    /// The first word of its phrase; `plan` for an update of a plan, `keep` for a plan of
+    /// anything else than instructions.
+    pub verb: &'static str,
+    /// The tool that it needs, or `-`.
     pub tool: &'static str,
+    /// The lesson that brings the tool, or `-`.
     pub lesson: &'static str,
-    pub action: Action,
-}
-
-/// What a step does.
-pub enum Action {
-    /// Calls the tool once, with this input.
-    Call(Value),
-    /// Calls it until it no longer says that something runs.
-    Wait(Value),
-    /// Updates a plan: its items, and how many of them are over.
-    Plan(Rc<[Value]>, usize),
-    /// Tells what was said and done so far.
-    Summary,
-    /// Lists the phrases.
-    Help,
+    /// The tool's input; of an update, it is made when its time comes.
+    pub input: Value,
+    /// The item of a plan that it carries out.
+    pub item: Option<Value>,
 }
 
 /// Lesson, tool and phrase. A word in capitals is a slot, named like the field of the tool's
@@ -67,24 +60,25 @@ s07 task_get show task NUMBER
 - - help
 "#;
 
-/// Phrase, tool and lesson of each row.
-fn phrases() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    PHRASES.lines().filter_map(|row| {
-        let (lesson, row) = row.split_once(' ')?;
-        let (tool, phrase) = row.split_once(' ')?;
-        Some((phrase, tool, lesson))
-    })
+/// Lesson, tool and phrase of each row.
+fn phrases() -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = PHRASES.lines().map(|row| row.splitn(3, ' ').collect());
+    rows.filter_map(|row: Vec<_>| row.try_into().ok())
 }
 
 /// The phrases whose tools are offered, with the fields they need, one a line.
 pub fn list(offered: impl Fn(&str, Option<&str>) -> bool) -> String {
-    let possible = phrases().filter(|(phrase, tool, _)| {
+    let mut list = match offered("todo", None) {
+        true => "\n  plan: A; B; C".to_string(),
+        false => String::new(),
+    };
+    for [_, tool, phrase] in phrases() {
         let mut fields = phrase.split(' ').filter_map(field);
-        *tool == "-" || offered(tool, None) && fields.all(|field| offered(tool, Some(&field)))
-    });
-    let plan = offered("todo", None).then_some("plan: A; B; C");
-    let all = plan.into_iter().chain(possible.map(|(phrase, ..)| phrase));
-    all.map(|phrase| format!("\n  {phrase}")).collect()
+        if tool == "-" || offered(tool, None) && fields.all(|field| offered(tool, Some(&field))) {
+            list += &format!("\n  {phrase}");
+        }
+    }
+    list
 }
 
 /// The field of the tool's input that stands behind a word of a phrase.
@@ -109,11 +103,14 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
             _ => step(part).map(|step| vec![step]),
         };
         let Some(found) = found else {
-            let (number, part) = (index + 1, short(&source(part), 60));
-            return Err(match parts.len() {
-                1 => format!("I do not understand {part}. I did nothing."),
-                _ => format!("I do not understand step {number}, {part}. I did nothing."),
-            });
+            let number = match parts.len() {
+                1 => String::new(),
+                _ => format!("step {}, ", index + 1),
+            };
+            let part = short(&source(part), 60);
+            return Err(format!(
+                "I do not understand {number}{part}. I did nothing."
+            ));
         };
         steps.extend(found);
     }
@@ -123,31 +120,26 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
 
 /// The step of the first phrase that fits.
 fn step(part: &[Word]) -> Option<Step> {
-    let fitting = |(phrase, tool, lesson)| Some((fits(phrase, part)?, phrase, tool, lesson));
-    let (mut input, phrase, tool, lesson) = phrases().find_map(fitting)?;
-    let text = |field| input[field].as_str().unwrap_or_default();
+    let (row, mut input) = phrases().find_map(|row| Some((row, fits(row[2], part)?)))?;
+    let [lesson, tool, phrase] = row;
     let verb = phrase.split(' ').next()?;
     match verb {
-        "write" => input["content"] = text("content").replace("\\n", "\n").into(),
-        "delegate" if text("description").is_empty() => {
-            input["description"] = short(text("prompt"), 40).into();
+        "delegate" if input["description"].is_null() => {
+            let prompt = input["prompt"].as_str().unwrap_or_default();
+            input["description"] = short(prompt, 40).into();
         }
         "start" => input["status"] = "in_progress".into(),
         "complete" => input["status"] = "completed".into(),
         _ => {}
     }
-    let action = match verb {
-        "help" => Action::Help,
-        "summarise" | "summarize" => Action::Summary,
-        "wait" => Action::Wait(input),
-        _ => Action::Call(input),
-    };
-    let label = short(&source(part), 60);
+    let (label, item) = (short(&source(part), 60), None);
     Some(Step {
         label,
+        verb,
         tool,
         lesson,
-        action,
+        input,
+        item,
     })
 }
 
@@ -161,7 +153,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         }
         let word = words.next()?;
         let is_plain = slot.starts_with(char::is_lowercase);
-        if is_plain && !word.is(slot) {
+        if is_plain && !word.is(slot) || slot.starts_with('"') && !word.quoted {
             return None;
         }
         let Some(field) = field(slot) else { continue };
@@ -169,11 +161,11 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
             "foreground" => true.into(),
             "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" => {
-                let numbers = once(word).chain(words.by_ref()).map(Word::number);
-                numbers.collect::<Option<Value>>()?
+                let numbers = once(word).chain(words.by_ref());
+                numbers.map(Word::number).collect::<Option<Value>>()?
             }
-            _ if slot.starts_with('"') && matches!(word, Word::Plain(_)) => return None,
-            _ => word.text().into(),
+            "\"CONTENT\"" => word.text.replace("\\n", "\n").into(),
+            _ => word.text.as_str().into(),
         };
     }
     words.next().is_none().then_some(input)
@@ -182,29 +174,30 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
 /// The steps of a plan. If every item is an instruction, each stands between two updates of
 /// the plan; if not, the plan is only kept. `None` if it has no items.
 fn plan(part: &[Word]) -> Option<Vec<Step>> {
-    let (mut items, mut work) = (Vec::new(), Vec::new());
+    let todo = |label: &str, verb, input| Step {
+        label: label.to_string(),
+        verb,
+        tool: "todo",
+        lesson: "s03",
+        input,
+        item: None,
+    };
+    let (mut items, mut steps) = (Vec::new(), vec![todo("plan", "plan", Value::Null)]);
     let parts = part.split(|word| word.is(";"));
     for item in parts.filter(|item| !item.is_empty()) {
         let mut priorities = ["high", "medium", "low"].into_iter();
         let priority = priorities.find(|priority| item[0].is(&format!("{priority}:")));
         let item = &item[usize::from(priority.is_some())..];
-        let priority = priority.unwrap_or("medium");
-        let content = source(item);
+        let (content, priority) = (source(item), priority.unwrap_or("medium"));
         items.push(json!({ "content": content, "priority": priority, "status": "pending" }));
-        work.push(step(item));
+        if let Some(step) = step(item) {
+            let item = items.last().cloned();
+            steps.extend([Step { item, ..step }, todo("", "plan", Value::Null)]);
+        }
     }
-    let (items, count): (Rc<[Value]>, _) = (items.into(), work.len());
-    let update = |action| Step {
-        label: "plan".to_string(),
-        tool: "todo",
-        lesson: "s03",
-        action,
-    };
-    let Some(work) = work.into_iter().collect::<Option<Vec<Step>>>() else {
-        return Some(vec![update(Action::Call(json!({ "todos": *items })))]);
-    };
-    let updates = (0..=count).map(|done| update(Action::Plan(items.clone(), done)));
-    let mut work = work.into_iter();
-    let steps = updates.flat_map(|update| [Some(update), work.next()]);
-    (count > 0).then(|| steps.flatten().collect())
+    match items.len() {
+        0 => None,
+        count if steps.len() == 2 * count + 1 => Some(steps),
+        _ => Some(vec![todo("plan", "keep", json!({ "todos": items }))]),
+    }
 }

@@ -5,24 +5,19 @@ use std::mem::take;
 use super::short;
 
 /// Between the words that count.
-pub const FILLERS: [&str; 8] = ["and", "please", "the", "then", ",", ";", ".", "\n"];
+pub const FILLERS: [&str; 7] = ["and", "please", "the", "then", ",", ";", "\n"];
 /// What opens a quoted text, and what closes it.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
 /// A word or a mark; or a quoted text, which is never taken for an instruction.
-pub enum Word {
-    Plain(String),
-    Quoted(String),
+pub struct Word {
+    pub text: String,
+    pub quoted: bool,
 }
 
 impl Word {
-    pub fn text(&self) -> &str {
-        let (Word::Plain(text) | Word::Quoted(text)) = self;
-        text
-    }
-
     pub fn is(&self, word: &str) -> bool {
-        matches!(self, Word::Plain(text) if text.eq_ignore_ascii_case(word))
+        !self.quoted && self.text.eq_ignore_ascii_case(word)
     }
 
     pub fn is_filler(&self) -> bool {
@@ -30,7 +25,7 @@ impl Word {
     }
 
     pub fn number(&self) -> Option<u64> {
-        self.text().trim_start_matches('#').parse().ok()
+        self.text.trim_start_matches('#').parse().ok()
     }
 }
 
@@ -38,38 +33,47 @@ impl Word {
 /// is dropped then; all other backslashes stay. The marks are `,`, `;` and a newline.
 pub fn words(prompt: &str) -> Result<Vec<Word>, String> {
     let (mut words, mut text) = (Vec::new(), String::new());
+    let mut push = |mut text: String, quoted: bool| {
+        // A full stop ends a sentence, but that of `..` and `a/.` belongs to a path.
+        if !quoted && !text.ends_with("..") && !text.ends_with("/.") {
+            text.truncate(text.trim_end_matches('.').len());
+        }
+        if quoted || !text.is_empty() {
+            words.push(Word { text, quoted });
+        }
+    };
     let (mut open, mut before) = (None, ' ');
     for c in prompt.chars().chain(['\n']) {
         if let Some((_, close)) = open {
-            if c == close && before != '\\' {
-                words.push(Word::Quoted(take(&mut text)));
-                open = None;
-            } else {
-                if c == close {
-                    text.pop(); // the backslash
-                }
+            if c != close {
                 text.push(c);
+            } else if before == '\\' {
+                text.pop();
+                text.push(c);
+            } else {
+                push(take(&mut text), true);
+                open = None;
             }
         } else {
             let mut quotes = QUOTES.into_iter();
             open = quotes.find(|(quote, _)| *quote == c && !before.is_alphanumeric());
-            let mark = matches!(c, ',' | ';' | '\n');
-            if open.is_none() && !mark && !c.is_whitespace() {
-                text.push(c);
+            let is_mark = matches!(c, ',' | ';' | '\n');
+            if open.is_some() || is_mark || c.is_whitespace() {
+                push(take(&mut text), false);
             } else {
-                words.push(Word::Plain(take(&mut text)));
-                words.extend(mark.then(|| Word::Plain(c.to_string())));
+                text.push(c);
+            }
+            if is_mark {
+                push(c.to_string(), false);
             }
         }
         before = if (before, c) == ('\\', '\\') { ' ' } else { c };
     }
     if let Some((quote, _)) = open {
-        let text = short(text.trim_end(), 60);
-        return Err(format!(
-            "This quote never ends: {quote}{text}. I did nothing."
-        ));
+        let rest = short(text.trim_end(), 60);
+        let what = format!("This quote never ends: {quote}{rest}");
+        return Err(what + ". I did nothing.");
     }
-    words.retain(|word| !word.is(""));
     Ok(words)
 }
 
@@ -86,27 +90,18 @@ pub fn split(words: Vec<Word>) -> Vec<Vec<Word>> {
         }
     }
     parts.push(part);
-    parts.iter_mut().for_each(tidy);
+    for part in &mut parts {
+        while part.pop_if(|last| last.is_filler()).is_some() {}
+    }
     parts.retain(|part| !part.is_empty());
     parts
 }
 
-/// Takes away what ends a step; but the full stop of `..` and `a/.` belongs to a path.
-fn tidy(part: &mut Vec<Word>) {
-    while part.pop_if(|last| last.is_filler()).is_some() {}
-    let Some(Word::Plain(text)) = part.last_mut() else {
-        return;
-    };
-    if text.ends_with('.') && !text.ends_with("..") && !text.ends_with("/.") {
-        text.pop();
-    }
-}
-
 /// The person's words again.
 pub fn source(part: &[Word]) -> String {
-    let words = part.iter().map(|word| match word {
-        Word::Plain(text) => text.clone(),
-        Word::Quoted(text) => format!("\"{text}\""),
+    let words = part.iter().map(|word| match word.quoted {
+        true => format!("\"{}\"", word.text),
+        false => word.text.clone(),
     });
     words.collect::<Vec<_>>().join(" ").replace(" ,", ",")
 }

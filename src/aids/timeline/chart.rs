@@ -1,8 +1,8 @@
-//! aids · Spans as bars, lane by lane: drawn with characters here, as a picture in [`svg`](super::svg).
+//! aids · Spans as bars, lane by lane: drawn with characters here, as a picture in `svg.rs`.
 
 use std::collections::BTreeMap;
 
-use super::{Kind, Record, spans};
+use super::{Kind, Trace};
 use crate::terminal::fit;
 
 /// Columns for a lane's name.
@@ -41,40 +41,36 @@ pub struct Chart {
     pub lanes: Vec<Lane>,
     /// The length of the picture, in seconds.
     pub seconds: f64,
-    /// Spans that are not in the picture, because there were too many.
-    pub dropped: usize,
+    /// A sentence to stand below it; may be empty.
+    pub note: &'static str,
 }
 
 impl Chart {
-    /// Makes bars of records: from the first turn in them to `until`, in microseconds. What has
-    /// not ended goes on to the right edge, what began earlier starts at the left edge.
-    pub fn of(records: &[Record], until: u64) -> Chart {
-        let mut spans = spans(records);
-        spans.retain(|(begin, _)| begin.ts <= until);
-        let turn = spans.iter().find(|(begin, _)| begin.is(Kind::Turn));
-        let start = turn.or(spans.first()).map_or(until, |(begin, _)| begin.ts);
-        let seconds = |ts: u64| ts.clamp(start, until).saturating_sub(start) as f64 / 1e6;
+    /// Makes bars of spans: from the first turn in them to `until`, in microseconds. What has not
+    /// ended goes on to the right edge, what began earlier starts at the left edge.
+    pub fn of(trace: &Trace, until: u64) -> Chart {
+        let turn = trace.spans.iter().find(|span| span.is(Kind::Turn));
+        let start = turn.or(trace.spans.first()).map_or(until, |it| it.begin.ts);
+        let seconds = |ts: u64| ts.min(until).saturating_sub(start) as f64 / 1e6;
         let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
-        for (begin, end) in spans {
-            let drawn = LEGEND.into_iter().find(|(kind, ..)| begin.is(*kind));
-            let bar = drawn.map(|(kind, ..)| Bar {
+        for span in trace.spans.iter().filter(|it| it.begin.ts <= until) {
+            let begin = &span.begin;
+            let Some((kind, ..)) = LEGEND.into_iter().find(|(kind, ..)| span.is(*kind)) else {
+                continue;
+            };
+            let lane = lanes.entry(begin.tid).or_default();
+            lane.label = trace.tracks.get(&begin.tid).cloned().unwrap_or_default();
+            lane.bars.push(Bar {
                 kind,
                 name: begin.name.clone(),
                 start: seconds(begin.ts),
-                end: seconds(end.map_or(until, |end| end.ts)),
+                end: seconds(span.end.unwrap_or(until)),
             });
-            lanes.entry(begin.tid).or_default().bars.extend(bar);
-        }
-        lanes.retain(|_, lane| !lane.bars.is_empty());
-        for record in records {
-            if let (Some(name), Some(lane)) = (record.track_name(), lanes.get_mut(&record.tid)) {
-                lane.label = name.to_string();
-            }
         }
         Chart {
             lanes: lanes.into_values().collect(),
             seconds: seconds(until),
-            dropped: 0,
+            note: "",
         }
     }
 
@@ -94,47 +90,30 @@ impl Chart {
         text
     }
 
-    /// What the characters mean, and what is missing; in lines of at most `width` characters.
-    pub fn legend(&self, width: usize) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        for (_, character, meaning) in LEGEND {
-            let entry = format!("  {character} {meaning}");
-            match lines.last_mut() {
-                Some(line) if line.chars().count() + entry.chars().count() < width => {
-                    *line += &format!(" {entry}");
-                }
-                _ => lines.push(entry),
-            }
-        }
-        lines.extend(self.dropped_note().map(|note| format!("  {note}")));
-        lines.join("\n")
-    }
-
-    /// A sentence on what is not in the picture.
-    pub fn dropped_note(&self) -> Option<String> {
-        let count = Some(self.dropped).filter(|count| *count > 0)?;
-        Some(format!(
-            "{count} later spans are left out; --trace FILE keeps them all."
-        ))
+    /// What the characters mean, and the note.
+    pub fn legend(&self) -> String {
+        let entries = LEGEND.map(|(_, character, meaning)| format!("  {character} {meaning}"));
+        let text = format!("{}\n  {}", entries.join(" "), self.note);
+        text.trim_end().to_string()
     }
 }
 
 impl Lane {
-    /// A character for each column: that of the kind which took most of its time.
+    /// A character for each column.
     fn row(&self, columns: usize, seconds: f64) -> String {
-        let column = seconds.max(1e-9) / columns as f64;
-        let within = |bar: &Bar, left: f64| bar.end.min(left + column) - bar.start.max(left);
-        let character = |index| {
-            let left = index as f64 * column;
-            let shares = LEGEND.map(|(kind, character, _)| {
-                let bars = self.bars.iter().filter(|bar| bar.kind == kind);
-                let share: f64 = bars.map(|bar| within(bar, left).max(0.0)).sum();
-                (share, character)
-            });
-            let most = shares.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
-            most.filter(|most| most.0 > 0.0).map_or(' ', |most| most.1)
-        };
-        (0..columns).map(character).collect()
+        let scale = columns as f64 / seconds.max(1e-9);
+        let column = |time: f64| columns.min((time * scale).round() as usize);
+        let mut row = vec![' '; columns + 1];
+        for bar in &self.bars {
+            let drawn = LEGEND.iter().find(|(kind, ..)| *kind == bar.kind);
+            let character = drawn.map_or(' ', |(_, character, _)| *character);
+            let (start, end) = (column(bar.start), column(bar.end));
+            row[start..end].fill(character);
+            if row[start] == ' ' {
+                row[start] = character; // it is too short to fill a column
+            }
+        }
+        row[..columns].iter().collect()
     }
 
     /// How long something went on, in seconds. What happens within something else does not count

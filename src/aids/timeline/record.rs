@@ -1,6 +1,6 @@
-//! aids · The lines of a trace, and the spans that they make.
+//! aids · The lines of a trace, and the spans that they add up to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,6 @@ pub struct Record {
     /// `B` for a begin, `E` for an end, `M` for a name.
     pub ph: char,
     /// Microseconds since the start of the program.
-    #[serde(default)]
     pub ts: u64,
     /// Always 1.
     pub pid: u32,
@@ -43,62 +42,55 @@ pub struct Record {
     pub args: Value,
 }
 
-impl Record {
-    pub(super) fn new(ph: char, tid: usize, name: &str, args: Value) -> Self {
-        Record {
-            ph,
-            ts: 0,
-            pid: 1,
-            tid,
-            kind: None,
-            name: name.to_string(),
-            args,
-        }
-    }
+/// A stretch of time on a track.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// The record that began it.
+    pub begin: Record,
+    /// When it ended, in microseconds, if it has.
+    pub end: Option<u64>,
+}
 
-    /// The end of the span that this begins.
-    pub(super) fn end(self, ts: u64, args: Value) -> Self {
-        let ph = 'E';
-        Record {
-            ph,
-            ts,
-            args,
-            ..self
-        }
-    }
-
-    pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// True if it is of a span of that kind.
+impl Span {
+    /// True if it is of that kind.
     pub fn is(&self, kind: Kind) -> bool {
-        self.kind == Some(kind)
-    }
-
-    /// The name that it gives to its track.
-    pub fn track_name(&self) -> Option<&str> {
-        (self.name == "thread_name").then(|| self.args["name"].as_str())?
+        self.begin.kind == Some(kind)
     }
 }
 
-/// Every begin with its end, if that has come. On a track, an end belongs to the last begin.
-pub fn spans(records: &[Record]) -> Vec<(&Record, Option<&Record>)> {
-    let mut spans = Vec::new();
-    let mut open: HashMap<usize, Vec<usize>> = HashMap::new();
-    for record in records {
-        let open = open.entry(record.tid).or_default();
-        match record.ph {
-            'B' => {
-                open.push(spans.len());
-                spans.push((record, None));
+/// What the records so far add up to.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// In the order in which they began.
+    pub spans: Vec<Span>,
+    /// The names of tracks.
+    pub tracks: BTreeMap<usize, String>,
+}
+
+impl Trace {
+    /// Takes the next record.
+    pub fn add(&mut self, record: Record) {
+        if record.ph == 'B' {
+            let (begin, end) = (record, None);
+            self.spans.push(Span { begin, end });
+        } else if record.ph == 'E' {
+            if let Some(open) = self.open(record.tid) {
+                self.spans[open].end = Some(record.ts);
             }
-            'E' => open
-                .pop()
-                .into_iter()
-                .for_each(|span| spans[span].1 = Some(record)),
-            _ => {}
+        } else if let ("thread_name", Some(name)) = (&*record.name, record.args["name"].as_str()) {
+            self.tracks.insert(record.tid, name.to_string());
         }
     }
-    spans
+
+    /// Where the span stands that an end on this track belongs to: the last that has none.
+    pub fn open(&self, tid: usize) -> Option<usize> {
+        let is_open = |span: &Span| span.begin.tid == tid && span.end.is_none();
+        self.spans.iter().rposition(is_open)
+    }
+
+    /// When the last turn ended that has an end.
+    pub fn turn_end(&self) -> Option<u64> {
+        let mut turns = self.spans.iter().rev().filter(|span| span.is(Kind::Turn));
+        turns.find_map(|turn| turn.end)
+    }
 }

@@ -1,7 +1,6 @@
-//! aids · A chart as a picture for slides: text that can be selected, no fonts from elsewhere, readable in
-//! black and white and on a dark page.
+//! aids · A chart as a picture for slides: text that can be selected, no fonts from elsewhere,
+//! readable in black and white and on a dark page.
 
-use super::Kind;
 use super::chart::{Chart, LEGEND};
 use crate::terminal::fit;
 
@@ -18,15 +17,15 @@ const STYLE: &str = "\
   .axis { stroke: #bbb; stroke-width: 1 }
   .tick { font-size: 12px }
   .ink { stroke: #1a1a1a; fill: none }
-  .tool { fill: #1a1a1a }
-  .thinking { fill: url(#dots); stroke: #d9480f; stroke-width: 0.4 }
-  .task { fill: url(#stripes); stroke: #1a1a1a }
+  .Tool { fill: #1a1a1a }
+  .Thinking { fill: url(#dots); stroke: #d9480f; stroke-width: 0.4 }
+  .Task { fill: url(#stripes); stroke: #1a1a1a }
   .paper { fill: #ffffff }
   .accent { fill: #d9480f }
   .stripe { stroke: #1c7ed6; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
     text { fill: #eee } .paper { fill: #16181c } .axis { stroke: #555 }
-    .tool { fill: #eee } .task { stroke: #eee } .stripe { stroke: #74c0fc }
+    .Tool { fill: #eee } .Task { stroke: #eee } .stripe { stroke: #74c0fc }
     .accent { fill: #ffa94d }
   }";
 
@@ -52,7 +51,8 @@ impl Chart {
 <text class="title" x="16" y="28">{title}</text>
 "#
         );
-        let step = tick_step(self.seconds);
+        // Up to fifteen ticks, at round numbers.
+        let step = 10f64.powf((self.seconds / 1.5).max(0.1).log10().floor());
         let ticks = (0..).map(|tick| f64::from(tick) * step);
         for time in ticks.take_while(|time| *time <= self.seconds) {
             let (at, y, time) = (x(time), TOP - 6.0, (time * 10.0).round() / 10.0);
@@ -63,14 +63,14 @@ impl Chart {
         }
         for (index, lane) in self.lanes.iter().enumerate() {
             let top = TOP + ROW * index as f64 + 7.0;
-            let (y, label) = (top + 15.0, escape(&label(&lane.label)));
+            let (y, label) = (top + 15.0, escape(&fit(&lane.label, 16).0));
             svg += &format!("<text x=\"16\" y=\"{y:.1}\">{label}</text>\n");
             for bar in &lane.bars {
                 let (start, end) = (x(bar.start), x(bar.end));
-                let (class, width) = (class(bar.kind), (end - start).max(0.6));
+                let (kind, width) = (bar.kind, (end - start).max(0.6));
                 let (name, time) = (escape(&bar.name), bar.end - bar.start);
                 svg += &format!(
-                    r#"<rect class="{class}" x="{start:.1}" y="{top:.1}" width="{width:.1}" height="20"><title>{name} {time:.1} s</title></rect>
+                    r#"<rect class="{kind:?}" x="{start:.1}" y="{top:.1}" width="{width:.1}" height="20"><title>{name} {time:.1} s</title></rect>
 "#
                 );
             }
@@ -79,43 +79,17 @@ impl Chart {
         }
         let (mut at, top, y) = (LABELS, bottom + 24.0, bottom + 37.0);
         for (kind, _, meaning) in LEGEND {
-            let (class, x) = (class(kind), at + 36.0);
+            let x = at + 36.0;
             svg += &format!(
-                r#"<rect class="{class}" x="{at:.1}" y="{top:.1}" width="28" height="16"/><text x="{x:.1}" y="{y:.1}">{meaning}</text>
+                r#"<rect class="{kind:?}" x="{at:.1}" y="{top:.1}" width="28" height="16"/><text x="{x:.1}" y="{y:.1}">{meaning}</text>
 "#
             );
             at += 70.0 + meaning.len() as f64 * 8.0;
         }
-        if let Some(note) = self.dropped_note() {
-            let y = bottom + 58.0;
-            svg += &format!("<text class=\"tick\" x=\"{LABELS}\" y=\"{y:.1}\">{note}</text>\n");
-        }
+        let (y, note) = (bottom + 58.0, self.note);
+        svg += &format!("<text class=\"tick\" x=\"{LABELS}\" y=\"{y:.1}\">{note}</text>\n");
         svg + "</svg>\n"
     }
-}
-
-fn class(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Thinking => "thinking",
-        Kind::Tool | Kind::Turn | Kind::Delivered => "tool",
-        Kind::Task => "task",
-    }
-}
-
-fn label(text: &str) -> String {
-    match fit(text, 16).0 {
-        start if start.chars().count() < text.chars().count() => fit(text, 15).0 + "…",
-        all => all,
-    }
-}
-
-/// At most ten ticks, at round numbers.
-fn tick_step(seconds: f64) -> f64 {
-    let steps = [
-        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0,
-    ];
-    let step = steps.into_iter().find(|step| seconds / step <= 10.0);
-    step.unwrap_or(seconds / 5.0)
 }
 
 /// Text as it may stand in XML: control characters have no place there.

@@ -168,11 +168,8 @@ pub(super) fn error_message(body: &Value) -> Option<String> {
 /// which one is meant.
 fn api_error(event: &Value) -> ModelError {
     let inner = &event["error"];
-    let event = if inner["error"].is_object() {
-        inner
-    } else {
-        event
-    };
+    let nested = Some(inner).filter(|inner| inner["error"].is_object());
+    let event = nested.unwrap_or(event);
     let code = event["error"]["code"].as_u64();
     let status = match event["error"]["type"].as_str() {
         Some("invalid_request_error") => 400,

@@ -1,0 +1,165 @@
+//! The terminal: signals, jobs, keys, widths.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::program::{eventually, program};
+use crate::support::prompt::{CTRL_C, gate, is_gone, leaves_everything_as_it_was, open, pid};
+use crate::support::terminal::{Seat, Terminal};
+
+const S08: &str = "s08_background_tasks";
+const S09: &str = "s09_notifications";
+const CTRL_U: &str = "\x15";
+const CTRL_V: &str = "\x16";
+const CTRL_Z: &str = "\x1a";
+const ESCAPE: &str = "\x1b";
+const LEFT: &str = "\x1b[D";
+
+/// A shell with job control, at its prompt.
+fn shell(name: &str) -> Terminal {
+    let seat = match name {
+        "bash" => Seat::at(name).argument("--norc"),
+        _ => Seat::at(name),
+    };
+    let shell = seat.argument("-i").variable("PS1", "shell$ ").start();
+    shell.until_ends("shell$");
+    shell
+}
+
+/// The number of the program, which the shell wrote down.
+fn start_in(shell: &mut Terminal, lesson: &str) {
+    let program = program(lesson);
+    shell.line(&format!(
+        "sh -c 'echo $$ > lesson; exec {}'",
+        program.display()
+    ));
+    shell.until_ends(" >>");
+}
+
+#[test]
+fn a_signal_ends_the_program_while_a_drawn_screen_is_held() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let mut terminal = Seat::new(S08).start();
+        terminal.until_ends("s08 >>");
+        terminal.line("run \"echo $$ > pid; sleep 600\"");
+        let command = pid(terminal.folder.path(), "pid");
+        terminal.until_shows("sleep 600, 1 s"); // the status line is drawn
+        terminal.hold();
+        terminal.send("typed, and not shown");
+        terminal.signal(signal);
+        assert_eq!(terminal.wait_for_exit(), 128 + signal as u32);
+        eventually("nothing is left", || is_gone(command));
+    }
+}
+
+#[test]
+fn after_ctrl_z_and_fg_everything_is_as_before() {
+    for name in ["bash", "dash"] {
+        let mut shell = shell(name);
+        start_in(&mut shell, S09);
+        shell.send("abXc");
+        shell.until_ends("s09 >> abXc");
+        for _ in 0..3 {
+            shell.send(CTRL_Z);
+            shell.until_ends("\nshell$");
+            shell.line("echo echoed; stty -a > settings");
+            shell.until("the shell echoes", |screen| {
+                screen.contains("shell$ echo echoed") && screen.ends_with("\nechoed\nshell$")
+            });
+            let settings = fs::read_to_string(shell.folder.path().join("settings"));
+            let settings = settings.expect("what stty says");
+            assert!(
+                settings.contains(" icanon ") && settings.contains(" echo "),
+                "{settings}"
+            );
+            shell.line("clear; fg");
+            shell.until_ends("s09 >> abXc");
+        }
+        // The keys are those of the editor.
+        shell.send(LEFT);
+        shell.send("\x7f");
+        shell.until_ends("s09 >> abc");
+        shell.send(CTRL_U);
+        shell.send("\x0b"); // Ctrl+K: the rest of the line
+        shell.line("run \"echo 1\"");
+        shell.until_ends("\n1\ns09 >>");
+        shell.until_shows("s09 >> run \"echo 1\"\n● bash: echo 1\n");
+    }
+}
+
+#[test]
+fn a_job_in_the_background_can_be_killed() {
+    for name in ["bash", "dash"] {
+        for stopped in [false, true] {
+            let mut shell = shell(name);
+            let path = program(S08);
+            if stopped {
+                start_in(&mut shell, S08);
+                shell.send(CTRL_Z);
+                shell.until_ends("\nshell$");
+            } else {
+                let path = path.display();
+                shell.line(&format!("sh -c 'echo $$ > lesson; exec {path}' &"));
+            }
+            let lesson = pid(shell.folder.path(), "lesson");
+            // dash leaves it to us to wake what is stopped.
+            shell.line("kill %1; kill -CONT %1");
+            eventually("the program is gone", || is_gone(lesson));
+            shell.line("stty -a > settings; echo done > written");
+            pid_of_end(&shell);
+            let settings = fs::read_to_string(shell.folder.path().join("settings"));
+            assert!(settings.is_ok_and(|it| it.contains(" icanon ")), "touched");
+        }
+    }
+}
+
+/// Waits until the shell has come so far.
+fn pid_of_end(shell: &Terminal) {
+    let written = shell.folder.path().join("written");
+    eventually("the shell goes on", || {
+        fs::read(&written).is_ok_and(|text| text == b"done\n")
+    });
+}
+
+#[test]
+fn a_resize_after_ctrl_v_changes_nothing() {
+    let mut terminal = Seat::new(S08).start();
+    terminal.until_ends("s08 >>");
+    terminal.send("run \"echo ");
+    terminal.send(CTRL_V);
+    terminal.resize(40, 90);
+    terminal.send("a");
+    terminal.send("b\"\r");
+    terminal.until_shows("● bash: echo ");
+    terminal.until_ends("\ns08 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
+#[test]
+fn the_status_is_one_line_whatever_its_characters() {
+    let mut terminal = Seat::new("s07_task_system").start();
+    terminal.until_ends("s07 >>");
+    gate(&terminal, "gate");
+    let wide = "⚡⌚⭐🈶🀄𗀀𛄟".repeat(20);
+    terminal.line(&format!("run \"echo {wide}; cat gate\""));
+    terminal.until_shows(", 1 s · ⚡⌚⭐");
+    terminal.until_shows(", 2 s · ⚡⌚⭐");
+    terminal.until("one line", |screen| screen.matches(" s · ").count() == 1);
+    open(&terminal, "gate");
+    terminal.until_shows("\nthrough gate\n");
+    terminal.until_ends("s07 >>");
+}
+
+#[test]
+fn ctrl_c_counts_after_escape() {
+    let mut terminal = Seat::new(S09).start();
+    terminal.until_ends("s09 >>");
+    terminal.send(ESCAPE);
+    terminal.send(CTRL_C);
+    terminal.until_shows("To leave: exit, Ctrl+D, or Ctrl+C once more.");
+    terminal.send(ESCAPE);
+    terminal.send(CTRL_C);
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
