@@ -111,8 +111,8 @@ pub fn start(
     let (at_work, events, name) = (Arc::new(at_work), events.clone(), id.clone());
     lock(executor).submit(Kind::Agent(input.priority), &id, move |control| {
         control.attach(at_work.clone());
-        let prompt = input.prompt;
-        announced(&events, &name, &prompt.clone(), || at_work.run(prompt))
+        let work = || at_work.run(input.prompt.clone());
+        announced(&events, &name, &input.prompt, work)
     })?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."

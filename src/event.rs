@@ -73,7 +73,7 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 pub struct Events {
     readers: Vec<Arc<Reader>>,
     agent: Option<Arc<str>>,
-    /// Of a sub-agent that may be left alone: whoever waits for it holds the other end.
+    /// Whoever waits for a sub-agent holds the other end, if the sub-agent may be left alone.
     waiter: Option<Weak<()>>,
 }
 

@@ -20,6 +20,7 @@ use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch, lock}
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::delivery::block;
 use crate::event::Event;
+use crate::interrupt::Interrupt;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
@@ -63,13 +64,14 @@ struct Work {
     current: Current,
     what: String,
     news: Receiver<News>,
-    /// Its questions, each with a sender for the answer. Without this end, nobody is there.
+    /// The questions of an agent. It is told that nobody is there once this end is dropped.
     questions: Receiver<Question>,
-    /// Its events are shown as long as this is held.
+    /// The events of an agent are shown until this is dropped.
     waiter: Arc<()>,
 }
 
-type Question = (String, Sender<Result<String, String>>);
+/// What is asked, what makes it void, and where the answer goes.
+type Question = (String, Interrupt, Sender<Result<String, String>>);
 
 /// How waiting ended.
 enum Waited {
@@ -163,9 +165,9 @@ impl Foreground {
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
         lock(&self.executor).expect_new(&id)?;
         let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
-        let ask = move |question: &str, _: &_| {
+        let ask = move |question: &str, interrupt: &Interrupt| {
             let (answer, answered) = bounded(1);
-            let _ = asks.send((question.to_string(), answer));
+            let _ = asks.send((question.to_string(), interrupt.clone(), answer));
             answered.recv().unwrap_or_else(|_| Err(ALONE.to_string()))
         };
         let (waits, events) = (Arc::downgrade(&waiter), &context.events);
@@ -190,7 +192,7 @@ impl Foreground {
         }
     }
 
-    /// Waits for work until it has ended, or better goes on without somebody who waits.
+    /// Waits until the work has ended, or until there is a reason to go on without it.
     fn wait(
         &self,
         mut work: Work,
@@ -210,8 +212,8 @@ impl Foreground {
                     Err(_) => break Waited::Ended(Outcome::new(End::Lost, "")),
                 },
                 recv(work.questions) -> asked => match asked {
-                    Ok((question, answer)) => {
-                        let _ = answer.send((context.ask)(&question, &context.interrupt));
+                    Ok((question, interrupt, answer)) => {
+                        let _ = answer.send((context.ask)(&question, &interrupt));
                     }
                     Err(_) => work.questions = never(),
                 },
@@ -245,10 +247,10 @@ impl Foreground {
             current,
             what,
             news,
+            questions,
             waiter,
-            ..
         } = work;
-        drop(waiter);
+        drop((questions, waiter));
         let (events, name, its) = (
             context.events.clone(),
             current.id.clone(),

@@ -83,12 +83,13 @@ impl Inbox {
         kept.or_else(|| self.lines.1.try_recv().ok())
     }
 
-    /// Waits for what comes next. Does not look at what was set aside.
-    pub fn wait(&self, interrupt: &Interrupt) -> Wake {
+    /// Waits for what comes next, or for one of two interrupts. Does not look at what was set aside.
+    pub fn wait(&self, interrupts: [&Interrupt; 2]) -> Wake {
         select! {
             recv(self.lines.1) -> wake => wake.unwrap_or(Wake::Leave),
             recv(self.bell.1) -> _ => Wake::News,
-            recv(interrupt.receiver()) -> _ => Wake::Interrupted,
+            recv(interrupts[0].receiver()) -> _ => Wake::Interrupted,
+            recv(interrupts[1].receiver()) -> _ => Wake::Interrupted,
         }
     }
 

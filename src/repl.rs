@@ -278,7 +278,7 @@ impl Repl {
             }
             Some(wake) => Some(wake),
             None if news => None,
-            None => Some(shared.inbox.wait(&self.context.interrupt)),
+            None => Some(shared.inbox.wait([&shared.interrupt; 2])),
         }
     }
 

@@ -686,6 +686,28 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     assert_eq!(last_message(&server, 5), ["delivered: look"]);
 }
 
+#[test]
+fn a_stopped_agent_takes_its_question_back() {
+    let answers = [
+        delegates("look at it"),
+        bash("t1", "touch it"),
+        reply_text("I go on without it"),
+    ];
+    let server = Server::start(answers);
+    let mut terminal = at_prompt(served(S11, &server), PROMPT);
+    terminal.line("go on");
+    terminal.until_ends(&format!("{QUESTION}{PROMPT}"));
+    terminal.line("/stop look");
+    terminal.until_shows("\nlook: told to stop.\n");
+    terminal.until_ends(&format!("\nI go on without it{PROMPT}"));
+    assert!(!terminal.folder.path().join("it").exists());
+    let told = last_message(&server, 2);
+    assert!(
+        told[0].starts_with("result: ERROR: [interrupted]"),
+        "{told:?}"
+    );
+}
+
 // Ways out.
 
 #[test]

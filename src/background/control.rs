@@ -6,7 +6,7 @@ use super::Progress;
 
 /// How a job lets itself be looked at and stopped from outside, while it runs.
 pub trait Watch: Send + Sync {
-    /// How it stands.
+    /// Returns how it stands.
     fn look(&self) -> Progress;
     /// Asks it to end. Returns at once.
     fn stop(&self);

@@ -141,7 +141,7 @@ impl Shared {
     /// answer to it: it is set aside.
     ///
     /// # Errors
-    /// When the interrupt is triggered.
+    /// When the interrupt is triggered, or with Ctrl+C.
     pub fn ask(&self, question: &str, interrupt: &Interrupt) -> Result<String, String> {
         let interrupted = Err("the user interrupted the question".to_string());
         if interrupt.is_triggered() {
@@ -158,7 +158,7 @@ impl Shared {
             if !shown {
                 break interrupted;
             }
-            match self.inbox.wait(interrupt) {
+            match self.inbox.wait([interrupt, &self.interrupt]) {
                 Wake::Line { text, .. } => break Ok(text),
                 Wake::News => {}
                 Wake::Leave => {

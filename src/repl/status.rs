@@ -38,6 +38,8 @@ impl Status {
                 facts.running = facts.running.saturating_sub(1);
                 facts.finished += 1;
             }
+            // Where nothing is delivered, the agent may look now.
+            Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
             Event::Delivered(_) => facts.finished = facts.finished.saturating_sub(1),
             Event::Waiting {
                 what,
