@@ -251,11 +251,8 @@ impl Foreground {
             waiter,
         } = work;
         drop((questions, waiter));
-        let (events, name, its) = (
-            context.events.clone(),
-            current.id.clone(),
-            current.watch.clone(),
-        );
+        let events = context.events.clone();
+        let (name, its) = (current.id.clone(), current.watch.clone());
         let job = move |control: &Control| {
             control.attach(its);
             announced(&events, &name, &what, || process::until_ended(&news))
