@@ -83,15 +83,8 @@ impl Supervisor {
         if command.len() > MAX_COMMAND {
             return Err("it is too long; write it to a file and run that".to_string());
         }
-        let supervisor = match take_idle() {
-            Some(idle) => idle,
-            None if lock(&OURS).len() >= MAX_BUSY => {
-                return Err(format!(
-                    "{MAX_BUSY} commands run, or have left something running; stop some of them first"
-                ));
-            }
-            None => Supervisor::start().map_err(|error| error.to_string())?,
-        };
+        let start = || Supervisor::start().map_err(|error| error.to_string());
+        let supervisor = take_idle().map_or_else(start, Ok)?;
         handle.send(&order, &supervisor.control)?;
         Ok(supervisor)
     }
@@ -144,6 +137,11 @@ impl Supervisor {
         let (output, their_output) = io::pipe()?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut ours = lock(&OURS);
+        if ours.len() >= MAX_BUSY {
+            return Err(io::Error::other(format!(
+                "{MAX_BUSY} commands run, or have left something running; stop some of them first"
+            )));
+        }
         let child = spawn(their_socket, their_output)?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);

@@ -119,13 +119,7 @@ fn serve(scratch: &Path) -> io::Result<()> {
     let mut last = None;
     while let Some((folder, command)) = next_command(&mut orders, last) {
         match start_shell(&folder, &command) {
-            Err(error) => {
-                let why = match error.kind() {
-                    ErrorKind::NotFound => "bash was not found; install it, or put it into PATH",
-                    _ => &format!("bash could not be run: {error}"),
-                };
-                say(&control, &Status::Failed(why.to_string()));
-            }
+            Err(why) => say(&control, &Status::Failed(why)),
             Ok(shell) => {
                 say(&control, &Status::Started(shell.as_raw()));
                 last = Some(shell);
@@ -177,7 +171,7 @@ fn next_command(
 
 /// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
 /// learns from our status, not from an end of file, when nobody else can write any more.
-fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
+fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
     // Flags belong to everybody who holds the pipe, and the last command may have set some.
     let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
     let mut bash = Command::new("bash");
@@ -186,8 +180,13 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
     if std::env::current_dir().ok().as_deref() != Some(Path::new(folder)) {
         bash.current_dir(folder);
     }
-    let shell = bash.stdin(Stdio::null()).stderr(io::stdout()).spawn()?;
-    Ok(Pid::from_raw(shell.id() as i32))
+    match bash.stdin(Stdio::null()).stderr(io::stdout()).spawn() {
+        Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err("bash was not found; install it, or put it into PATH".to_string())
+        }
+        Err(error) => Err(format!("bash could not be run: {error}")),
+    }
 }
 
 /// Waits for everything below us, the shell and every orphan, and reports what becomes of them.

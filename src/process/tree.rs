@@ -53,10 +53,11 @@ pub(super) fn children(parent: Pid) -> Vec<Pid> {
         return Vec::new();
     };
     let lists = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
-    match lists.collect::<Result<String, _>>() {
-        Ok(list) => pids(&list),
-        Err(_) => children_by_parent(parent),
-    }
+    let Ok(list) = lists.collect::<Result<String, _>>() else {
+        return children_by_parent(parent);
+    };
+    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.map(Pid::from_raw).collect()
 }
 
 fn children_by_parent(parent: Pid) -> Vec<Pid> {
@@ -64,11 +65,6 @@ fn children_by_parent(parent: Pid) -> Vec<Pid> {
     let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |pid: &Pid| field(*pid, 1) == Some(parent.to_string());
     all.map(Pid::from_raw).filter(is_child).collect()
-}
-
-fn pids(list: &str) -> Vec<Pid> {
-    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.map(Pid::from_raw).collect()
 }
 
 /// Everything below `ancestor` that still runs, parents first. Who has died and only waits to
