@@ -25,13 +25,14 @@ pub use handle::{Handle, Snapshot};
 pub use pool::supervise_with;
 
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
@@ -44,7 +45,14 @@ const PIPE_CAPACITY: usize = 1024 * 1024;
 /// How long to try to kill what does not die (a process of another user, say).
 const PERSISTENCE: Duration = Duration::from_secs(10);
 
-/// How often somebody who watches is shown how a command stands.
+/// How long a supervisor may take to read a command and to start its shell, so that none can hold
+/// up its caller for good. In milliseconds.
+const HANDSHAKE: u16 = 10_000;
+
+/// Said of one that took longer, or was killed before it could begin.
+const NOT_STARTED: &str = "no supervisor came up for the command; start it again (the program's `main` must begin with become_supervisor_if_asked)";
+
+/// How often `watch` is shown how a command stands.
 const LOOK: Duration = Duration::from_millis(200);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,6 +76,7 @@ pub fn start(command: &str) -> (Handle, Receiver<News>) {
     let (command, attended, teller) = (command.to_string(), handle.clone(), tell.clone());
     let attend = move || {
         let outcome = attend(&command, &attended, &teller);
+        pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
@@ -85,10 +94,9 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
     }
 }
 
-/// Runs a command and waits until its shell exits, the time limit passes or the person interrupts;
-/// in the last two cases, until all of it has been ended. The number is that of the processes
-/// which the shell left running: they go on, at most until the program ends. `watch` is called about
-/// five times a second, on this thread.
+/// Runs a command and waits until its shell exits, or until all of it has been ended because the
+/// time limit passed or the person interrupted. The number is that of the processes which the shell
+/// left running: they go on, at most until the program ends. `watch` is called on this thread.
 pub fn run_watched(
     command: &str,
     limit: Duration,
@@ -128,63 +136,51 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
             return handle.state().end(End::Failed(message));
         }
     };
-    let mut buffer = Vec::new();
-    let mut group = None;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut shell = None;
     let end = loop {
-        let (output, status) = (&supervisor.output, &supervisor.control.socket);
-        let mut fds = [output.as_fd(), status.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let _ = poll(&mut fds, PollTimeout::NONE); // on an error, neither is ready
-        let [output_ready, status_ready] = fds.map(|fd| fd.any().unwrap_or(false));
-        if output_ready {
-            take_output(&mut supervisor, handle, &mut buffer);
+        let fds = [supervisor.output.as_fd(), supervisor.control.socket.as_fd()];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let patience = shell.map_or(HANDSHAKE.into(), |_| PollTimeout::NONE);
+        if poll(&mut fds, patience) == Ok(0) {
+            break None;
         }
-        if !status_ready {
-            continue;
-        }
-        let status = supervisor.next_status();
-        // What the shell has printed is in the pipe by the time its exit is reported.
-        let mut taken = 0;
-        while taken < PIPE_CAPACITY && is_ready(supervisor.output.as_fd()) {
-            match take_output(&mut supervisor, handle, &mut buffer) {
-                0 => break,
-                count => taken += count,
+        let reports = fds[1].any() == Some(true);
+        let status = reports.then(|| supervisor.next_status());
+        // What the shell has printed is in the pipe by the time its exit is reported. No more than
+        // the pipe holds: what the shell left running may go on writing.
+        for _ in 0..PIPE_CAPACITY / buffer.len() {
+            match supervisor.output.read(&mut buffer) {
+                Ok(count @ 1..) => handle.state().output.push(&buffer[..count]),
+                _ => break,
             }
         }
         match status {
-            Ok(Status::Started(shell)) => group = Some(shell),
-            Ok(Status::Exited { code, left: 0 }) => break End::Finished(Some(code)),
-            Ok(Status::Exited { code, left }) => {
+            None => {}
+            Some(Ok(Status::Started(pid))) => shell = Some(Pid::from_raw(pid)),
+            Some(Ok(Status::Exited(code, 0))) => break Some(End::Finished(Some(code))),
+            Some(Ok(Status::Exited(code, left))) => {
                 let mut state = handle.state();
                 if state.left_running.replace(left).is_none() && state.stop.is_none() {
                     let so_far = state.outcome(End::Finished(Some(code)));
                     let _ = tell.send(News::ShellExited(so_far, left)); // perhaps nobody listens
                 }
             }
-            Ok(Status::Failed(message)) => break End::Failed(message),
-            Ok(Status::Taken) | Err(_) => break End::Lost,
+            Some(Ok(Status::Failed(message))) => break Some(End::Failed(message)),
+            Some(Err(_)) => break None,
         }
     };
-    let was_killed = end == End::Lost;
+    let was_killed = end.is_none();
+    let end = end.unwrap_or_else(|| match shell {
+        Some(_) => End::Lost,
+        None => End::Failed(NOT_STARTED.to_string()),
+    });
     let outcome = handle.state().end(end);
     match outcome.end {
-        _ if was_killed => supervisor.kill_with_orphans(group),
+        _ if was_killed => supervisor.kill_with_orphans(shell),
         // Only one that has come through a command undisturbed serves another one.
         End::Finished(_) => supervisor.give_back(),
         _ => drop(supervisor),
     }
-    pool::replace_the_last();
     outcome
-}
-
-/// Reads what is there, and says how much that was.
-fn take_output(supervisor: &mut Supervisor, handle: &Handle, buffer: &mut Vec<u8>) -> usize {
-    buffer.resize(64 * 1024, 0); // only now: many commands print nothing
-    let count = supervisor.output.read(buffer).unwrap_or(0);
-    handle.state().output.push(&buffer[..count]);
-    count
-}
-
-fn is_ready(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

@@ -35,8 +35,9 @@ pub(super) struct State {
     pub left_running: Option<usize>,
     /// Why it is to end. Kept even while there is no supervisor that could be told.
     pub stop: Option<End>,
-    /// The way to the supervisor that has the command, until nothing is left to be stopped.
-    pub control: Option<Arc<Control>>,
+    /// The way to the supervisor that has the command. Taken away, under this lock, before that is
+    /// reaped: a signal must not go to another process that gets its id.
+    control: Option<Arc<Control>>,
 }
 
 impl Handle {

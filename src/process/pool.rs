@@ -2,24 +2,25 @@
 //! next commands, and cleans up after those that were killed.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, Once, OnceLock};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::output::scratch_folder;
 use super::supervisor::{self, Status};
-use super::{Handle, PERSISTENCE, is_ready, lock, tree};
+use super::{HANDSHAKE, Handle, PERSISTENCE, lock, tree};
 
 /// How many supervisors are kept for the next commands.
 const MAX_IDLE: usize = 2;
@@ -30,9 +31,6 @@ const MAX_COMMAND: usize = 127 * 1024;
 /// How many commands may run, or have left something running: each holds a thread and three
 /// descriptors, of which a process has 1,024 as a rule.
 const MAX_BUSY: usize = 200;
-
-/// How long a supervisor may take to accept a command, so that none can hold up its caller for good.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -52,7 +50,8 @@ pub fn supervise_with(program: impl Into<PathBuf>) {
 pub(super) struct Supervisor {
     child: Child,
     pub control: Arc<Control>,
-    pub output: ChildStdout,
+    /// Never waits: it is read until it is empty.
+    pub output: PipeReader,
 }
 
 /// The socket that a supervisor gets its orders through, and reports through.
@@ -70,8 +69,8 @@ impl Control {
 }
 
 impl Supervisor {
-    /// An idle supervisor or a new one, which now runs the command. If there is an error, nothing
-    /// of the command has begun.
+    /// An idle supervisor or a new one, which has been sent the command. If there is an error,
+    /// nothing of the command has begun.
     pub fn with_command(command: &str, handle: &Handle) -> Result<Self, String> {
         let folder = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
@@ -84,55 +83,20 @@ impl Supervisor {
         if command.len() > MAX_COMMAND {
             return Err("it is too long; write it to a file and run that".to_string());
         }
-        loop {
-            let idle = take_idle();
-            let is_new = idle.is_none();
-            if is_new && lock(&OURS).len() >= MAX_BUSY {
-                return Err(format!(
-                    "{MAX_BUSY} commands run, or have left something running; stop some of them first"
-                ));
-            }
-            let start = || Supervisor::start().map_err(|error| error.to_string());
-            let mut supervisor = idle.map_or_else(start, Ok)?;
-            handle.send(&order, &supervisor.control)?;
-            let Err(why) = supervisor.taken() else {
-                return Ok(supervisor);
-            };
-            handle.state().control = None; // before its number can be that of another process
-            if is_new {
-                return Err(why);
-            } // One that was killed while it was idle: the next one will do.
-        }
-    }
-
-    /// Waits until it has taken the command.
-    fn taken(&mut self) -> Result<(), String> {
-        let said = self.next_status().or_else(|error| {
-            // It may take the command in its last moment; who attends to it then sees it die.
-            let _ = self.child.kill();
-            self.next_status().map_err(|_| error)
-        });
-        match said {
-            Ok(Status::Taken) => Ok(()),
-            Ok(Status::Failed(why)) => Err(format!("its supervisor gave up: {why}")),
-            Ok(_) => Err("its supervisor is confused; try again".to_string()),
-            Err(error) => Err(format!(
-                "no supervisor came up ({error}); does `main` begin with become_supervisor_if_asked?"
-            )),
-        }
+        let start = || Supervisor::start().map_err(|error| error.to_string());
+        let supervisor = take_idle().map_or_else(start, Ok)?;
+        handle.send(&order, &supervisor.control)?;
+        Ok(supervisor)
     }
 
     /// The next thing that it reports, and not a byte more.
     pub fn next_status(&mut self) -> io::Result<Status> {
         let (mut line, mut byte) = (Vec::new(), [0]);
-        loop {
+        while byte != *b"\n" {
             (&self.control.socket).read_exact(&mut byte)?;
-            if byte == *b"\n" {
-                let line = String::from_utf8_lossy(&line);
-                return Status::parse(&line).ok_or_else(|| io::Error::other(format!("{line:?}")));
-            }
             line.extend(byte);
         }
+        Ok(serde_json::from_slice(&line)?)
     }
 
     /// Keeps it for the next command; nothing of the last one may be left.
@@ -167,20 +131,25 @@ impl Supervisor {
     }
 
     fn start() -> io::Result<Self> {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(tree::adopt_orphans);
-        let (socket, theirs) = UnixStream::pair()?;
-        socket.set_read_timeout(Some(HANDSHAKE))?;
-        socket.set_write_timeout(Some(HANDSHAKE))?;
+        tree::adopt_orphans();
+        let (socket, their_socket) = UnixStream::pair()?;
+        socket.set_write_timeout(Some(Duration::from_millis(HANDSHAKE.into())))?;
+        let (output, their_output) = io::pipe()?;
+        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut ours = lock(&OURS);
-        let mut child = spawn(theirs)?;
+        if ours.len() >= MAX_BUSY {
+            return Err(io::Error::other(format!(
+                "{MAX_BUSY} commands run, or have left something running; stop some of them first"
+            )));
+        }
+        let child = spawn(their_socket, their_output)?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);
-        let output = child.stdout.take();
+        let control = Arc::new(Control { supervisor, socket });
         Ok(Supervisor {
             child,
-            control: Arc::new(Control { supervisor, socket }),
-            output: output.ok_or_else(|| io::Error::other("a pipe is missing"))?, // cannot be
+            control,
+            output,
         })
     }
 }
@@ -194,7 +163,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn spawn(control: UnixStream) -> io::Result<Child> {
+fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
     let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
     let mut command = Command::new(program);
     command
@@ -202,7 +171,7 @@ fn spawn(control: UnixStream) -> io::Result<Child> {
         .arg(supervisor::ARGUMENT)
         .arg(scratch_folder())
         .stdin(OwnedFd::from(control))
-        .stdout(Stdio::piped())
+        .stdout(output)
         .stderr(Stdio::null())
         // Nobody is there to answer: let what would ask fail at once, and page nothing.
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -228,8 +197,8 @@ fn spawn(control: UnixStream) -> io::Result<Child> {
 /// it holds what somebody wrote who got away, and will write again.
 fn take_idle() -> Option<Supervisor> {
     loop {
-        let idle = lock(&IDLE).pop()?;
-        if !is_ready(idle.output.as_fd()) {
+        let mut idle = lock(&IDLE).pop()?;
+        if idle.output.read(&mut [0]).is_err() {
             return Some(idle);
         }
     }

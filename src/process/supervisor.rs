@@ -31,7 +31,7 @@
 //! - on systems without subreapers (macOS), that a child which makes its own session is found.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
@@ -44,9 +44,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, setsid};
+use serde::{Deserialize, Serialize};
 use signal_hook::flag;
 
 use super::{PERSISTENCE, output, tree};
@@ -61,38 +63,22 @@ pub(super) const TERMINATE: &[u8] = b"terminate\0";
 /// The time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a supervisor reports, one line each.
+/// What a supervisor reports, one line of JSON each.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Status {
-    /// It has read the command, and begins only now.
-    Taken,
-    /// The shell's process group; sent only where nothing else below can be reached.
-    Started(Pid),
-    /// The shell has exited and left so many processes running; sent again when they get fewer.
-    Exited { code: i32, left: usize },
+    /// The shell runs; the number is its process id and its group's.
+    Started(i32),
+    /// The exit code of the shell, and how many processes it left running; sent again when they
+    /// get fewer.
+    Exited(i32, usize),
     /// The command could not be started.
     Failed(String),
 }
 
-impl Status {
-    pub fn parse(line: &str) -> Option<Self> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match word {
-            "taken" => Some(Status::Taken),
-            "started" => Some(Status::Started(Pid::from_raw(rest.parse().ok()?))),
-            "exited" => {
-                let (code, left) = rest.split_once(' ')?;
-                let (code, left) = (code.parse().ok()?, left.parse().ok()?);
-                Some(Status::Exited { code, left })
-            }
-            "failed" => Some(Status::Failed(rest.to_string())),
-            _ => None,
-        }
-    }
-}
-
-/// Sends a line of status. An error means that the program is gone, which `serve` notices itself.
-fn say(mut control: &UnixStream, status: impl std::fmt::Display) {
-    let _ = control.write_all(format!("{status}\n").as_bytes());
+/// Reports. An error means that the program is gone, which `serve` notices itself.
+fn say(mut control: &UnixStream, status: &Status) {
+    let line = serde_json::to_string(status).unwrap_or_default();
+    let _ = control.write_all(format!("{line}\n").as_bytes());
 }
 
 /// Becomes a supervisor, for good, if that is what this process was started for. Every program
@@ -123,33 +109,19 @@ fn serve(scratch: &Path) -> io::Result<()> {
     let (begin, begun) = mpsc::channel();
     let reap_all = move || begun.iter().for_each(|shell| reap(shell, &status));
     // Started before the first command: if there can be no thread, nothing has to be ended.
-    let reaper = thread::Builder::new()
-        .name("reaper".into())
-        .spawn(reap_all)
-        .inspect_err(|error| {
-            say(
-                &control,
-                format_args!("failed no thread for its supervisor: {error}"),
-            )
-        })?;
+    let thread = thread::Builder::new().name("reaper".into());
+    let reaper = thread.spawn(reap_all).inspect_err(|error| {
+        let why = format!("no thread for the command's supervisor: {error}");
+        say(&control, &Status::Failed(why));
+    })?;
 
     let mut orders = BufReader::new(&control);
     let mut last = None;
     while let Some((folder, command)) = next_command(&mut orders, last) {
-        say(&control, "taken");
         match start_shell(&folder, &command) {
-            Err(error) if error.kind() == ErrorKind::NotFound => say(
-                &control,
-                "failed bash was not found; install it, or put it into PATH",
-            ),
-            Err(error) => say(
-                &control,
-                format_args!("failed bash could not be run: {error}"),
-            ),
+            Err(why) => say(&control, &Status::Failed(why)),
             Ok(shell) => {
-                if !tree::ADOPTS {
-                    say(&control, format_args!("started {shell}"));
-                }
+                say(&control, &Status::Started(shell.as_raw()));
                 last = Some(shell);
                 let _ = begin.send(shell); // the reaper ends only when `begin` is dropped
             }
@@ -189,23 +161,17 @@ fn next_command(
     }
     tree::signal(everyone(last), Signal::SIGTERM);
     tree::signal(everyone(last), Signal::SIGCONT); // one that is stopped would not hear it
+    // Until the time is up or the program is gone. A second TERMINATE stays unread; and a child
+    // that ends interrupts `poll`.
     let deadline = Instant::now() + GRACE;
-    let control = orders.get_mut();
-    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-        let _ = control.set_read_timeout(Some(left.max(Duration::from_millis(1))));
-        match control.read(&mut [0; 16]) {
-            Ok(1..) => {} // a second TERMINATE changes nothing
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            _ => break,
-        }
-    }
-    let _ = control.set_read_timeout(None);
+    let mut hang_up = [PollFd::new(orders.get_ref().as_fd(), PollFlags::empty())];
+    while Instant::now() < deadline && poll(&mut hang_up, 10u8) != Ok(1) {}
     None
 }
 
 /// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
 /// learns from our status, not from an end of file, when nobody else can write any more.
-fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
+fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
     // Flags belong to everybody who holds the pipe, and the last command may have set some.
     let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
     let mut bash = Command::new("bash");
@@ -214,8 +180,13 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> io::Result<Pid> {
     if std::env::current_dir().ok().as_deref() != Some(Path::new(folder)) {
         bash.current_dir(folder);
     }
-    let shell = bash.stdin(Stdio::null()).stderr(io::stdout()).spawn()?;
-    Ok(Pid::from_raw(shell.id() as i32))
+    match bash.stdin(Stdio::null()).stderr(io::stdout()).spawn() {
+        Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err("bash was not found; install it, or put it into PATH".to_string())
+        }
+        Err(error) => Err(format!("bash could not be run: {error}")),
+    }
 }
 
 /// Waits for everything below us, the shell and every orphan, and reports what becomes of them.
@@ -225,20 +196,15 @@ fn reap(shell: Pid, control: &UnixStream) {
     loop {
         let news = waitpid(None, flag);
         flag = Some(WaitPidFlag::WNOHANG); // who else has died meanwhile?
-        let left = match news {
-            Ok(WaitStatus::Exited(pid, code)) if pid == shell => {
-                exit_code = Some(code);
-                continue;
-            }
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == shell => {
-                exit_code = Some(128 + signal as i32);
-                continue;
-            }
+        let code = match news {
+            Ok(WaitStatus::Exited(pid, code)) if pid == shell => Some(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == shell => Some(128 + signal as i32),
             // Ended by a real-time signal, for which nix has no name.
-            Err(Errno::EINVAL) if exit_code.is_none() && kill(shell, None).is_err() => {
-                exit_code = Some(128);
-                continue;
-            }
+            Err(Errno::EINVAL) if exit_code.is_none() && kill(shell, None).is_err() => Some(128),
+            _ => None,
+        };
+        exit_code = exit_code.or(code);
+        let left = match news {
             Ok(WaitStatus::StillAlive) => everyone(Some(shell)).len(),
             Err(Errno::ECHILD) => tree::group(Some(shell)).iter().count(),
             _ => continue,
@@ -249,7 +215,7 @@ fn reap(shell: Pid, control: &UnixStream) {
             continue;
         }
         if let Some(code) = exit_code {
-            say(control, format_args!("exited {code} {left}"));
+            say(control, &Status::Exited(code, left));
         }
         match (news, left) {
             (Ok(_), _) => flag = None,

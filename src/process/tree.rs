@@ -1,151 +1,105 @@
-//! foundation · Finds everything below a process. What only Linux has is here, with a portable
-//! stand-in beside it.
+//! foundation · Finds everything below a process, and signals it. Without Linux's /proc and its
+//! subreapers, what can be reached is the process group of the shell.
 
-pub(super) use system::{
-    ADOPTS, adopt_orphans, children, descendants, group, hide, prepare_supervisor, this_program,
-};
+use std::fs;
+use std::path::PathBuf;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+/// Whether orphans become ours.
+pub(super) const ADOPTS: bool = cfg!(target_os = "linux");
+
+/// The program that runs now; on Linux even if its file was replaced by a newer build.
+pub(super) fn this_program() -> PathBuf {
+    match ADOPTS {
+        true => PathBuf::from("/proc/self/exe"),
+        false => std::env::current_exe().unwrap_or_default(),
+    }
+}
+
+/// From now on, whoever loses its parent below this process becomes a child of this process,
+/// whatever session or group it has moved to.
+pub(super) fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Memory, environment and descriptors are no business of the commands below (root can look).
+pub(super) fn hide() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// What else a supervisor does for its part: a `killall` of the program's name misses it, and
+/// if it was stopped (SIGSTOP) it goes on when the program dies, to see that.
+pub(super) fn prepare_supervisor() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_name(c"supervisor")
+        .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT));
+}
+
+/// Sends a signal to each of them.
 pub(super) fn signal(pids: impl IntoIterator<Item = Pid>, signal: Signal) {
     for pid in pids {
         let _ = kill(pid, signal); // it may have ended, or be another user's
     }
 }
 
-#[cfg(target_os = "linux")]
-mod system {
-    use std::fs;
-    use std::path::PathBuf;
+/// The direct children, those of every thread: the kernel lists them by thread. A few kernels
+/// are built without these lists, and a thread may end while we look; then everybody is asked.
+pub(super) fn children(parent: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
+    let Ok(list) = lists.collect::<Result<String, _>>() else {
+        return children_by_parent(parent);
+    };
+    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.map(Pid::from_raw).collect()
+}
 
-    use nix::sys::prctl;
-    use nix::sys::signal::Signal;
-    use nix::unistd::Pid;
+fn children_by_parent(parent: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |pid: &Pid| field(*pid, 1) == Some(parent.to_string());
+    all.map(Pid::from_raw).filter(is_child).collect()
+}
 
-    /// Whether orphans become ours.
-    pub const ADOPTS: bool = true;
-
-    /// The program that runs now, even if its file was replaced by a newer build.
-    pub fn this_program() -> PathBuf {
-        PathBuf::from("/proc/self/exe")
-    }
-
-    /// From now on, whoever loses its parent below this process becomes a child of this process,
-    /// whatever session or group it has moved to.
-    pub fn adopt_orphans() {
-        let _ = prctl::set_child_subreaper(true);
-    }
-
-    /// Memory, environment and descriptors are no business of the commands below (root can look).
-    pub fn hide() {
-        let _ = prctl::set_dumpable(false);
-    }
-
-    /// What else a supervisor does for its part: a `killall` of the program's name misses it, and
-    /// if it was stopped (SIGSTOP) it goes on when the program dies, to see that.
-    pub fn prepare_supervisor() {
-        let _ = prctl::set_name(c"supervisor");
-        let _ = prctl::set_pdeathsig(Signal::SIGCONT);
-    }
-
-    /// The direct children, those of every thread: the kernel lists them by thread. A few kernels
-    /// are built without these lists, and a thread may end while we look; then everybody is asked.
-    pub fn children(parent: Pid) -> Vec<Pid> {
-        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
-            return Vec::new();
-        };
-        let lists = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
-        match lists.collect::<Result<String, _>>() {
-            Ok(list) => pids(&list),
-            Err(_) => children_by_parent(parent),
+/// Everything below `ancestor` that still runs, parents first. Who has died and only waits to
+/// be reaped does not count.
+pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for child in children(ancestor) {
+        if !is_zombie(child) {
+            found.push(child);
         }
+        found.extend(descendants(child));
     }
+    found
+}
 
-    fn children_by_parent(parent: Pid) -> Vec<Pid> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut all = pids(&names.collect::<Vec<_>>().join(" "));
-        all.retain(|pid| field(*pid, 1) == Some(parent.to_string()));
-        all
-    }
+/// What `descendants` cannot see and a process group can: all of it as one negative number, which
+/// `kill` takes for a group; none when nobody is in it any more.
+pub(super) fn group(leader: Option<Pid>) -> Option<Pid> {
+    let leader = leader.filter(|leader| !ADOPTS && killpg(*leader, None).is_ok())?;
+    Some(Pid::from_raw(-leader.as_raw()))
+}
 
-    fn pids(list: &str) -> Vec<Pid> {
-        list.split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .map(Pid::from_raw)
-            .collect()
-    }
-
-    /// Everything below `ancestor` that still runs, parents first. Who has died and only waits to
-    /// be reaped does not count.
-    pub fn descendants(ancestor: Pid) -> Vec<Pid> {
-        let mut found = Vec::new();
-        for child in children(ancestor) {
-            if !is_zombie(child) {
-                found.push(child);
-            }
-            found.extend(descendants(child));
-        }
-        found
-    }
-
-    /// What can be reached through a process group alone: nothing that `descendants` misses.
-    pub fn group(_leader: Option<Pid>) -> Option<Pid> {
-        None
-    }
-
-    /// A process whose first thread has ended looks like one, but runs on while it has others.
-    fn is_zombie(pid: Pid) -> bool {
-        let Some(state) = field(pid, 0) else {
-            return true;
-        };
-        ["Z", "X"].contains(&state.as_str()) && field(pid, 17).as_deref() <= Some("1")
-    }
-
-    /// A field of "PID (name, which may hold anything) STATE PARENT …"; 0 is the state, 1 the
-    /// parent, 17 the number of threads.
-    fn field(pid: Pid, index: usize) -> Option<String> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?;
-        fields.split(' ').nth(index).map(str::to_string)
+/// A process whose first thread has ended looks like one, but runs on while it has others.
+fn is_zombie(pid: Pid) -> bool {
+    match field(pid, 0).as_deref() {
+        Some("Z" | "X") => matches!(field(pid, 17).as_deref(), None | Some("0" | "1")),
+        Some(_) => false,
+        None => true,
     }
 }
 
-/// Without subreapers and without /proc, the process group of the shell is what can be reached: a
-/// child that made its own session or group is out of sight.
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use std::path::PathBuf;
-
-    use nix::sys::signal::killpg;
-    use nix::unistd::Pid;
-
-    pub const ADOPTS: bool = false;
-
-    pub fn this_program() -> PathBuf {
-        std::env::current_exe().unwrap_or_default()
-    }
-
-    pub fn adopt_orphans() {}
-
-    pub fn hide() {}
-
-    pub fn prepare_supervisor() {}
-
-    pub fn children(_parent: Pid) -> Vec<Pid> {
-        Vec::new()
-    }
-
-    pub fn descendants(_ancestor: Pid) -> Vec<Pid> {
-        Vec::new()
-    }
-
-    /// The whole group as one negative number, which `kill` takes for a group; none when nobody is
-    /// in it any more.
-    pub fn group(leader: Option<Pid>) -> Option<Pid> {
-        leader
-            .filter(|leader| killpg(*leader, None).is_ok())
-            .map(|leader| Pid::from_raw(-leader.as_raw()))
-    }
+/// A field of "PID (name, which may hold anything) STATE PARENT …"; 0 is the state, 1 the
+/// parent, 17 the number of threads.
+fn field(pid: Pid, index: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(index).map(str::to_string)
 }

@@ -73,7 +73,7 @@ fn a_command_does_not_read_the_key() {
 #[test]
 fn a_command_cannot_speak_for_its_supervisor() {
     for way in [
-        "echo exited 0 0 > /proc/$PPID/fd/0",
+        "echo '{\"Exited\":[0,0]}' > /proc/$PPID/fd/0",
         "exec 7> /proc/$PPID/fd/0",
     ] {
         let answer = told(&format!("{way}; echo still here"));

@@ -64,8 +64,8 @@ fn a_command_can_neither_fake_a_status_nor_hold_the_control_socket() {
         &[],
         |place| {
             let fake = "for fd in /proc/$PPID/fd/*; do \
-            [ -S $fd ] && for line in 'exit 0 0' 'left 0' 't'; do echo \"$line\" > $fd; done; done; \
-            for fd in 0 2; do echo 'left 0' > /proc/$PPID/fd/$fd; done; echo through";
+            [ -S $fd ] && for line in '{\"Exited\":[0,0]}' '{\"Started\":1}' x; do echo \"$line\" > $fd; done; done; \
+            for fd in 0 2; do echo '{\"Exited\":[0,0]}' > /proc/$PPID/fd/$fd; done; echo through";
             let all = place.command(&format!(
                 "echo $$ >> {{}}/pids; {{ {fake}; }} 2> {{}}/errors"
             ));
