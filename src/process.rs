@@ -131,7 +131,6 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
     let mut supervisor = match Supervisor::with_command(command, handle) {
         Ok(supervisor) => supervisor,
         Err(why) => {
-            pool::replace_the_last();
             let message = format!("the command could not be started: {why}");
             return handle.state().end(End::Failed(message));
         }
