@@ -73,12 +73,8 @@ impl Deliveries {
                 "" => "(no output)",
                 output => output,
             };
-            let task = id.to_string().replace('"', "'");
-            let block = block(
-                "task-notification",
-                &format!(" task=\"{task}\""),
-                &format!("{line}\n{output}"),
-            );
+            let text = format!("{line}\n{output}");
+            let block = block("task-notification", &id.to_string(), &text);
             events.emit(Event::Delivered(line));
             push_note(
                 messages,
@@ -117,8 +113,10 @@ impl Deliveries {
 }
 
 impl Beside for Deliveries {
-    fn has_news(&self) -> bool {
-        lock(&self.executor).bus().ended().len() > self.next.load(SeqCst)
+    fn news(&self) -> Vec<String> {
+        let mut executor = lock(&self.executor);
+        let news = executor.bus().ended().iter().skip(self.next.load(SeqCst));
+        news.map(|ended| ended.id.to_string()).collect()
     }
 
     fn running(&self) -> Vec<String> {
@@ -127,10 +125,26 @@ impl Beside for Deliveries {
     }
 }
 
-/// Text from outside as a block that says what it is, and that the text cannot end early.
-pub fn block(tag: &str, attributes: &str, text: &str) -> String {
-    let text = text.replace(&format!("</{tag}"), &format!("<\\/{tag}"));
-    format!("<{tag}{attributes}>\n{text}\n</{tag}>")
+/// Text from outside as a block that says what it is, and of which task if it is one's. Neither can
+/// end the block early, not even loosely: in capitals, with white space, with what is not seen.
+pub fn block(tag: &str, task: &str, text: &str) -> String {
+    let task = task.replace(|c: char| c.is_control() || "\"<>".contains(c), "'");
+    let end = format!("/{tag}");
+    let mut inside = String::with_capacity(text.len());
+    for part in text.split_inclusive('<') {
+        let seen = part
+            .chars()
+            .filter(|c| c.is_ascii_graphic())
+            .map(|c| c.to_ascii_lowercase());
+        if inside.ends_with('<') && seen.take(end.len()).eq(end.chars()) {
+            inside.push('\\');
+        }
+        inside += part;
+    }
+    match task.as_str() {
+        "" => format!("<{tag}>\n{inside}\n</{tag}>"),
+        task => format!("<{tag} task=\"{task}\">\n{inside}\n</{tag}>"),
+    }
 }
 
 #[derive(Deserialize)]

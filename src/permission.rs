@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::screen::describe;
+use crate::terminal::{fit, size};
 use crate::tool::{Access, Context, Gate, Tool};
 
 /// A gate that asks the person about every call that is not free, unless it is `open` or the person
@@ -50,10 +51,8 @@ enum Answer {
 fn ask(tool: &Tool, input: &Value, context: &Context) -> Result<Answer, String> {
     let name = tool.spec.name;
     let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
-    let mut question = format!(
-        "The agent wants to call {name} {}\n{choice}",
-        describe(input)
-    );
+    let asked = behind_bars(&describe(input));
+    let mut question = format!("The agent wants to call {name}:\n{asked}\n{choice}");
     loop {
         let answer = (context.ask)(&question, &context.interrupt)
             .map_err(|why| format!("{name} was denied: {why}"))?;
@@ -64,4 +63,34 @@ fn ask(tool: &Tool, input: &Value, context: &Context) -> Result<Answer, String> 
             _ => question = format!("Please type y, n or a.\n{choice}"),
         }
     }
+}
+
+/// Rows of what is asked about that are shown: from its beginning, and as many from its end.
+const SHOWN_ROWS: usize = 12;
+
+/// Each row of a text behind a bar, also where the terminal would wrap it: so nothing in it can pass
+/// for the question. Only the row that says how many are left out has none.
+fn behind_bars(text: &str) -> String {
+    let width = size().map_or(80, |(columns, _)| columns).max(20) - 3;
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let mut rest = line;
+        loop {
+            let (row, _) = fit(rest, width);
+            let taken = row.chars().count();
+            rest = rest
+                .split_at(rest.char_indices().nth(taken).map_or(rest.len(), |it| it.0))
+                .1;
+            rows.push(format!("│ {row}"));
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    let left_out = rows.len().saturating_sub(2 * SHOWN_ROWS);
+    if left_out > 0 {
+        let remark = format!("… {left_out} more lines, which are not shown …");
+        rows.splice(SHOWN_ROWS..SHOWN_ROWS + left_out, [remark]);
+    }
+    rows.join("\n")
 }

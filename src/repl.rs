@@ -204,12 +204,11 @@ impl Repl {
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
-        let (events, running) = (&self.context.events, self.shared.running());
+        let events = &self.context.events;
         match &input {
             Some(Input::Line(line)) => events.emit(Event::TurnStarted(line.clone())),
             Some(Input::Woken) => events.emit(Event::TurnStarted(String::new())),
-            None if running.is_empty() => {}
-            None => self.say(format!("Ended, as it was still running: {running}.")),
+            None => self.shared.say_what_is_lost(),
         }
         input
     }
@@ -269,7 +268,7 @@ impl Repl {
         let (shared, beside) = (&self.shared, self.shared.beside.get());
         // In this order: what ends in between is news.
         let runs = beside.is_some_and(|beside| !beside.running().is_empty());
-        let news = beside.is_some_and(|beside| beside.has_news());
+        let news = beside.is_some_and(|beside| !beside.news().is_empty());
         let waits = self.options.is_script() && (runs || news);
         match (!waits).then(|| shared.inbox.try_next()).flatten() {
             Some(Wake::Leave) if news && !self.edited => {

@@ -111,23 +111,21 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped.agent.map(|agent| format!("  {agent} │ "));
-        let lead = lead.unwrap_or_default();
+        let lead = stamped
+            .agent
+            .map_or(String::new(), |agent| format!("  {} │ ", one_line(agent)));
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(line) => self.lines(&format!("{lead}◆ {line}"), Style::Bold),
-            Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
+            Event::Delivered(line) => {
+                self.lines(&format!("{lead}◆ {}", one_line(line)), Style::Bold)
+            }
+            Event::Notice(text) => {
+                self.lines(&format!("{lead}({})", visible(text.trim())), Style::Dim)
+            }
             Event::ToolStarted { name, input } => {
-                let input = describe(input);
-                let first = input.lines().next().unwrap_or_default();
-                let more = if input.len() > first.len() {
-                    " …"
-                } else {
-                    ""
-                };
-                let call = cut(first, more);
-                self.lines(&format!("{lead}● {name}: {call}"), Style::Bold);
+                let call = one_line(&format!("{name}: {}", describe(input)));
+                self.lines(&format!("{lead}● {call}"), Style::Bold);
             }
             Event::ToolFinished {
                 output,
@@ -248,21 +246,27 @@ fn split_line(text: &str) -> Option<(String, String)> {
     Some((line.to_string(), format!("{word}{rest}")))
 }
 
-/// The beginning of a line; `more` if that is all of it, but not all there is.
-fn cut(line: &str, more: &str) -> String {
-    match line.chars().nth(SHOWN_WIDTH) {
-        Some(_) => line.chars().take(SHOWN_WIDTH).chain(" …".chars()).collect(),
-        None => format!("{line}{more}"),
+/// The beginning of a text: of its first line, with everything visible.
+fn one_line(text: &str) -> String {
+    let text = visible(text);
+    let first = text.lines().next().unwrap_or_default();
+    match first.len() < text.len() {
+        true => format!("{} …", cut(first).trim_end_matches(" …")),
+        false => cut(first),
+    }
+}
+
+/// The beginning of a line.
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(SHOWN_WIDTH) {
+        Some((end, _)) => format!("{} …", line.split_at(end).0),
+        None => line.to_string(),
     }
 }
 
 fn shorten(output: &str) -> Vec<String> {
     let mut lines = output.lines();
-    let mut shown: Vec<String> = lines
-        .by_ref()
-        .take(SHOWN_LINES)
-        .map(|line| cut(line, ""))
-        .collect();
+    let mut shown: Vec<String> = lines.by_ref().take(SHOWN_LINES).map(cut).collect();
     match lines.count() {
         0 => {}
         more => shown.push(format!("… {more} more lines (the model has them)")),
@@ -271,12 +275,12 @@ fn shorten(output: &str) -> Vec<String> {
 }
 
 /// The input of a call in one line: what names something first, old before new, then the rest.
-/// Nothing is left out, so that nobody agrees to what they did not see.
+/// Nothing is left out or invisible, so that nobody agrees to what they did not see.
 pub fn describe(input: &Value) -> String {
     const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
     let rank = |key: &str| FIRST.iter().position(|first| *first == key);
     let Some(fields) = input.as_object() else {
-        return input.to_string();
+        return visible(&input.to_string());
     };
     let mut fields: Vec<_> = fields.iter().collect();
     fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
@@ -285,5 +289,31 @@ pub fn describe(input: &Value) -> String {
         Value::Bool(_) | Value::Number(_) if rank(key).is_none() => format!("{key} {value}"),
         other => other.to_string(),
     };
-    fields.into_iter().map(show).collect::<Vec<_>>().join("  ")
+    visible(&fields.into_iter().map(show).collect::<Vec<_>>().join("  "))
+}
+
+/// Harmless text in which nothing hides: characters that would not be seen are shown as `\u{…}`.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in readable(text.as_bytes()).chars() {
+        match c {
+            '\u{ad}'
+            | '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}' => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

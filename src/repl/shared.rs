@@ -15,8 +15,8 @@ const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What runs beside the conversation, in the lessons where something does.
 pub trait Beside: Send + Sync {
-    /// True if something has ended, and is to be delivered.
-    fn has_news(&self) -> bool;
+    /// What has ended, and is to be delivered.
+    fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
 }
@@ -105,6 +105,21 @@ impl Shared {
     pub fn running(&self) -> String {
         let beside = self.beside.get();
         beside.map_or(String::new(), |beside| beside.running().join(", "))
+    }
+
+    /// Says what leaving ends, and which results nobody will read.
+    pub fn say_what_is_lost(&self) {
+        let beside = self.beside.get();
+        let names = beside.map(|beside| [beside.running(), beside.news()]);
+        let [running, news] = names.unwrap_or_default().map(|names| names.join(", "));
+        if !running.is_empty() {
+            let text = format!("Ended, as it was still running: {running}.");
+            self.screen.say(&text);
+        }
+        if !news.is_empty() {
+            let text = format!("Not read by the agent, as it had just ended: {news}.");
+            self.screen.say(&text);
+        }
     }
 
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
