@@ -65,16 +65,14 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         for (id, status) in self.take() {
             let line = format!("{id}: {status}");
-            let output = status
-                .outcome
-                .as_ref()
-                .map_or("", |outcome| &outcome.output);
+            let output = status.outcome.as_ref().map_or("", |it| &it.output);
             let output = match output.trim_end() {
                 "" => "(no output)",
                 output => output,
             };
-            let text = format!("{line}\n{output}");
-            let block = block("task-notification", &id.to_string(), &text);
+            let odd = |c: char| c.is_control() || "\"<>".contains(c);
+            let task = format!(" task=\"{}\"", id.to_string().replace(odd, "'"));
+            let block = block("task-notification", &task, &format!("{line}\n{output}"));
             events.emit(Event::Delivered(line));
             push_note(
                 messages,
@@ -101,22 +99,20 @@ impl Deliveries {
         ended
     }
 
-    /// The tasks whose results were delivered.
-    pub fn delivered(&self) -> Vec<TaskId> {
+    /// The tasks that have ended: those whose results were delivered, and the others.
+    pub fn ended(&self) -> [Vec<TaskId>; 2] {
         let mut executor = lock(&self.executor);
-        let log = executor.bus().ended();
-        log[..self.next.load(SeqCst)]
-            .iter()
-            .map(|ended| ended.id.clone())
-            .collect()
+        let ended = executor.bus().ended().iter();
+        let mut delivered: Vec<TaskId> = ended.map(|ended| ended.id.clone()).collect();
+        let news = delivered.split_off(self.next.load(SeqCst));
+        [delivered, news]
     }
 }
 
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
-        let mut executor = lock(&self.executor);
-        let news = executor.bus().ended().iter().skip(self.next.load(SeqCst));
-        news.map(|ended| ended.id.to_string()).collect()
+        let [_, news] = self.ended();
+        news.iter().map(ToString::to_string).collect()
     }
 
     fn running(&self) -> Vec<String> {
@@ -125,26 +121,17 @@ impl Beside for Deliveries {
     }
 }
 
-/// Text from outside as a block that says what it is, and of which task if it is one's. Neither can
-/// end the block early, not even loosely: in capitals, with white space, with what is not seen.
-pub fn block(tag: &str, task: &str, text: &str) -> String {
-    let task = task.replace(|c: char| c.is_control() || "\"<>".contains(c), "'");
+/// Text from outside as a block that says what it is. The text cannot end it early, not even
+/// loosely: in capitals, with spaces, with characters that nobody sees.
+pub fn block(tag: &str, attributes: &str, text: &str) -> String {
     let end = format!("/{tag}");
-    let mut inside = String::with_capacity(text.len());
-    for part in text.split_inclusive('<') {
-        let seen = part
-            .chars()
-            .filter(|c| c.is_ascii_graphic())
-            .map(|c| c.to_ascii_lowercase());
-        if inside.ends_with('<') && seen.take(end.len()).eq(end.chars()) {
-            inside.push('\\');
-        }
-        inside += part;
-    }
-    match task.as_str() {
-        "" => format!("<{tag}>\n{inside}\n</{tag}>"),
-        task => format!("<{tag} task=\"{task}\">\n{inside}\n</{tag}>"),
-    }
+    let marked = text.split('<').map(|part| {
+        let seen = part.chars().filter(char::is_ascii_graphic).take(end.len());
+        let is_end = seen.collect::<String>().eq_ignore_ascii_case(&end);
+        if is_end { "\\" } else { "" }.to_string() + part
+    });
+    let text = marked.collect::<Vec<_>>().join("<");
+    format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
 #[derive(Deserialize)]

@@ -111,18 +111,13 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped
-            .agent
-            .map_or(String::new(), |agent| format!("  {} │ ", one_line(agent)));
+        let lead = stamped.agent.map(|it| format!("  {} │ ", one_line(it)));
+        let lead = lead.unwrap_or_default();
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(line) => {
-                self.lines(&format!("{lead}◆ {}", one_line(line)), Style::Bold)
-            }
-            Event::Notice(text) => {
-                self.lines(&format!("{lead}({})", visible(text.trim())), Style::Dim)
-            }
+            Event::Delivered(it) => self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold),
+            Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));
                 self.lines(&format!("{lead}● {call}"), Style::Bold);
@@ -246,27 +241,26 @@ fn split_line(text: &str) -> Option<(String, String)> {
     Some((line.to_string(), format!("{word}{rest}")))
 }
 
-/// The beginning of a text: of its first line, with everything visible.
-fn one_line(text: &str) -> String {
+/// The beginning of the first line of a text, with everything visible.
+pub fn one_line(text: &str) -> String {
     let text = visible(text);
-    let first = text.lines().next().unwrap_or_default();
-    match first.len() < text.len() {
-        true => format!("{} …", cut(first).trim_end_matches(" …")),
-        false => cut(first),
-    }
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let more = if rest.is_empty() { "" } else { " …" };
+    cut(first, more)
 }
 
-/// The beginning of a line.
-fn cut(line: &str) -> String {
+/// The beginning of a line; `more` if that is all of it, but not all there is.
+fn cut(line: &str, more: &str) -> String {
     match line.char_indices().nth(SHOWN_WIDTH) {
         Some((end, _)) => format!("{} …", line.split_at(end).0),
-        None => line.to_string(),
+        None => format!("{line}{more}"),
     }
 }
 
 fn shorten(output: &str) -> Vec<String> {
     let mut lines = output.lines();
-    let mut shown: Vec<String> = lines.by_ref().take(SHOWN_LINES).map(cut).collect();
+    let first = lines.by_ref().take(SHOWN_LINES);
+    let mut shown: Vec<String> = first.map(|line| cut(line, "")).collect();
     match lines.count() {
         0 => {}
         more => shown.push(format!("… {more} more lines (the model has them)")),
@@ -279,10 +273,7 @@ fn shorten(output: &str) -> Vec<String> {
 pub fn describe(input: &Value) -> String {
     const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
     let rank = |key: &str| FIRST.iter().position(|first| *first == key);
-    let Some(fields) = input.as_object() else {
-        return visible(&input.to_string());
-    };
-    let mut fields: Vec<_> = fields.iter().collect();
+    let mut fields: Vec<_> = input.as_object().into_iter().flatten().collect();
     fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
     let show = |(key, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),
@@ -292,28 +283,15 @@ pub fn describe(input: &Value) -> String {
     visible(&fields.into_iter().map(show).collect::<Vec<_>>().join("  "))
 }
 
-/// Harmless text in which nothing hides: characters that would not be seen are shown as `\u{…}`.
+/// Harmless text in which nothing hides: characters that nobody would see are shown as `\u{…}`.
 fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in readable(text.as_bytes()).chars() {
-        match c {
-            '\u{ad}'
-            | '\u{34f}'
-            | '\u{115f}'
-            | '\u{1160}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200d}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}' => shown.extend(c.escape_unicode()),
-            c => shown.push(c),
+    let show = |c: char| match c as u32 {
+        0xad | 0x115f..0x1161 | 0x200b..0x2010 | 0x2028..0x202a => c.escape_unicode().to_string(),
+        0x2060..0x2070 | 0x3164 | 0xfe00..0xfe10 | 0xfeff | 0xffa0 => {
+            c.escape_unicode().to_string()
         }
-    }
-    shown
+        0xe0000..0xe1000 => c.escape_unicode().to_string(),
+        _ => c.to_string(),
+    };
+    readable(text.as_bytes()).chars().map(show).collect()
 }

@@ -101,24 +101,15 @@ impl Shared {
         self.inbox.put(Wake::Line { text, echo });
     }
 
-    /// What leaving would end.
-    pub fn running(&self) -> String {
-        let beside = self.beside.get();
-        beside.map_or(String::new(), |beside| beside.running().join(", "))
-    }
-
     /// Says what leaving ends, and which results nobody will read.
     pub fn say_what_is_lost(&self) {
-        let beside = self.beside.get();
-        let names = beside.map(|beside| [beside.running(), beside.news()]);
-        let [running, news] = names.unwrap_or_default().map(|names| names.join(", "));
-        if !running.is_empty() {
-            let text = format!("Ended, as it was still running: {running}.");
-            self.screen.say(&text);
-        }
-        if !news.is_empty() {
-            let text = format!("Not read by the agent, as it had just ended: {news}.");
-            self.screen.say(&text);
+        let say = |what, names: Vec<String>| match names.join(", ") {
+            names if names.is_empty() => {}
+            names => self.screen.say(&format!("{what}: {names}.")),
+        };
+        if let Some(beside) = self.beside.get() {
+            say("Ended, as it was still running", beside.running());
+            say("Ended before, and not delivered", beside.news());
         }
     }
 
@@ -129,8 +120,8 @@ impl Shared {
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
-        let running = self.running();
-        match running.as_str() {
+        let running = self.beside.get().map(|beside| beside.running().join(", "));
+        match running.as_deref().unwrap_or_default() {
             _ if told => return true,
             "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),
