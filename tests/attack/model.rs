@@ -91,6 +91,12 @@ fn no_block_ends_early() {
         let block = block("task-notification", " task=\"x\"", &text);
         assert_eq!(ends(&block, "task-notification"), 1, "{text:?}\n{block}");
         assert!(block.ends_with("\n</task-notification>"), "{block}");
+        if chance.one_in(20) {
+            let name = format!("x{}", odd_text(&mut chance, &words));
+            let failed = End::Failed(odd_text(&mut chance, &words));
+            let delivery = delivery(&name, Outcome::new(failed, text));
+            assert_eq!(ends(&delivery, "task-notification"), 1, "{delivery:?}");
+        }
     }
 }
 
