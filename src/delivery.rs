@@ -66,20 +66,14 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         for (id, status) in self.take() {
             let line = format!("{id}: {status}");
-            let output = status
-                .outcome
-                .as_ref()
-                .map_or("", |outcome| &outcome.output);
+            let output = status.outcome.as_ref().map_or("", |it| &it.output);
             let output = match output.trim_end() {
                 "" => "(no output)",
                 output => output,
             };
-            let task = id.to_string().replace('"', "'");
-            let block = block(
-                "task-notification",
-                &format!(" task=\"{task}\""),
-                &format!("{line}\n{output}"),
-            );
+            let odd = |c: char| c.is_control() || "\"<>".contains(c);
+            let task = format!(" task=\"{}\"", id.to_string().replace(odd, "'"));
+            let block = block("task-notification", &task, &format!("{line}\n{output}"));
             events.emit(Event::Delivered(line));
             push_note(
                 messages,
@@ -106,20 +100,20 @@ impl Deliveries {
         ended
     }
 
-    /// The tasks whose results were delivered.
-    pub fn delivered(&self) -> Vec<TaskId> {
+    /// The tasks that have ended: those whose results were delivered, and the others.
+    pub fn ended(&self) -> [Vec<TaskId>; 2] {
         let mut executor = lock(&self.executor);
-        let log = executor.bus().ended();
-        log[..self.next.load(SeqCst)]
-            .iter()
-            .map(|ended| ended.id.clone())
-            .collect()
+        let ended = executor.bus().ended().iter();
+        let mut delivered: Vec<TaskId> = ended.map(|ended| ended.id.clone()).collect();
+        let news = delivered.split_off(self.next.load(SeqCst));
+        [delivered, news]
     }
 }
 
 impl Beside for Deliveries {
-    fn has_news(&self) -> bool {
-        lock(&self.executor).bus().ended().len() > self.next.load(SeqCst)
+    fn news(&self) -> Vec<String> {
+        let [_, news] = self.ended();
+        news.iter().map(ToString::to_string).collect()
     }
 
     fn running(&self) -> Vec<String> {
@@ -128,9 +122,16 @@ impl Beside for Deliveries {
     }
 }
 
-/// Wraps text from outside in a block that says what it is, and that the text cannot close early.
+/// Wraps text from outside in a block that says what it is. The text cannot close it early, not even
+/// loosely: in capitals, with spaces, with characters that nobody sees.
 pub fn block(tag: &str, attributes: &str, text: &str) -> String {
-    let text = text.replace(&format!("</{tag}"), &format!("<\\/{tag}"));
+    let end = format!("/{tag}");
+    let marked = text.split('<').map(|part| {
+        let seen = part.chars().filter(char::is_ascii_graphic).take(end.len());
+        let is_end = seen.collect::<String>().eq_ignore_ascii_case(&end);
+        if is_end { "\\" } else { "" }.to_string() + part
+    });
+    let text = marked.collect::<Vec<_>>().join("<");
     format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
