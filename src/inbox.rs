@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
 use crate::interrupt::Interrupt;
 
@@ -83,9 +83,10 @@ impl Inbox {
         kept.or_else(|| self.lines.1.try_recv().ok())
     }
 
-    /// Waits for what comes next, or for one of two interrupts. Does not look at what was set aside.
+    /// Waits for what comes next, or for one of two interrupts: a line goes first, as the interrupt
+    /// may be for its turn. Does not look at what was set aside.
     pub fn wait(&self, interrupts: [&Interrupt; 2]) -> Wake {
-        select! {
+        select_biased! {
             recv(self.lines.1) -> wake => wake.unwrap_or(Wake::Leave),
             recv(self.bell.1) -> _ => Wake::News,
             recv(interrupts[0].receiver()) -> _ => Wake::Interrupted,
