@@ -1,9 +1,8 @@
 //! s08 · The background executor: runs jobs on threads of their own, a few at a time, and keeps
 //! track of them.
 //!
-//! What is promised: every job that was accepted ends in exactly one [`Outcome`] on the bus, even
-//! if it panics (`Failed`) or its thread dies without a word (`Lost`). What is not: that a job
-//! ends at all, or that it heeds [`stop`](Control::stop).
+//! Promised: a job that ends reports exactly one [`Outcome`] on the bus, even if it panics. Not
+//! promised: that a job ends at all, or that it heeds [`stop`](Control::stop).
 
 mod control;
 mod refusal;
@@ -35,27 +34,27 @@ pub enum Kind {
 pub struct Task {
     /// What it is.
     pub kind: Kind,
-    /// When it was accepted.
+    /// When its work began.
     pub started: Instant,
-    /// To look at it, and to stop it: its outcome comes over the bus.
+    /// For looking at it and stopping it. (Its outcome comes over the bus.)
     pub control: Control,
 }
 
-/// Runs jobs in the background. It owns the bus on which they report, and asks it alone who has
-/// ended: so no task is ever running and ended at once.
+/// Runs jobs in the background. It owns the bus on which they report, and asks only the bus who has
+/// ended: so a task never counts as both running and ended.
 pub struct BackgroundExecutor {
     bus: NotificationBus,
     max_concurrent: usize,
     tasks: HashMap<TaskId, Task>,
     /// Oldest first.
     ids: Vec<TaskId>,
-    /// Not seen to have ended: short, because it is asked about all the time.
+    /// Tasks not yet seen to have ended: a short list, because it is asked for all the time.
     running: Vec<TaskId>,
 }
 
 impl BackgroundExecutor {
-    /// At most `max_concurrent` jobs at once: 3 to 5 is what a model can keep in mind. Shared,
-    /// because the tools that start and look have it, and whoever delivers.
+    /// Runs at most `max_concurrent` jobs at the same time. Shared between the tools, which start and
+    /// check tasks, and whoever delivers the results.
     pub fn shared(bus: NotificationBus, max_concurrent: usize) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(BackgroundExecutor {
             bus,
@@ -69,8 +68,8 @@ impl BackgroundExecutor {
     /// Starts a job on a thread of its own and returns at once.
     ///
     /// # Errors
-    /// When the id was used before, too many jobs run, or no thread is to be had. The job has then
-    /// not been started.
+    /// When the id was used before, too many jobs run, or no thread could be created. The job has
+    /// then not been started.
     pub fn submit(
         &mut self,
         kind: Kind,
@@ -84,10 +83,10 @@ impl BackgroundExecutor {
         self.start(kind, Instant::now(), task_id, job)
     }
 
-    /// The same, whatever the limit, for work that runs since `started`.
+    /// Like `submit`, but without the limit, for work that has been running since `started`.
     ///
     /// # Errors
-    /// When the id was used before, or no thread is to be had.
+    /// When the id was used before, or no thread could be created.
     pub fn start(
         &mut self,
         kind: Kind,
@@ -102,9 +101,9 @@ impl BackgroundExecutor {
             control: Control::default(),
         };
         let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());
-        // The report is made on the thread: where there is no thread, there is nothing to report.
+        // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
-            // A second panic, in what the first one left behind, would end this thread.
+            // What a panic leaves behind may panic again when it is dropped: `Lost`, then.
             let outcome = catch(|| Outcome::of(|| job(&control)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
             notifier.notify(id, outcome);
@@ -172,7 +171,7 @@ impl BackgroundExecutor {
     }
 }
 
-/// The executor behind its lock, even after a thread panicked that held it.
+/// Locks the executor, even if a thread panicked while it held the lock.
 pub fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
     executor.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -148,7 +148,7 @@ fn agent_todos(
     executor: &Mutex<BackgroundExecutor>,
     deliveries: &Deliveries,
 ) -> Result<String, Refusal> {
-    let delivered = deliveries.delivered();
+    let [delivered, _] = deliveries.ended();
     let mut executor = lock(executor);
     let mut lines = Vec::new();
     for id in executor.ids() {

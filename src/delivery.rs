@@ -1,5 +1,5 @@
 //! s09 · Delivery: results come by themselves. What has ended is put into the conversation, each
-//! result once, and wakes the prompt.
+//! result once, and wakes the prompt that waits for a line.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,8 @@ use crate::tool::{Access, Tool};
 use crate::tools::background::{bg_bash, check_bg};
 use crate::tools::object;
 
-/// A cursor in the log of what has ended: all before it was delivered. Clones are the same cursor.
+/// A cursor in the log of what has ended: everything before it has been delivered. Clones share the
+/// cursor; a second one over the same executor would deliver everything again.
 #[derive(Clone)]
 pub struct Deliveries {
     executor: Arc<Mutex<BackgroundExecutor>>,
@@ -43,8 +44,8 @@ impl Deliveries {
         deliveries
     }
 
-    /// `bg_bash` and `check_bg` as in s08, except that results come by themselves, so that
-    /// `check_bg` need not tell them a second time; and `stop_bg`.
+    /// `bg_bash` and `check_bg` as in s08, except that results come by themselves, so `check_bg` does
+    /// not repeat the output; and `stop_bg`.
     pub fn tools(&self) -> [Tool; 3] {
         let executor = &self.executor;
         let advice = "Go on with other work; the result will come by itself.";
@@ -57,28 +58,22 @@ impl Deliveries {
         ]
     }
 
-    /// Puts what has ended since the last time into the conversation: a note for each task, after
-    /// the results of tools. To be called before each request.
+    /// Puts a note into the conversation for each task that has ended since the last call, after the
+    /// results of tools. To be called before each request.
     ///
-    /// The text says what it is: models have taken such messages for words, even for the consent,
-    /// of the user.
+    /// The text says what it is, because models have mistaken such messages for the user's own words,
+    /// even for the user's consent.
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         for (id, status) in self.take() {
             let line = format!("{id}: {status}");
-            let output = status
-                .outcome
-                .as_ref()
-                .map_or("", |outcome| &outcome.output);
+            let output = status.outcome.as_ref().map_or("", |it| &it.output);
             let output = match output.trim_end() {
                 "" => "(no output)",
                 output => output,
             };
-            let task = id.to_string().replace('"', "'");
-            let block = block(
-                "task-notification",
-                &format!(" task=\"{task}\""),
-                &format!("{line}\n{output}"),
-            );
+            let odd = |c: char| c.is_control() || "\"<>".contains(c);
+            let task = format!(" task=\"{}\"", id.to_string().replace(odd, "'"));
+            let block = block("task-notification", &task, &format!("{line}\n{output}"));
             events.emit(Event::Delivered(line));
             push_note(
                 messages,
@@ -89,8 +84,8 @@ impl Deliveries {
         }
     }
 
-    /// Moves the cursor to the end of the log; what it passes, the most urgent first. The executor
-    /// is unlocked before events are emitted: event readers may look at it.
+    /// Moves the cursor to the end of the log and returns what it passed, most urgent first. The
+    /// executor is unlocked before events are emitted, because event readers may look at it.
     fn take(&self) -> Vec<(TaskId, Status)> {
         let mut executor = lock(&self.executor);
         let log = executor.bus().ended();
@@ -105,20 +100,20 @@ impl Deliveries {
         ended
     }
 
-    /// The tasks whose results were delivered.
-    pub fn delivered(&self) -> Vec<TaskId> {
+    /// The tasks that have ended: those whose results were delivered, and the others.
+    pub fn ended(&self) -> [Vec<TaskId>; 2] {
         let mut executor = lock(&self.executor);
-        let log = executor.bus().ended();
-        log[..self.next.load(SeqCst)]
-            .iter()
-            .map(|ended| ended.id.clone())
-            .collect()
+        let ended = executor.bus().ended().iter();
+        let mut delivered: Vec<TaskId> = ended.map(|ended| ended.id.clone()).collect();
+        let news = delivered.split_off(self.next.load(SeqCst));
+        [delivered, news]
     }
 }
 
 impl Beside for Deliveries {
-    fn has_news(&self) -> bool {
-        lock(&self.executor).bus().ended().len() > self.next.load(SeqCst)
+    fn news(&self) -> Vec<String> {
+        let [_, news] = self.ended();
+        news.iter().map(ToString::to_string).collect()
     }
 
     fn running(&self) -> Vec<String> {
@@ -127,9 +122,16 @@ impl Beside for Deliveries {
     }
 }
 
-/// Text from outside as a block that says what it is, and that the text cannot end early.
+/// Wraps text from outside in a block that says what it is. The text cannot close it early, not even
+/// loosely: in capitals, with spaces, with characters that nobody sees.
 pub fn block(tag: &str, attributes: &str, text: &str) -> String {
-    let text = text.replace(&format!("</{tag}"), &format!("<\\/{tag}"));
+    let end = format!("/{tag}");
+    let marked = text.split('<').map(|part| {
+        let seen = part.chars().filter(char::is_ascii_graphic).take(end.len());
+        let is_end = seen.collect::<String>().eq_ignore_ascii_case(&end);
+        if is_end { "\\" } else { "" }.to_string() + part
+    });
+    let text = marked.collect::<Vec<_>>().join("<");
     format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
@@ -138,7 +140,7 @@ struct Stop {
     id: String,
 }
 
-/// `stop_bg {id}`: end what was begun.
+/// `stop_bg {id}`: stops a running task.
 fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
     Tool::new(
         "stop_bg",

@@ -1,8 +1,7 @@
 //! s08 · The notification bus: the log on which tasks report that they have ended.
 //!
 //! Many write, one reads: each thread has a clone of the [`Notifier`], and there is one
-//! [`NotificationBus`]. (Two clones of a crossbeam receiver would share the messages out.) What is
-//! promised: what was notified stays in the log, and a task has one outcome: the first.
+//! [`NotificationBus`]. A report never leaves the log; if a task reports twice, the first counts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,21 +49,22 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Reports the outcome of a task. Never blocks; without effect when the bus is gone.
+    /// Reports the outcome of a task, then calls the hook. Never blocks.
     pub fn notify(&self, id: TaskId, outcome: Outcome) {
         let at = Instant::now();
         let _ = self.sender.send(Ended { id, outcome, at });
-        self.hook.get().inspect(|hook| hook());
+        if let Some(hook) = self.hook.get() {
+            hook();
+        }
     }
 }
 
-/// The reading end, which keeps the log.
+/// The reading end. Each question first moves the reports that have arrived into the log.
 pub struct NotificationBus {
-    /// The bus holds a writing end itself, so the channel is never disconnected.
     notifier: Notifier,
     receiver: Receiver<Ended>,
     log: Vec<Ended>,
-    /// Where in the log a task stands, so that a check need not search.
+    /// The index in the log of each task that has ended, so that a check need not search.
     places: HashMap<TaskId, usize>,
 }
 
@@ -86,7 +86,7 @@ impl NotificationBus {
         self.notifier.clone()
     }
 
-    /// Calls `hook` after each report, on the thread that reports. The first hook stays.
+    /// Calls `hook` after each report, on the thread that reports. A second hook is ignored.
     pub fn on_end(&self, hook: impl Fn() + Send + Sync + 'static) {
         let _ = self.notifier.hook.set(Box::new(hook));
     }
@@ -97,7 +97,7 @@ impl NotificationBus {
         self.places.get(task_id).map(|place| &self.log[*place])
     }
 
-    /// All that have ended, in that order, each task once. Entries never change or move.
+    /// All tasks that have ended, once each, in the order of their reports. An index stays valid.
     pub fn ended(&mut self) -> &[Ended] {
         for ended in self.receiver.try_iter() {
             if !self.places.contains_key(&ended.id) {

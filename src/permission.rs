@@ -4,10 +4,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
-
 use crate::screen::describe;
-use crate::tool::{Access, Context, Gate, Tool};
+use crate::terminal::{fit, size};
+use crate::tool::{Access, Gate};
+
+const CHOICE: &str = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
+/// Rows of a question that are shown, of its beginning and of its end.
+const SHOWN: usize = 12;
 
 /// A gate that asks the person about every call that is not free, unless it is `open` or the person
 /// has allowed that tool for the session. Whom to ask, the caller's [`Context`] says.
@@ -23,45 +26,43 @@ pub fn gate(open: bool) -> Gate {
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());
         }
-        match ask(tool, input, context)? {
-            Answer::Yes => Ok(()),
-            Answer::Always => {
-                always().insert(name);
-                Ok(())
+        let asked = behind_bars(&describe(input));
+        let mut question = format!("The agent wants to call {name}:\n{asked}\n{CHOICE}");
+        loop {
+            let answer = (context.ask)(&question, &context.interrupt)
+                .map_err(|why| format!("{name} was denied: {why}"))?;
+            match answer.trim().to_lowercase().as_str() {
+                "y" | "yes" => return Ok(()),
+                "n" | "no" => {
+                    return Err(format!(
+                        "the user said no to this {name} call. Do not try it another way; ask what they want instead."
+                    ));
+                }
+                "a" | "always" => {
+                    always().insert(name);
+                    return Ok(());
+                }
+                _ => question = format!("Please type y, n or a.\n{CHOICE}"),
             }
-            Answer::No => Err(format!(
-                "the user said no to this {name} call. Do not try it another way; ask what they want instead."
-            )),
         }
     })
 }
 
-/// What the person said.
-enum Answer {
-    /// This once.
-    Yes,
-    /// Not this.
-    No,
-    /// This tool, for the rest of the session.
-    Always,
-}
-
-/// Asks until the answer is clear.
-fn ask(tool: &Tool, input: &Value, context: &Context) -> Result<Answer, String> {
-    let name = tool.spec.name;
-    let choice = "Allow it? [y]es, [n]o, [a]lways this tool in this session: ";
-    let mut question = format!(
-        "The agent wants to call {name} {}\n{choice}",
-        describe(input)
-    );
-    loop {
-        let answer = (context.ask)(&question, &context.interrupt)
-            .map_err(|why| format!("{name} was denied: {why}"))?;
-        match answer.trim().to_lowercase().as_str() {
-            "y" | "yes" => return Ok(Answer::Yes),
-            "n" | "no" => return Ok(Answer::No),
-            "a" | "always" => return Ok(Answer::Always),
-            _ => question = format!("Please type y, n or a.\n{choice}"),
+/// What is asked about: each row behind a bar, so that none can pass for the question. Empty lines
+/// are left out, and a text that would push its beginning out of sight is cut in the middle.
+fn behind_bars(text: &str) -> String {
+    let columns = size().map_or(80, |(columns, _)| columns.max(20));
+    let mut rows = Vec::new();
+    for mut rest in text.lines() {
+        while !rest.is_empty() {
+            let row;
+            (row, rest) = fit(rest, columns - 3);
+            rows.push(format!("│ {row}"));
         }
     }
+    if let left_out @ 1.. = rows.len().saturating_sub(2 * SHOWN) {
+        let remark = format!("… {left_out} lines more, which are not shown …");
+        rows.splice(SHOWN..SHOWN + left_out, [remark]);
+    }
+    rows.join("\n")
 }

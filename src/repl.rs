@@ -48,6 +48,8 @@ pub struct Repl {
     /// True as long as nobody reads lines.
     starting: bool,
     failed: bool,
+    /// What a turn was begun for. Should that turn fail before the delivery, it wakes no other.
+    woken_for: Vec<String>,
     /// What is done at the end.
     endings: Vec<Ending>,
 }
@@ -99,6 +101,7 @@ impl Repl {
             shared,
             starting: !options.is_script(),
             failed: false,
+            woken_for: Vec::new(),
             endings: Vec::new(),
         }
     }
@@ -204,12 +207,11 @@ impl Repl {
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
-        let (events, running) = (&self.context.events, self.shared.running());
+        let events = &self.context.events;
         match &input {
             Some(Input::Line(line)) => events.emit(Event::TurnStarted(line.clone())),
             Some(Input::Woken) => events.emit(Event::TurnStarted(String::new())),
-            None if running.is_empty() => {}
-            None => self.say(format!("Ended, as it was still running: {running}.")),
+            None => self.shared.say_what_is_lost(),
         }
         input
     }
@@ -239,11 +241,8 @@ impl Repl {
                         shared.screen.close_typed();
                     }
                     if echo {
-                        let prompt = if self.edited || script {
-                            &self.prompt
-                        } else {
-                            ""
-                        };
+                        let shown = self.edited || script; // elsewhere the prompt stands there
+                        let prompt = if shown { &self.prompt } else { "" };
                         shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
                     let line = text.trim();
@@ -265,21 +264,21 @@ impl Repl {
     /// What the main thread has to do next; `None` if it is to hear of news. A line goes first, as
     /// the news is delivered with it; but a script waits for what it began, and at the end of a
     /// pipe what has ended still gets its turn.
-    fn next_wake(&self) -> Option<Wake> {
+    fn next_wake(&mut self) -> Option<Wake> {
         let (shared, beside) = (&self.shared, self.shared.beside.get());
         // In this order: what ends in between is news.
         let runs = beside.is_some_and(|beside| !beside.running().is_empty());
-        let news = beside.is_some_and(|beside| beside.has_news());
+        let ended = beside.map_or(Vec::new(), |beside| beside.news());
+        let news = ended.iter().any(|name| !self.woken_for.contains(name));
         let waits = self.options.is_script() && (runs || news);
         match (!waits).then(|| shared.inbox.try_next()).flatten() {
-            Some(Wake::Leave) if news && !self.edited => {
-                shared.inbox.put_back(Wake::Leave);
-                None
-            }
-            Some(wake) => Some(wake),
-            None if news => None,
-            None => Some(shared.inbox.wait([&shared.interrupt; 2])),
+            Some(Wake::Leave) if news && !self.edited => shared.inbox.put_back(Wake::Leave),
+            None if news => {}
+            Some(wake) => return Some(wake),
+            None => return Some(shared.inbox.wait([&shared.interrupt; 2])),
         }
+        self.woken_for = ended;
+        None
     }
 
     /// Where the editor does not do it.

@@ -111,23 +111,16 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped.agent.map(|agent| format!("  {agent} │ "));
+        let lead = stamped.agent.map(|it| format!("  {} │ ", one_line(it)));
         let lead = lead.unwrap_or_default();
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(line) => self.lines(&format!("{lead}◆ {line}"), Style::Bold),
-            Event::Notice(text) => self.lines(&format!("{lead}({})", text.trim()), Style::Dim),
+            Event::Delivered(it) => self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold),
+            Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
-                let input = describe(input);
-                let first = input.lines().next().unwrap_or_default();
-                let more = if input.len() > first.len() {
-                    " …"
-                } else {
-                    ""
-                };
-                let call = cut(first, more);
-                self.lines(&format!("{lead}● {name}: {call}"), Style::Bold);
+                let call = one_line(&format!("{name}: {}", describe(input)));
+                self.lines(&format!("{lead}● {call}"), Style::Bold);
             }
             Event::ToolFinished {
                 output,
@@ -248,21 +241,26 @@ fn split_line(text: &str) -> Option<(String, String)> {
     Some((line.to_string(), format!("{word}{rest}")))
 }
 
+/// The beginning of the first line of a text, with everything visible.
+pub fn one_line(text: &str) -> String {
+    let text = visible(text);
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let more = if rest.is_empty() { "" } else { " …" };
+    cut(first, more)
+}
+
 /// The beginning of a line; `more` if that is all of it, but not all there is.
 fn cut(line: &str, more: &str) -> String {
-    match line.chars().nth(SHOWN_WIDTH) {
-        Some(_) => line.chars().take(SHOWN_WIDTH).chain(" …".chars()).collect(),
+    match line.char_indices().nth(SHOWN_WIDTH) {
+        Some((end, _)) => format!("{} …", line.split_at(end).0),
         None => format!("{line}{more}"),
     }
 }
 
 fn shorten(output: &str) -> Vec<String> {
     let mut lines = output.lines();
-    let mut shown: Vec<String> = lines
-        .by_ref()
-        .take(SHOWN_LINES)
-        .map(|line| cut(line, ""))
-        .collect();
+    let first = lines.by_ref().take(SHOWN_LINES);
+    let mut shown: Vec<String> = first.map(|line| cut(line, "")).collect();
     match lines.count() {
         0 => {}
         more => shown.push(format!("… {more} more lines (the model has them)")),
@@ -271,19 +269,29 @@ fn shorten(output: &str) -> Vec<String> {
 }
 
 /// The input of a call in one line: what names something first, old before new, then the rest.
-/// Nothing is left out, so that nobody agrees to what they did not see.
+/// Nothing is left out or invisible, so that nobody agrees to what they did not see.
 pub fn describe(input: &Value) -> String {
     const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
     let rank = |key: &str| FIRST.iter().position(|first| *first == key);
-    let Some(fields) = input.as_object() else {
-        return input.to_string();
-    };
-    let mut fields: Vec<_> = fields.iter().collect();
+    let mut fields: Vec<_> = input.as_object().into_iter().flatten().collect();
     fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
     let show = |(key, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) if rank(key).is_none() => format!("{key} {value}"),
         other => other.to_string(),
     };
-    fields.into_iter().map(show).collect::<Vec<_>>().join("  ")
+    visible(&fields.into_iter().map(show).collect::<Vec<_>>().join("  "))
+}
+
+/// Harmless text in which nothing hides: characters that nobody would see are shown as `\u{…}`.
+fn visible(text: &str) -> String {
+    let show = |c: char| match c as u32 {
+        0xad | 0x115f..0x1161 | 0x200b..0x2010 | 0x2028..0x202a => c.escape_unicode().to_string(),
+        0x2060..0x2070 | 0x3164 | 0xfe00..0xfe10 | 0xfeff | 0xffa0 => {
+            c.escape_unicode().to_string()
+        }
+        0xe0000..0xe1000 => c.escape_unicode().to_string(),
+        _ => c.to_string(),
+    };
+    readable(text.as_bytes()).chars().map(show).collect()
 }

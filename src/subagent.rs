@@ -81,18 +81,12 @@ impl Definitions {
             Err(why) => return self.problems.push(why),
         };
         let ours = |name: &str| {
-            ALIASES
-                .iter()
-                .find(|it| it.0 == name)
-                .map_or(name, |it| it.1)
-                .to_string()
+            let alias = ALIASES.iter().find(|it| it.0 == name);
+            alias.map_or(name, |it| it.1).to_string()
         };
         let words = |names: String| {
-            names
-                .replace([',', '[', ']'], " ")
-                .split_whitespace()
-                .map(ours)
-                .collect()
+            let names = names.replace([',', '[', ']'], " ");
+            names.split_whitespace().map(ours).collect()
         };
         let tools: Option<Vec<String>> = tools.map(words);
         self.list.retain(|old| old.name != name);

@@ -133,10 +133,10 @@ pub fn size() -> Option<(usize, usize)> {
     Some((columns.0.into(), rows.0.into()))
 }
 
-/// The beginning of a text as one harmless line, and how many columns it takes: at most `columns`.
-pub fn fit(text: &str, columns: usize) -> (String, usize) {
+/// The beginning of a text as one harmless line of at most so many columns, and the rest of it.
+pub fn fit(text: &str, columns: usize) -> (String, &str) {
     let (mut line, mut used) = (String::new(), 0);
-    for character in text.chars() {
+    for (at, character) in text.char_indices() {
         let shown = if character.is_control() {
             ' '
         } else {
@@ -144,10 +144,10 @@ pub fn fit(text: &str, columns: usize) -> (String, usize) {
         };
         let wide = shown.width().unwrap_or(0);
         if used + wide > columns {
-            break;
+            return (line, text.split_at(at).1);
         }
         line.push(shown);
         used += wide;
     }
-    (line, used)
+    (line, "")
 }

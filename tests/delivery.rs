@@ -35,7 +35,7 @@ use support::session::*;
 #[test]
 fn this_loop_is_that_of_the_lessons() {
     let body = |source: &str| {
-        let begin = source.find("deliveries.deliver(&agent").expect("the loop");
+        let begin = source.find("compactor.make_room(").expect("the loop");
         let rest = source.split_at(begin).1;
         let end = rest.find("todo::remind(").expect("its end");
         let words: Vec<&str> = rest.split_at(end).0.split_whitespace().collect();
@@ -256,7 +256,7 @@ fn session(seed: u64) -> Seen {
         main.agent.context.interrupt.reset();
         if let Ok(line) = lines.try_recv() {
             push_user(&mut messages, line);
-        } else if !main.deliveries.has_news() {
+        } else if main.deliveries.news().is_empty() {
             let left = world.known().lines < LINES;
             let typing = left && world.known().chance.one_in(2);
             let running = main.deliveries.running();
@@ -266,7 +266,7 @@ fn session(seed: u64) -> Seen {
                 world.type_line();
             } else if let Some(id) = running.first() {
                 main.until_ended(id);
-            } else if lines.is_empty() && !main.deliveries.has_news() {
+            } else if lines.is_empty() && main.deliveries.news().is_empty() {
                 break;
             }
             continue;

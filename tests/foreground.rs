@@ -346,7 +346,7 @@ fn session(seed: u64, with_commands: bool) -> Seen {
             // The prompt: news wakes it.
             main.agent.context.interrupt.reset();
             let all_ended = main.deliveries.running().is_empty();
-            if main.deliveries.has_news() {
+            if !main.deliveries.news().is_empty() {
                 // It is delivered in the turn.
             } else if lines < LINES {
                 lines += 1;
@@ -354,7 +354,7 @@ fn session(seed: u64, with_commands: bool) -> Seen {
             } else if all_ended {
                 break;
             } else {
-                until_an_end_brings("news", || main.deliveries.has_news());
+                until_an_end_brings("news", || !main.deliveries.news().is_empty());
                 continue;
             }
             let _ = main.turn(&mut messages);
@@ -509,7 +509,7 @@ fn a_look_takes_no_wake_up_away() {
         look.join().expect("it has ended");
         bell.recv_timeout(PATIENCE).expect("the bell");
         let mut messages = Vec::new();
-        assert!(deliveries.has_news());
+        assert!(!deliveries.news().is_empty());
         deliveries.deliver(&Events::default(), &mut messages);
         assert_eq!(delivered(&messages).len(), 1);
     }

@@ -454,7 +454,7 @@ fn yes_is_for_one_call_and_no_is_told_to_the_model() {
     let (server, mut terminal) = asked(answers);
     terminal.line("go on");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bash touch yes{QUESTION}"
+        "\nThe agent wants to call bash:\n│ touch yes{QUESTION}"
     ));
     assert!(
         !terminal.folder.path().join("yes").exists(),
@@ -462,7 +462,7 @@ fn yes_is_for_one_call_and_no_is_told_to_the_model() {
     );
     terminal.line("y");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bash touch no{QUESTION}"
+        "\nThe agent wants to call bash:\n│ touch no{QUESTION}"
     ));
     assert!(terminal.folder.path().join("yes").exists());
     terminal.line("n");
@@ -492,7 +492,7 @@ fn always_is_for_one_tool_and_the_session() {
     terminal.until_ends("\ntwo done\ns08 >>");
     terminal.line("further");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call write_file four  4{QUESTION}"
+        "\nThe agent wants to call write_file:\n│ four  4{QUESTION}"
     ));
     terminal.line("yes");
     terminal.until_ends("\nfour done\ns08 >>");
@@ -512,7 +512,7 @@ fn a_background_command_is_asked_about_when_it_is_submitted() {
     let (server, mut terminal) = asked(answers);
     terminal.line("build it");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bg_bash build  touch built{QUESTION}"
+        "\nThe agent wants to call bg_bash:\n│ build  touch built{QUESTION}"
     ));
     assert!(
         !terminal.folder.path().join("built").exists(),

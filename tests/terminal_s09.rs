@@ -349,7 +349,7 @@ fn what_was_typed_before_the_question_is_no_answer() {
     terminal.until_shows("\n(queued: make tea)\n");
     open(&terminal, "work");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bash touch it{QUESTION}"
+        "\nThe agent wants to call bash:\n│ touch it{QUESTION}"
     ));
     assert_eq!(server.requests().len(), 2);
     terminal.line("n");
@@ -379,7 +379,7 @@ fn a_search_that_hides_the_question_does_not_answer_it() {
     until_traced(&terminal, &[r#""ph":"B""#, "touch it"]);
     terminal.send("\r");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bash touch it{QUESTION}"
+        "\nThe agent wants to call bash:\n│ touch it{QUESTION}"
     ));
     terminal.line("n");
     terminal.until_ends("\nwhat?\ns09 >>");

@@ -650,7 +650,7 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     gate(&terminal, "gate");
     terminal.line("go on");
     terminal.until_ends(&format!(
-        "\nThe agent wants to call bash echo > begun; cat gate{QUESTION}{PROMPT}"
+        "\nThe agent wants to call bash:\n│ echo > begun; cat gate{QUESTION}{PROMPT}"
     ));
     // A list is no answer.
     terminal.line("/tasks");

@@ -58,8 +58,8 @@ fn main() -> ExitCode {
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
-            deliveries.deliver(&agent.context.events, messages);
             compactor.make_room(&agent, messages)?;
+            deliveries.deliver(&agent.context.events, messages);
             let reply = agent.ask(messages)?;
             if reply.tool_calls().is_empty() {
                 return Ok(());

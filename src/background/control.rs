@@ -1,4 +1,4 @@
-//! s08 · Control: the handle between a job and those who look at it from outside.
+//! s08 · Control: what stands between a job and those who look at it from outside.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,8 +29,8 @@ impl Control {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the job can be looked at and stopped. If it was to be stopped before this, it
-    /// is told so now.
+    /// From now on the job can be looked at and stopped. If `stop` was called before this, the watch
+    /// is stopped now.
     pub fn attach(&self, watch: Arc<dyn Watch>) {
         let mut watched = self.watched();
         if watched.stopped {

@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 /// How a running job stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Of a command whose shell has exited: how many processes it left running.
+    /// If a command's shell has exited but what it started still runs: how many processes.
     pub left_running: Option<usize>,
     /// Its own words, in one line; empty if it has none.
     pub line: String,
@@ -19,9 +19,9 @@ pub struct Progress {
 /// Where a task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// From when it was accepted until now, or until it reported its end.
+    /// From its start until now, or until it reported its end.
     pub elapsed: Duration,
-    /// Now, or last.
+    /// As it is now or, once it has ended, as it was last seen.
     pub progress: Progress,
     /// How it ended; `None` as long as it runs.
     pub outcome: Option<Outcome>,

@@ -8,7 +8,7 @@ use crate::background::{Progress, Watch};
 use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
-use crate::screen::describe;
+use crate::screen::{describe, one_line};
 use crate::subagent::run;
 use crate::tool::{Ask, Context};
 
@@ -43,10 +43,10 @@ impl Tally {
                 let input = describe(input);
                 self.calls += 1;
                 self.last = format!("; last: {name} {input}").chars().take(80).collect();
-                self.transcript += &format!("● {name}: {}\n", first_line(&input));
+                self.transcript += &format!("● {name}: {}\n", one_line(&input));
             }
             Event::ToolFinished { output, .. } => {
-                self.transcript += &format!("  └ {}\n", first_line(output))
+                self.transcript += &format!("  └ {}\n", one_line(output))
             }
             Event::Text(text) => self.transcript += text,
             Event::Notice(text) => self.transcript += &format!("({text})\n"),
@@ -56,15 +56,6 @@ impl Tally {
         self.transcript
             .drain(..self.transcript.ceil_char_boundary(excess));
     }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(160)
-        .collect()
 }
 
 /// An agent that works on one prompt.

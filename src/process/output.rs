@@ -159,7 +159,8 @@ pub(super) fn scratch_folder() -> &'static Path {
 }
 
 /// Bytes from anywhere as harmless, valid text: what is not UTF-8 becomes `�`, a carriage return
-/// begins a new line, and any other control byte is shown (`^[` for escape), not sent.
+/// begins a new line, and any other control byte is shown (`^[` for escape), not sent; so is what
+/// would change the order of the characters around it.
 pub fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut shown = String::with_capacity(text.len());
@@ -171,6 +172,8 @@ pub fn readable(bytes: &[u8]) -> String {
             '\r' => shown.push('\n'),
             '\0'..='\x1f' => shown.extend(['^', (c as u8 + b'@') as char]),
             '\x7f' => shown.push_str("^?"),
+            '\u{61c}' | '\u{200e}' | '\u{200f}' => shown.extend(c.escape_unicode()),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
             c if c.is_control() => shown.push('\u{fffd}'),
             c => shown.push(c),
         }

@@ -15,8 +15,8 @@ const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What runs beside the conversation, in the lessons where something does.
 pub trait Beside: Send + Sync {
-    /// True if something has ended, and is to be delivered.
-    fn has_news(&self) -> bool;
+    /// What has ended, and is to be delivered.
+    fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
 }
@@ -101,10 +101,16 @@ impl Shared {
         self.inbox.put(Wake::Line { text, echo });
     }
 
-    /// What leaving would end.
-    pub fn running(&self) -> String {
-        let beside = self.beside.get();
-        beside.map_or(String::new(), |beside| beside.running().join(", "))
+    /// Says what leaving ends, and which results nobody will read.
+    pub fn say_what_is_lost(&self) {
+        let say = |what, names: Vec<String>| match names.join(", ") {
+            names if names.is_empty() => {}
+            names => self.screen.say(&format!("{what}: {names}.")),
+        };
+        if let Some(beside) = self.beside.get() {
+            say("Ended, as it was still running", beside.running());
+            say("Ended before, and not delivered", beside.news());
+        }
     }
 
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
@@ -114,8 +120,8 @@ impl Shared {
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
-        let running = self.running();
-        match running.as_str() {
+        let running = self.beside.get().map(|beside| beside.running().join(", "));
+        match running.as_deref().unwrap_or_default() {
             _ if told => return true,
             "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),

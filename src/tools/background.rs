@@ -31,7 +31,7 @@ impl From<Refusal> for String {
     }
 }
 
-/// A command lets itself be watched.
+/// A background command is watched through its process handle, whose methods have the same names.
 impl Watch for Handle {
     fn look(&self) -> Progress {
         let now = Handle::look(self);
@@ -72,7 +72,7 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
         ),
         object(
             json!({
-                "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. Not used before." },
+                "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. It must not have been used before." },
                 "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." }
             }),
             &["id", "command"],
@@ -94,7 +94,7 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
     )
 }
 
-/// `check_bg`. What is said of a task that has ended is made from its line and its outcome.
+/// `check_bg`. `ended` makes the answer for a task that has ended, from its line and its outcome.
 pub fn check_bg(
     executor: &Arc<Mutex<BackgroundExecutor>>,
     ended: impl Fn(String, &Outcome) -> String + Send + Sync + 'static,
@@ -103,7 +103,7 @@ pub fn check_bg(
     Tool::new(
         "check_bg",
         "Ask how a background task stands: [running] (for how long, its last line of output so far), \
-         finished (exit code, output), or ERROR. Without an id: all tasks, one line each.",
+         [shell exited] (what it started still runs), finished, or ERROR. Without an id: all tasks, one line each.",
         object(
             json!({ "id": { "type": "string", "description": "The task's name; leave it out for all." } }),
             &[],
@@ -132,7 +132,8 @@ pub fn check_bg(
     )
 }
 
-/// Does the work of a task between its `TaskStarted` and its `TaskFinished`, even if it panics.
+/// Does the work of a task, and emits `TaskStarted` before and `TaskFinished` after it, even if the
+/// work panics.
 pub fn announced(
     events: &Events,
     id: &TaskId,

@@ -217,8 +217,8 @@ impl Main {
         let (agent, deliveries) = (&self.agent, &self.deliveries);
         let compactor = Compactor::new(100_000, ".transcripts");
         loop {
-            deliveries.deliver(&agent.context.events, messages);
             compactor.make_room(agent, messages)?;
+            deliveries.deliver(&agent.context.events, messages);
             let reply = agent.ask(messages)?;
             if reply.tool_calls().is_empty() {
                 return Ok(());

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Kind, Trace};
+use unicode_width::UnicodeWidthStr;
+
 use crate::terminal::fit;
 
 /// Columns for a lane's name.
@@ -80,7 +82,8 @@ impl Chart {
         let (end, axis) = (format!("{seconds:.1} s"), columns - 3);
         let mut text = format!("  {:LABEL$} 0 s{end:>axis$}\n", "");
         for lane in &self.lanes {
-            let (label, used) = fit(&lane.label, LABEL);
+            let (label, _) = fit(&lane.label, LABEL);
+            let used = UnicodeWidthStr::width(label.as_str());
             let label = label + &" ".repeat(LABEL - used);
             let row = lane.row(columns, seconds);
             let busy = format!("{:.1} s", lane.busy());
