@@ -45,8 +45,7 @@ const PIPE_CAPACITY: usize = 1024 * 1024;
 /// How long to try to kill what does not die (a process of another user, say).
 const PERSISTENCE: Duration = Duration::from_secs(10);
 
-/// How long a supervisor may take to read a command and to start its shell, so that none can hold
-/// up its caller for good. In milliseconds.
+/// How many milliseconds a supervisor may take to start a shell: none holds up its caller for good.
 const HANDSHAKE: u16 = 10_000;
 
 /// How often `watch` is shown how a command stands.

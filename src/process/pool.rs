@@ -85,9 +85,8 @@ impl Supervisor {
         }
         let start = || Supervisor::start().map_err(|error| error.to_string());
         let supervisor = take_idle().map_or_else(start, Ok)?;
-        handle
-            .send(&order, &supervisor.control)
-            .map(|()| supervisor)
+        handle.send(&order, &supervisor.control)?;
+        Ok(supervisor)
     }
 
     /// The next thing that it reports, and not a byte more.
