@@ -1,6 +1,6 @@
 //! What containment costs, as ratios within one run: `cargo bench --bench cost`.
 //!
-//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, output).
+//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, idle, output).
 //!
 //! A plain program and no benchmark harness: what counts are interleaved pairs, so that both
 //! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
@@ -42,6 +42,9 @@ fn main() -> ExitCode {
     }
     if is_chosen("tasks") {
         ten_thousand_tasks(&mut table);
+    }
+    if is_chosen("idle") {
+        idle_supervisors(&mut table);
     }
     if is_chosen("output") {
         throughput(&mut table);
@@ -236,6 +239,20 @@ fn ten_thousand_tasks(table: &mut Table) {
         "",
     );
     table.at_most("submit: median", median(submitted) * 1000.0, 100.0, " µs");
+}
+
+/// What ten thousand commands leave, one after the other.
+fn idle_supervisors(table: &mut Table) {
+    (0..10_000).for_each(|_| contained("true"));
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let list = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children"));
+    let lists: String = threads.flatten().flat_map(list).collect();
+    table.at_most(
+        "10,000 commands one after the other: idle supervisors",
+        lists.split_whitespace().count() as f64,
+        2.0,
+        "",
+    );
 }
 
 fn throughput(table: &mut Table) {

@@ -45,12 +45,8 @@ const PIPE_CAPACITY: usize = 1024 * 1024;
 /// How long to try to kill what does not die (a process of another user, say).
 const PERSISTENCE: Duration = Duration::from_secs(10);
 
-/// How long a supervisor may take to read a command and to start its shell, so that none can hold
-/// up its caller for good. In milliseconds.
+/// How many milliseconds a supervisor may take to start a shell: none holds up its caller for good.
 const HANDSHAKE: u16 = 10_000;
-
-/// Said of one that took longer, or was killed before it could begin.
-const NOT_STARTED: &str = "no supervisor came up for the command; start it again (the program's `main` must begin with become_supervisor_if_asked)";
 
 /// How often `watch` is shown how a command stands.
 const LOOK: Duration = Duration::from_millis(200);
@@ -144,8 +140,7 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
         if poll(&mut fds, patience) == Ok(0) {
             break None;
         }
-        let reports = fds[1].any() == Some(true);
-        let status = reports.then(|| supervisor.next_status());
+        let status = (fds[1].any() == Some(true)).then(|| supervisor.next_status());
         // What the shell has printed is in the pipe by the time its exit is reported. No more than
         // the pipe holds: what the shell left running may go on writing.
         for _ in 0..PIPE_CAPACITY / buffer.len() {
@@ -172,7 +167,9 @@ fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
     let was_killed = end.is_none();
     let end = end.unwrap_or_else(|| match shell {
         Some(_) => End::Lost,
-        None => End::Failed(NOT_STARTED.to_string()),
+        None => End::Failed(
+            "no supervisor came up; try again (is become_supervisor_if_asked in `main`?)".into(),
+        ),
     });
     let outcome = handle.state().end(end);
     match outcome.end {
