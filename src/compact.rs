@@ -33,8 +33,8 @@ pub struct Compactor {
     limit: usize,
     /// Where transcripts are kept: what a summary replaces is not lost.
     dir: PathBuf,
-    /// The size that the last summary could not bring below the limit, or 0: no further try is
-    /// made until the conversation has grown, as each costs a request.
+    /// The size that the last summary, or none, could not bring below the limit, or 0: no further
+    /// try is made until the conversation has grown, as each costs a request.
     stuck: AtomicUsize,
 }
 
@@ -61,7 +61,8 @@ impl Compactor {
         if size <= self.limit {
             self.stuck.store(0, Relaxed);
         } else if size > self.stuck.load(Relaxed) + self.limit / 2 {
-            self.compact(agent, messages)?;
+            let compacted = self.compact(agent, messages);
+            compacted.inspect_err(|_| self.stuck.store(size, Relaxed))?;
             let size = estimate(messages);
             if size > self.limit {
                 self.stuck.store(size, Relaxed);

@@ -85,8 +85,7 @@ pub fn suspend() {
     }
 }
 
-/// Puts the remembered settings back. Waits for nothing: no thread that prints, no screen held with
-/// Ctrl+S.
+/// Puts the remembered settings back. Waits for no other thread, and not for a screen that is held.
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(settings) = &*saved else { return };
@@ -97,7 +96,7 @@ pub fn restore() {
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
     let out = stdout();
     let mut takes_it = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    if editing && poll(&mut takes_it, PollTimeout::ZERO) == Ok(1) {
+    if editing && poll(&mut takes_it, PollTimeout::from(100u8)) == Ok(1) {
         // Bracketed paste, which the prompt turns on; and the prompt itself is left behind.
         let _ = write(&out, b"\x1b[?2004l\r\n");
     }
