@@ -150,9 +150,10 @@ impl TaskBoard {
             blocked_by: new.blocked_by,
             ..BoardTask::default()
         };
+        self.save_new(&task)?;
         entries.insert(id, Ok(task));
         link(&mut entries);
-        self.save_new(&entries, id)?;
+        self.save(&entries, id)?;
         Ok(format!("created {}", find(&mut entries, id)?))
     }
 

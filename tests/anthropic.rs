@@ -800,6 +800,7 @@ fn unknown_blocks_and_events_are_tolerated() {
         json!({ "type": 7 }),
         json!([1, 2]),
         json!(null),
+        (0..100).fold(json!({}), |inner, _| json!({ "deep": [inner] })),
     ];
     script.splice(3..3, odd);
     let mut talk = talk([

@@ -68,12 +68,8 @@ impl Anthropic {
         }
     }
 
-    /// The client that the environment asks for; `None` if it names neither a key nor a server.
-    pub fn from_env() -> Option<Self> {
-        Self::from_vars(|name| std::env::var(name).ok())
-    }
-
-    /// Like [`from_env`](Self::from_env), with another source of variables. Empty counts as unset.
+    /// The client that these variables of the environment ask for; `None` if they name neither a
+    /// key nor a server. Empty counts as unset.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let var = |name| var(name).filter(|value| !value.trim().is_empty());
         let (key, token) = (var("ANTHROPIC_API_KEY"), var("ANTHROPIC_AUTH_TOKEN"));

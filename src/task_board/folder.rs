@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::process;
 
 use super::{BoardTask, Entries, Entry, TaskBoard, link};
-use crate::tools::files::{EDIT_LIMIT, failed, read_text, replace};
+use crate::tools::files::{EDIT_LIMIT, failed, make_own_folder, read_text, replace};
 
 impl TaskBoard {
     fn path(&self, id: u64) -> PathBuf {
@@ -19,7 +20,7 @@ impl TaskBoard {
 
     /// Waits for others to finish their change; the lock is gone when the file is dropped.
     pub(super) fn lock(&self) -> Result<File, String> {
-        let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
+        let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
         let _ = folder.lock(); // Where there are no locks, go on without.
         Ok(folder)
@@ -54,12 +55,14 @@ impl TaskBoard {
         ))
     }
 
-    /// Saves a task whose file must not exist yet, even if there are no locks.
-    pub(super) fn save_new(&self, entries: &Entries, id: u64) -> Result<(), String> {
-        File::create_new(self.path(id)).map_err(self.failed("changed"))?;
-        self.save(entries, id).inspect_err(|_| {
-            let _ = fs::remove_file(self.path(id));
-        })
+    /// Saves a new task whole or not at all: written beside, then linked, which replaces nothing.
+    pub(super) fn save_new(&self, task: &BoardTask) -> Result<(), String> {
+        let path = self.path(task.id);
+        let beside = path.with_extension(format!("{}.new", process::id()));
+        let text = serde_json::to_string_pretty(task).unwrap_or_default();
+        let saved = replace(&beside, &text).and_then(|()| fs::hard_link(&beside, path));
+        let _ = fs::remove_file(&beside);
+        saved.map_err(self.failed("changed"))
     }
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
