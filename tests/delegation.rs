@@ -765,6 +765,24 @@ fn a_summary_that_is_too_long_is_cut_and_a_transcript_that_cannot_be_kept_is_sai
 }
 
 #[test]
+fn no_transcript_is_written_where_a_link_leads() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let link = inside.path().join(".transcripts");
+    std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+    let (agent, seen) = agent(&[], |_| says("short"));
+    let mut messages = conversation(&[1], 1, 10, false, false);
+    let compactor = Compactor::new(1_000, &link);
+    compactor.compact(&agent, &mut messages).unwrap();
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .any(|(_, text)| text.contains("it is a symbolic link"))
+    );
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_cannot_fit_is_tried_once_and_again_only_when_it_has_grown() {
     let dir = tempfile::tempdir().unwrap();
     let asked = Arc::new(Mutex::new(0));
