@@ -1,12 +1,18 @@
 //! s07 · The folder of the task board: locked, read and written as a whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process;
+use std::time::{Duration, Instant};
 
 use super::{BoardTask, Entries, Entry, TaskBoard, link};
+use crate::interrupt::Interrupt;
 use crate::tools::files::{EDIT_LIMIT, failed, make_own_folder, read_text, replace};
+
+/// How long to wait for a lock, and how long between two tries.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl TaskBoard {
     fn path(&self, id: u64) -> PathBuf {
@@ -18,11 +24,21 @@ impl TaskBoard {
         move |error| failed(what, &folder)(error)
     }
 
-    /// Waits for others to finish their change; the lock is gone when the file is dropped.
-    pub(super) fn lock(&self) -> Result<File, String> {
+    /// Waits a while for others to finish their change; the lock is gone when the file is dropped.
+    pub(super) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
         let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
-        let _ = folder.lock(); // Where there are no locks, go on without.
+        let deadline = Instant::now() + PATIENCE;
+        // Where there are no locks, go on without.
+        while let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            let _ = stop.receiver().recv_timeout(PAUSE);
+            if stop.is_triggered() || Instant::now() > deadline {
+                return Err(
+                    "somebody else is changing the tasks, so nothing was changed. Try again later."
+                        .into(),
+                );
+            }
+        }
         Ok(folder)
     }
 

@@ -11,8 +11,12 @@ use meanwhile::process::output::Output;
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::tool::{Context, Toolbox};
 use meanwhile::tools::files;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::tempdir;
+
+use crate::support::terminal::Seat;
 
 fn call(tools: &Toolbox, name: &str, input: Value) -> Result<String, String> {
     let tool = tools.get(name).expect("the tool is there");
@@ -110,4 +114,44 @@ fn a_long_output_is_cut_at_a_character() {
         text.contains("left out") && !text.contains('\u{fffd}'),
         "{text}"
     );
+}
+
+#[test]
+fn a_board_that_somebody_holds_is_waited_for_but_not_for_ever() {
+    let folder = tempdir().expect("a folder");
+    let lock = fs::File::open(folder.path()).expect("opened");
+    lock.lock().expect("locked");
+    let tools = board(folder.path());
+    let started = Instant::now();
+    let created = call(&tools, "task_create", json!({ "subject": "s" }));
+    assert!(created.is_err_and(|why| why.contains("somebody else is changing the tasks")));
+    assert!(started.elapsed() >= Duration::from_secs(5));
+    // Ctrl+C ends it.
+    let context = Context::default();
+    context.interrupt.trigger();
+    let update = tools.get("task_update").expect("the tool");
+    let started = Instant::now();
+    let updated = update.call(json!({ "id": 1, "status": "pending" }), &context);
+    assert!(updated.is_err() && started.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_history_that_is_none_is_left_alone_with_a_notice() {
+    type Make = fn(&Path);
+    let makes: [Make; 3] = [
+        |path| mkfifo(path, Mode::S_IRWXU).expect("a FIFO"),
+        |path| symlink("/dev/zero", path).expect("a link"),
+        |path| fs::write(path, "#V2\nrun \x1b[2Jx\n").expect("written"),
+    ];
+    for make in makes {
+        let seat = Seat::new("s01_agent_loop");
+        let state = seat.folder.path().join("state/meanwhile");
+        fs::create_dir_all(&state).expect("a folder");
+        make(&state.join("history"));
+        let mut terminal = seat.start();
+        terminal.until_shows("meanwhile/history is not used");
+        terminal.until_ends("s01 >>");
+        terminal.line("run \"echo up\"");
+        terminal.until_ends("\nup\ns01 >>");
+    }
 }
