@@ -9,6 +9,7 @@ mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
+use std::mem::take;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,9 +95,18 @@ impl Anthropic {
         let problem = match url.as_ref().and_then(Uri::scheme_str) {
             Some("http" | "https") if secrets.all(|c| (' '..='~').contains(&c)) => return Ok(()),
             Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
-            _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
+            _ => format!("{:?} is no address like {DEFAULT_URL}", self.shown_url()),
         };
         Err(ModelError::Connection(problem))
+    }
+
+    /// The address without a name and password in it.
+    fn shown_url(&self) -> String {
+        let (scheme, rest) = self.base_url.split_once("://").unwrap_or_default();
+        match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://[…]@{host}"),
+            None => self.base_url.clone(),
+        }
     }
 
     fn new_agent(&self) -> ureq::Agent {
@@ -201,7 +211,7 @@ impl Model for Anthropic {
     }
 
     fn describe(&self) -> String {
-        format!("Model: {} at {}", self.model, self.base_url)
+        format!("Model: {} at {}", self.model, self.shown_url())
     }
 }
 
@@ -227,15 +237,22 @@ fn fetch(request: RequestBuilder<WithBody>, body: &[u8], to: &Sender<Line>) -> R
         let _ = to.send(Ok(body.read_to_string().map_err(connection)?));
         return Ok(());
     }
-    for line in BufReader::new(body.reader()).lines() {
-        let event = match line.map_err(connection)?.split_once(':') {
-            Some(("data", event)) => event.to_string(),
-            Some(("error", error)) => format!(r#"{{"error":{error}}}"#), // llama.cpp
-            _ => continue,
-        };
-        if to.send(Ok(event)).is_err() {
-            break;
+    // An event may have its data on several lines, and ends with an empty one.
+    let mut event = String::new();
+    for lines in BufReader::new(body.reader()).lines() {
+        for line in lines.map_err(connection)?.split('\r') {
+            match line.split_once(':') {
+                Some(("data", data)) => event += &format!("{data}\n"),
+                Some(("error", error)) => event = format!(r#"{{"error":{error}}}"#), // llama.cpp
+                _ if line.is_empty() && !event.is_empty() => {
+                    let _ = to.send(Ok(take(&mut event))); // once interrupted, nobody listens
+                }
+                _ => {}
+            }
         }
+    }
+    if !event.is_empty() {
+        let _ = to.send(Ok(event));
     }
     Ok(())
 }
