@@ -16,7 +16,7 @@ use meanwhile::agent::Agent;
 use meanwhile::aids::timeline::Timeline;
 use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::event::{Event, Events};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage};
+use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, Usage};
 use meanwhile::model::anthropic::Anthropic;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
@@ -142,11 +142,11 @@ impl Model for Instantly {
         } else {
             let (id, name) = ("toolu_1".to_string(), "nothing".to_string());
             (
-                ContentBlock::ToolUse {
+                ContentBlock::ToolUse(ToolCall {
                     id,
                     name,
                     input: json!({}),
-                },
+                }),
                 StopReason::ToolUse,
             )
         };
@@ -203,11 +203,11 @@ fn conversation(count: usize) -> Vec<Message> {
                 let (id, name) = (id(index), "nothing".to_string());
                 (
                     Role::Assistant,
-                    ContentBlock::ToolUse {
+                    ContentBlock::ToolUse(ToolCall {
                         id,
                         name,
                         input: json!({}),
-                    },
+                    }),
                 )
             }
         };

@@ -107,18 +107,16 @@ impl Agent {
     /// for each: errors, panics, denials and interrupted calls included.
     pub fn run_tools(&self, reply: Reply, messages: &mut Vec<Message>) {
         // Only the last block can have been cut off.
-        let last = reply
-            .content
-            .last()
-            .filter(|_| reply.stop_reason == StopReason::MaxTokens);
-        let is_cut = |id| matches!(last, Some(ContentBlock::ToolUse { id: cut, .. }) if cut == id);
+        let cut = reply.stop_reason == StopReason::MaxTokens;
+        let last = reply.content.last().filter(|_| cut);
+        let is_cut = |call| matches!(last, Some(ContentBlock::ToolUse(cut)) if cut == call);
         let calls = reply.tool_calls().into_iter();
-        let results = calls.map(|call| self.answer(call, is_cut(call.id)));
+        let results = calls.map(|call| self.answer(call, is_cut(call)));
         messages.push(Message::new(Role::User, results.collect()));
     }
 
     /// One call, one result.
-    fn answer(&self, call: ToolCall<'_>, cut: bool) -> ContentBlock {
+    fn answer(&self, call: &ToolCall, cut: bool) -> ContentBlock {
         let events = &self.context.events;
         events.emit(Event::ToolStarted {
             name: call.name.to_string(),
@@ -144,9 +142,9 @@ impl Agent {
         }
     }
 
-    fn run_tool(&self, call: ToolCall<'_>) -> ToolOutcome {
-        let tool = self.toolbox.get(call.name)?;
-        let allowed = (self.gate)(tool, call.input, &self.context);
+    fn run_tool(&self, call: &ToolCall) -> ToolOutcome {
+        let tool = self.toolbox.get(&call.name)?;
+        let allowed = (self.gate)(tool, &call.input, &self.context);
         if self.context.interrupt.is_triggered() {
             return Err("[interrupted] by the user before it ran".to_string());
         }

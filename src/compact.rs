@@ -1,7 +1,7 @@
 //! s06 · Making room: old tool results are shortened, and a conversation that nears its limit goes
 //! on from a summary. Whatever is done, the conversation stays valid.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::message::{ContentBlock, Message, Role, push_note, push_user};
 use crate::model::ModelError;
 use crate::tool::Toolbox;
+use crate::tools::files::make_own_folder;
 
 /// How many of the last results stay whole at first.
 const KEEP_RESULTS: usize = 3;
@@ -135,7 +136,7 @@ impl Compactor {
         for message in messages {
             lines += &(serde_json::to_string(message)? + "\n");
         }
-        fs::create_dir_all(&self.dir)?;
+        make_own_folder(&self.dir)?;
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create(true).mode(0o600).open(&path)?;
         file.write_all(lines.as_bytes()).map(|()| path)
@@ -148,9 +149,8 @@ pub fn estimate(messages: &[Message]) -> usize {
     let bytes = blocks.map(|block| match block {
         ContentBlock::Text { text } | ContentBlock::Note { text } => text.len(),
         ContentBlock::ToolResult { content, .. } => content.len(),
-        ContentBlock::ToolUse { input: value, .. } | ContentBlock::Other(value) => {
-            value.to_string().len()
-        }
+        ContentBlock::ToolUse(call) => call.input.to_string().len(),
+        ContentBlock::Other(value) => value.to_string().len(),
     });
     bytes.sum::<usize>() / 4
 }

@@ -38,15 +38,7 @@ pub enum ContentBlock {
     #[allow(missing_docs)]
     Note { text: String },
     /// The assistant asks for a tool.
-    ToolUse {
-        /// Pairs this call with its result.
-        id: String,
-        /// The tool's name.
-        name: String,
-        /// The tool's input: always an object, not necessarily one that fits the tool.
-        #[serde(default)]
-        input: Value,
-    },
+    ToolUse(ToolCall),
     /// What a tool answered.
     ToolResult {
         /// The `id` of the call.
@@ -61,6 +53,18 @@ pub enum ContentBlock {
     /// came and sent back unchanged, as the API demands for thinking.
     #[serde(untagged)]
     Other(Value),
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Pairs this call with its result.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The tool's input: always an object, not necessarily one that fits the tool.
+    #[serde(default)]
+    pub input: Value,
 }
 
 impl Message {
@@ -177,20 +181,11 @@ pub struct Reply {
     pub usage: Usage,
 }
 
-/// A tool call inside a [`Reply`].
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
-pub struct ToolCall<'a> {
-    pub id: &'a str,
-    pub name: &'a str,
-    pub input: &'a Value,
-}
-
 impl Reply {
     /// The calls that want an answer, in order.
-    pub fn tool_calls(&self) -> Vec<ToolCall<'_>> {
+    pub fn tool_calls(&self) -> Vec<&ToolCall> {
         let calls = self.content.iter().filter_map(|block| match block {
-            ContentBlock::ToolUse { id, name, input } => Some(ToolCall { id, name, input }),
+            ContentBlock::ToolUse(call) => Some(call),
             _ => None,
         });
         calls.collect()

@@ -51,7 +51,7 @@ pub fn prompt(options: &Options) -> Repl {
 /// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
 /// otherwise.
 pub fn connect() -> Arc<dyn Model> {
-    match Anthropic::from_env() {
+    match Anthropic::from_vars(|name| std::env::var(name).ok()) {
         Some(model) => Arc::new(model),
         None => Arc::new(Practice::from_env()),
     }

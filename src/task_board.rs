@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::interrupt::Interrupt;
 use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
@@ -99,14 +100,14 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
             "Puts a task on the board, which outlives this conversation.",
             object(created, &["subject"]),
             Access::Free,
-            move |input, _| create.create(input),
+            move |input, context| create.create(input, &context.interrupt),
         ),
         Tool::new(
             "task_update",
             "Changes the status of a task, or what it waits for.",
             object(updated, &["id"]),
             Access::Free,
-            move |input, _| update.update(input),
+            move |input, context| update.update(input, &context.interrupt),
         ),
         Tool::new(
             "task_list",
@@ -131,12 +132,12 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(&self, new: Create) -> ToolOutcome {
+    fn create(&self, new: Create, stop: &Interrupt) -> ToolOutcome {
         let subject = one_line(&new.subject);
         if subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
         }
-        let _lock = self.lock()?;
+        let _lock = self.lock(stop)?;
         let mut entries = self.load()?;
         for blocker in &new.blocked_by {
             find(&mut entries, *blocker)?;
@@ -150,18 +151,19 @@ impl TaskBoard {
             blocked_by: new.blocked_by,
             ..BoardTask::default()
         };
+        self.save_new(&task)?;
         entries.insert(id, Ok(task));
         link(&mut entries);
-        self.save_new(&entries, id)?;
+        self.save(&entries, id)?;
         Ok(format!("created {}", find(&mut entries, id)?))
     }
 
-    fn update(&self, change: Update) -> ToolOutcome {
+    fn update(&self, change: Update, stop: &Interrupt) -> ToolOutcome {
         if change.status.is_none() && change.add_blocked_by.is_empty() {
             return Err("nothing to change: give a status, or ids in addBlockedBy.".into());
         }
         let id = change.id;
-        let _lock = self.lock()?;
+        let _lock = self.lock(stop)?;
         let mut entries = self.load()?;
         for blocker in change.add_blocked_by {
             find(&mut entries, blocker)?;

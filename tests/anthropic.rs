@@ -800,6 +800,7 @@ fn unknown_blocks_and_events_are_tolerated() {
         json!({ "type": 7 }),
         json!([1, 2]),
         json!(null),
+        (0..100).fold(json!({}), |inner, _| json!({ "deep": [inner] })),
     ];
     script.splice(3..3, odd);
     let mut talk = talk([
@@ -1178,4 +1179,37 @@ fn an_id_that_comes_again_in_a_later_reply() {
     let mut talk = talk([call(), call(), reply_text("done")]);
     talk.turn("hi").unwrap();
     assert_eq!(talk.results().len(), 2);
+}
+
+#[test]
+fn an_event_may_stand_on_several_lines_and_lines_may_end_in_cr() {
+    let text = sse(&events(
+        &[json!({ "type": "text", "text": "hello" })],
+        "end_turn",
+    ));
+    let split = text.replace(",\"", ",\ndata: \"");
+    assert_ne!(split, text);
+    for script in [
+        split.replace('\n', "\r\n"),
+        split.replace('\n', "\r"),
+        split,
+    ] {
+        let mut talk = talk([Answer::Stream(script)]);
+        talk.turn("hi").unwrap();
+        assert_eq!(talk.last_text(), "hello");
+        assert_eq!(talk.notices(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_password_in_the_address_is_not_shown() {
+    for url in ["http://user:s3cret@127.0.0.1:1", "htp://user:s3cret@host"] {
+        let client = client(url);
+        assert!(client.describe().contains("@"), "{}", client.describe());
+        assert!(
+            !client.describe().contains("s3cret"),
+            "{}",
+            client.describe()
+        );
+    }
 }

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use meanwhile::agent::Agent;
 use meanwhile::compact::{Compactor, estimate};
 use meanwhile::event::{Event, Events, Stamped};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::message::{
+    ContentBlock, Message, Reply, Role, StopReason, ToolCall, push_note, push_user,
+};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::permission;
 use meanwhile::skill::{self, Skills};
@@ -126,7 +128,7 @@ fn assert_valid(messages: &[Message]) {
                     );
                     results_are_over = true;
                 }
-                ContentBlock::ToolUse { id, .. } => {
+                ContentBlock::ToolUse(ToolCall { id, .. }) => {
                     assert_eq!(role, Role::Assistant);
                     next.push(id.as_str());
                 }
@@ -422,10 +424,12 @@ fn conversation(
         push_user(&mut messages, format!("prompt {turn}"));
         for round in 0..rounds {
             let id = |call| format!("toolu_{turn}_{round}_{call}");
-            let uses = (0..calls).map(|call| ContentBlock::ToolUse {
-                id: id(call),
-                name: "bash".into(),
-                input: json!({ "command": "ls", "more": [1, null, { "deep": "value" }] }),
+            let uses = (0..calls).map(|call| {
+                ContentBlock::ToolUse(ToolCall {
+                    id: id(call),
+                    name: "bash".into(),
+                    input: json!({ "command": "ls", "more": [1, null, { "deep": "value" }] }),
+                })
             });
             let thought = ContentBlock::Other(json!({ "type": "thinking", "thinking": "hm" }));
             messages.push(Message {
@@ -758,6 +762,24 @@ fn a_summary_that_is_too_long_is_cut_and_a_transcript_that_cannot_be_kept_is_sai
         notice.contains("No transcript could be kept") && notice.contains("file"),
         "{notice}"
     );
+}
+
+#[test]
+fn no_transcript_is_written_where_a_link_leads() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let link = inside.path().join(".transcripts");
+    std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+    let (agent, seen) = agent(&[], |_| says("short"));
+    let mut messages = conversation(&[1], 1, 10, false, false);
+    let compactor = Compactor::new(1_000, &link);
+    compactor.compact(&agent, &mut messages).unwrap();
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .any(|(_, text)| text.contains("it is a symbolic link"))
+    );
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::foreground::Foreground;
-use meanwhile::message::{ContentBlock, Message, Reply, StopReason, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::notification::NotificationBus;
 use meanwhile::permission;
@@ -391,8 +391,12 @@ fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
     let (mut ways, mut commands, mut tasks) = (Seen::new(), 0, HashSet::new());
     for block in blocks() {
         let (id, input, is_command) = match block {
-            ContentBlock::ToolUse { id, name, input } if name == "task" => (id, input, false),
-            ContentBlock::ToolUse { id, name, input } if name == "bash" => (id, input, true),
+            ContentBlock::ToolUse(ToolCall { id, name, input }) if name == "task" => {
+                (id, input, false)
+            }
+            ContentBlock::ToolUse(ToolCall { id, name, input }) if name == "bash" => {
+                (id, input, true)
+            }
             _ => continue,
         };
         let result = results[id.as_str()];

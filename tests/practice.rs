@@ -7,7 +7,9 @@ use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
 use meanwhile::compact::Compactor;
 use meanwhile::interrupt::Interrupt;
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::message::{
+    ContentBlock, Message, Reply, Role, StopReason, ToolCall, push_note, push_user,
+};
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::tool::{Context, ToolSpec, Toolbox};
@@ -122,8 +124,12 @@ fn walk(
             };
         };
         remarks += &reply.text();
-        assert!(tools.contains(&call.name), "{} was not offered", call.name);
-        let (content, is_error) = answer(call.name, call.input);
+        assert!(
+            tools.contains(&call.name.as_str()),
+            "{} was not offered",
+            call.name
+        );
+        let (content, is_error) = answer(&call.name, &call.input);
         let tool_use_id = call.id.to_string();
         calls.push((call.name.to_string(), call.input.clone()));
         let content = vec![ContentBlock::ToolResult {
@@ -155,7 +161,7 @@ fn note(text: &str) -> Message {
 }
 
 fn use_id(block: &ContentBlock) -> Option<String> {
-    if let ContentBlock::ToolUse { id, .. } = block {
+    if let ContentBlock::ToolUse(ToolCall { id, .. }) = block {
         Some(id.clone())
     } else {
         None
@@ -747,11 +753,11 @@ fn ids_stay_unique_when_the_conversation_gets_shorter() {
     // What compaction may leave: a call with the number that the next one would have.
     let id = || "toolu_practice_3_0".to_string();
     let (name, input) = call("bash", json!({"command": "a"}));
-    let call = ContentBlock::ToolUse {
+    let call = ContentBlock::ToolUse(ToolCall {
         id: id(),
         name,
         input,
-    };
+    });
     let result = ContentBlock::ToolResult {
         tool_use_id: id(),
         content: "one".to_string(),

@@ -521,9 +521,9 @@ fn an_edit_needs_exactly_one_place() {
     bench.fails(
         "edit_file",
         edit("b = 1", "b = 2"),
-        &["2 times", "Add text around it"],
+        &["more than once", "Add text around it"],
     );
-    bench.fails("edit_file", edit("aa", "x"), &["2 times"]); // The places overlap.
+    bench.fails("edit_file", edit("aa", "x"), &["more than once"]); // The places overlap.
     bench.fails("edit_file", edit("", "x"), &["old_text is empty"]);
     bench.fails("edit_file", edit("aaa", "aaa"), &["the same"]);
     bench.fails("edit_file", edit(&"long".repeat(100), "x"), &["not found"]);

@@ -12,7 +12,7 @@ use meanwhile::agent::Agent;
 use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
 use meanwhile::aids::timeline::{Kind, Timeline};
 use meanwhile::event::{Event, Events};
-use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::tool::{Access, Context, Tool, Toolbox};
 use nix::sys::signal::{Signal, kill};
@@ -308,11 +308,11 @@ impl Model for Scripted {
         let (content, stop_reason) = if number < self.calls {
             let (id, name) = (format!("toolu_{number}"), "nothing".to_string());
             (
-                ContentBlock::ToolUse {
+                ContentBlock::ToolUse(ToolCall {
                     id,
                     name,
                     input: json!({}),
-                },
+                }),
                 StopReason::ToolUse,
             )
         } else {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use serde_json::{Map, Value, json};
 
-use crate::message::{ContentBlock, Reply, StopReason, Usage};
+use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Progress, Request};
 use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
 use phrases::Step;
@@ -109,10 +109,12 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
         match next {
             Ok(end) => ended.push(end),
             Err((text, call)) => {
-                let call = call.map(|(tool, input)| ContentBlock::ToolUse {
-                    id: fresh_id(messages, index),
-                    name: tool.to_string(),
-                    input,
+                let call = call.map(|(tool, input)| {
+                    ContentBlock::ToolUse(ToolCall {
+                        id: fresh_id(messages, index),
+                        name: tool.to_string(),
+                        input,
+                    })
                 });
                 return (text, call);
             }

@@ -9,6 +9,7 @@ mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
+use std::mem::take;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,12 +69,8 @@ impl Anthropic {
         }
     }
 
-    /// The client that the environment asks for; `None` if it names neither a key nor a server.
-    pub fn from_env() -> Option<Self> {
-        Self::from_vars(|name| std::env::var(name).ok())
-    }
-
-    /// Like [`from_env`](Self::from_env), with another source of variables. Empty counts as unset.
+    /// The client that these variables of the environment ask for; `None` if they name neither a
+    /// key nor a server. Empty counts as unset.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let var = |name| var(name).filter(|value| !value.trim().is_empty());
         let (key, token) = (var("ANTHROPIC_API_KEY"), var("ANTHROPIC_AUTH_TOKEN"));
@@ -98,9 +95,18 @@ impl Anthropic {
         let problem = match url.as_ref().and_then(Uri::scheme_str) {
             Some("http" | "https") if secrets.all(|c| (' '..='~').contains(&c)) => return Ok(()),
             Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
-            _ => format!("{:?} is no address like {DEFAULT_URL}", self.base_url),
+            _ => format!("{:?} is no address like {DEFAULT_URL}", self.shown_url()),
         };
         Err(ModelError::Connection(problem))
+    }
+
+    /// The address without a name and password in it.
+    fn shown_url(&self) -> String {
+        let (scheme, rest) = self.base_url.split_once("://").unwrap_or_default();
+        match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://[…]@{host}"),
+            None => self.base_url.clone(),
+        }
     }
 
     fn new_agent(&self) -> ureq::Agent {
@@ -205,7 +211,7 @@ impl Model for Anthropic {
     }
 
     fn describe(&self) -> String {
-        format!("Model: {} at {}", self.model, self.base_url)
+        format!("Model: {} at {}", self.model, self.shown_url())
     }
 }
 
@@ -231,15 +237,22 @@ fn fetch(request: RequestBuilder<WithBody>, body: &[u8], to: &Sender<Line>) -> R
         let _ = to.send(Ok(body.read_to_string().map_err(connection)?));
         return Ok(());
     }
-    for line in BufReader::new(body.reader()).lines() {
-        let event = match line.map_err(connection)?.split_once(':') {
-            Some(("data", event)) => event.to_string(),
-            Some(("error", error)) => format!(r#"{{"error":{error}}}"#), // llama.cpp
-            _ => continue,
-        };
-        if to.send(Ok(event)).is_err() {
-            break;
+    // An event may have its data on several lines, and ends with an empty one.
+    let mut event = String::new();
+    for lines in BufReader::new(body.reader()).lines() {
+        for line in lines.map_err(connection)?.split('\r') {
+            match line.split_once(':') {
+                Some(("data", data)) => event += &format!("{data}\n"),
+                Some(("error", error)) => event = format!(r#"{{"error":{error}}}"#), // llama.cpp
+                _ if line.is_empty() && !event.is_empty() => {
+                    let _ = to.send(Ok(take(&mut event))); // once interrupted, nobody listens
+                }
+                _ => {}
+            }
         }
+    }
+    if !event.is_empty() {
+        let _ = to.send(Ok(event));
     }
     Ok(())
 }

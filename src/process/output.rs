@@ -87,7 +87,7 @@ impl Output {
         let Some(whole) = &self.whole else {
             return readable(&[&self.head[..], &self.tail].concat());
         };
-        // At line ends; but a line that is longer than half of it all is not given up for that.
+        // At line ends; but a line that is longer than half of it all is cut between characters.
         let is_newline = |byte: &u8| *byte == b'\n';
         let head_end = self.head.iter().rposition(is_newline);
         let head_end = head_end.filter(|at| *at >= HEAD / 2);
@@ -97,11 +97,11 @@ impl Output {
         let tail = &self.tail[tail_start.map_or(0, |at| at + 1)..];
         format!(
             "{}\n[… {} lines, {} bytes left out; {} …]\n{}",
-            readable(head).trim_end_matches('\n'),
+            readable(head).trim_end_matches(['\n', '\u{fffd}']),
             self.lines - newlines(head) - newlines(tail),
             self.bytes - (head.len() + tail.len()) as u64,
             whole.describe(self.bytes),
-            readable(tail)
+            readable(tail).trim_start_matches('\u{fffd}')
         )
     }
 }

@@ -1,8 +1,9 @@
 //! foundation · The keyboard: lines come from a person at a terminal or from a pipe. They are read
 //! on a thread of their own, all the time, whatever the main thread does.
 
-use std::io::{BufRead, ErrorKind, stdin};
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, BufRead, ErrorKind, stdin};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -23,6 +24,8 @@ use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
 const ENOUGH: usize = 4;
+/// In bytes; the editor keeps a hundred lines.
+const MAX_HISTORY: u64 = 1 << 20;
 
 /// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
 /// terminal that can only print.
@@ -68,6 +71,8 @@ fn piped_line(screen: &Screen) -> Option<String> {
 /// The line editor of a person at a terminal.
 pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
+    /// Where lines are kept; `None` where that cannot be.
+    history: Option<PathBuf>,
     prompt: String,
     shared: Arc<Shared>,
 }
@@ -79,11 +84,19 @@ impl Editor {
         let config = Config::builder().color_mode(ColorMode::Forced).build();
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(helper));
-        if let Some(path) = history_file() {
-            let _ = editor.load_history(&path);
-        }
+        let history = history_file().filter(|path| match check_history(path) {
+            Ok(()) => editor.load_history(path).is_ok(),
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            Err(why) => {
+                let path = path.display();
+                let text = format!("{path} is not used: {why}. Move it away.");
+                shared.screen.say(&text);
+                false
+            }
+        });
         let mut editor = Editor {
             editor,
+            history,
             prompt,
             shared: shared.clone(),
         };
@@ -193,10 +206,11 @@ impl Editor {
 
     /// Appends the line to the history; on disk at once, because a signal leaves no time for it.
     fn remember(&mut self, line: &str) {
+        let line = line.replace(is_control, "\u{fffd}");
         let new = self.editor.add_history_entry(line).unwrap_or(false);
-        if let Some(path) = history_file().filter(|_| new) {
-            let _ = path.parent().map(std::fs::create_dir_all);
-            let _ = self.editor.append_history(&path);
+        if let Some(path) = self.history.as_ref().filter(|_| new) {
+            let _ = path.parent().map(fs::create_dir_all);
+            let _ = self.editor.append_history(path);
         }
     }
 }
@@ -206,6 +220,22 @@ fn history_file() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let folder = state.or_else(home)?;
     Some(folder.join("meanwhile/history"))
+}
+
+/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
+fn check_history(path: &Path) -> io::Result<()> {
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_HISTORY {
+        return Err(io::Error::other("it is no regular file of at most 1 MB"));
+    }
+    if fs::read_to_string(path)?.contains(is_control) {
+        return Err(io::Error::other("it holds control characters"));
+    }
+    Ok(())
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
 }
 
 /// A key that does something at once. The action is told whether the line is empty; with `None` the

@@ -1,11 +1,18 @@
 //! s07 · The folder of the task board: locked, read and written as a whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::process;
+use std::time::{Duration, Instant};
 
 use super::{BoardTask, Entries, Entry, TaskBoard, link};
-use crate::tools::files::{EDIT_LIMIT, failed, read_text, replace};
+use crate::interrupt::Interrupt;
+use crate::tools::files::{EDIT_LIMIT, failed, make_own_folder, read_text, replace};
+
+/// How long to wait for a lock, and how long between two tries.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl TaskBoard {
     fn path(&self, id: u64) -> PathBuf {
@@ -17,11 +24,21 @@ impl TaskBoard {
         move |error| failed(what, &folder)(error)
     }
 
-    /// Waits for others to finish their change; the lock is gone when the file is dropped.
-    pub(super) fn lock(&self) -> Result<File, String> {
-        let folder = fs::create_dir_all(&self.dir).and_then(|()| File::open(&self.dir));
+    /// Waits a while for others to finish their change; the lock is gone when the file is dropped.
+    pub(super) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
+        let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
-        let _ = folder.lock(); // Where there are no locks, go on without.
+        let deadline = Instant::now() + PATIENCE;
+        // Where there are no locks, go on without.
+        while let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            let _ = stop.receiver().recv_timeout(PAUSE);
+            if stop.is_triggered() || Instant::now() > deadline {
+                return Err(
+                    "somebody else is changing the tasks, so nothing was changed. Try again later."
+                        .into(),
+                );
+            }
+        }
         Ok(folder)
     }
 
@@ -54,12 +71,14 @@ impl TaskBoard {
         ))
     }
 
-    /// Saves a task whose file must not exist yet, even if there are no locks.
-    pub(super) fn save_new(&self, entries: &Entries, id: u64) -> Result<(), String> {
-        File::create_new(self.path(id)).map_err(self.failed("changed"))?;
-        self.save(entries, id).inspect_err(|_| {
-            let _ = fs::remove_file(self.path(id));
-        })
+    /// Saves a new task whole or not at all: written beside, then linked, which replaces nothing.
+    pub(super) fn save_new(&self, task: &BoardTask) -> Result<(), String> {
+        let path = self.path(task.id);
+        let beside = path.with_extension(format!("{}.new", process::id()));
+        let text = serde_json::to_string_pretty(task).unwrap_or_default();
+        let saved = replace(&beside, &text).and_then(|()| fs::hard_link(&beside, path));
+        let _ = fs::remove_file(&beside);
+        saved.map_err(self.failed("changed"))
     }
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,

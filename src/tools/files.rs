@@ -99,13 +99,8 @@ fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutco
 /// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.
 fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
     let path = &edit.path;
-    if edit.old_text.is_empty() {
-        return Err(
-            "old_text is empty. Give the text to replace; write_file makes a new file.".into(),
-        );
-    }
-    if edit.old_text == edit.new_text {
-        return Err("old_text and new_text are the same, so nothing was changed.".into());
+    if edit.old_text.is_empty() || edit.old_text == edit.new_text {
+        return Err("old_text is empty, or the same as new_text, so nothing was changed. Give the text to replace; write_file makes a new file.".into());
     }
     let real = resolve(root, path)?;
     let (text, rest) = read_text(&real, EDIT_LIMIT).map_err(failed("read", path))?;
@@ -120,19 +115,17 @@ fn edit_file(root: &Path, edit: &EditFile) -> ToolOutcome {
         true => text.replace("\r\n", "\n").replace('\n', "\r\n"),
         false => text.clone(),
     });
-    // Windows of bytes also count places that overlap.
-    let windows = text.as_bytes().windows(old.len());
-    match windows.filter(|window| *window == old.as_bytes()).count() {
-        0 => Err(format!(
+    match (text.find(&old), text.rfind(&old)) {
+        (None, _) => Err(format!(
             "old_text was not found in {path}, so nothing was changed. Read the file and copy the text exactly, white space included."
         )),
-        1 => {
+        (first, last) if first != last => Err(format!(
+            "old_text occurs more than once in {path}, so nothing was changed. Add text around it until it fits one place only."
+        )),
+        _ => {
             replace(&real, &text.replacen(&old, &new, 1)).map_err(failed("written", path))?;
             Ok(format!("edited {path}"))
         }
-        times => Err(format!(
-            "old_text occurs {times} times in {path}, so nothing was changed. Add text around it until it fits one place only."
-        )),
     }
 }
 
@@ -231,6 +224,17 @@ pub fn replace(path: &Path, content: &str) -> io::Result<()> {
         let _ = fs::remove_file(&temp);
     }
     replaced
+}
+
+/// Makes a folder for files of ours, which are written unasked: not where a link leads.
+///
+/// # Errors
+/// When it cannot be made, or is a symbolic link.
+pub fn make_own_folder(path: &Path) -> io::Result<()> {
+    if path.is_symlink() {
+        return Err(io::Error::other("it is a symbolic link; remove the link"));
+    }
+    fs::create_dir_all(path)
 }
 
 /// Opens only what is a regular file: opening a FIFO may wait for ever.

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod files;
 mod model;
 mod processes;
 mod screen;

@@ -15,7 +15,7 @@ use meanwhile::caught::is_caught;
 use meanwhile::compact::Compactor;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
-use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
@@ -139,7 +139,7 @@ pub fn says(text: &str) -> Reply {
 
 pub fn tool_use(id: impl Into<String>, name: &str, input: Value) -> ContentBlock {
     let (id, name) = (id.into(), name.to_string());
-    ContentBlock::ToolUse { id, name, input }
+    ContentBlock::ToolUse(ToolCall { id, name, input })
 }
 
 pub fn calls(id: &str, name: &str, input: Value) -> Reply {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::short;
-use crate::message::{ContentBlock, Message, Role};
+use crate::message::{ContentBlock, Message, Role, ToolCall};
 
 /// The beginning of every call's id; the number of the step is its end.
 const ID: &str = "toolu_practice_";
@@ -67,7 +67,7 @@ pub fn calls(messages: &[Message]) -> Vec<Call<'_>> {
     let mut calls: Vec<Call<'_>> = Vec::new();
     for block in messages.iter().flat_map(|message| &message.content) {
         match block {
-            ContentBlock::ToolUse { id, name, input } => calls.push(Call {
+            ContentBlock::ToolUse(ToolCall { id, name, input }) => calls.push(Call {
                 id,
                 name,
                 input,
@@ -149,7 +149,7 @@ pub fn summary(messages: &[Message]) -> String {
                     lines.extend(result.take());
                     lines.push(format!("- The user said: {}", short(text.trim(), 200)));
                 }
-                ContentBlock::ToolUse { name, input, .. } => {
+                ContentBlock::ToolUse(ToolCall { name, input, .. }) => {
                     let call = format!("  called {name} {}", short(&input.to_string(), 60));
                     // A task is asked about again and again.
                     if lines.last() != Some(&call) {

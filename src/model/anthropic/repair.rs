@@ -1,6 +1,6 @@
 //! foundation · What a server may get wrong in a reply, put right.
 
-use crate::message::{ContentBlock, Message, Reply};
+use crate::message::{ContentBlock, Message, Reply, ToolCall};
 
 /// Makes a reply fit for the history, so that the next request is valid: no empty text, and tool
 /// calls with an id of their own, a legal name and an object as input (what was no object stands
@@ -14,13 +14,13 @@ pub fn repair(reply: &mut Reply, messages: &[Message]) {
         .iter()
         .flat_map(|message| &message.content)
         .filter_map(|block| match block {
-            ContentBlock::ToolUse { id, .. } => Some(id.clone()),
+            ContentBlock::ToolUse(call) => Some(call.id.clone()),
             _ => None,
         })
         .collect();
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     for (index, block) in reply.content.iter_mut().enumerate() {
-        let ContentBlock::ToolUse { id, name, input } = block else {
+        let ContentBlock::ToolUse(ToolCall { id, name, input }) = block else {
             continue;
         };
         if id.is_empty() || !id.chars().all(legal) || ids.contains(id) {

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::message::{ContentBlock, Reply, StopReason};
+use crate::message::{ContentBlock, Reply, StopReason, ToolCall};
 use crate::model::{ModelError, Request};
 
 /// The most that one reply may cost. What needs more is cut off.
@@ -58,8 +58,12 @@ pub(super) struct Assembly {
 impl Assembly {
     /// Takes in the next event; what is unknown is passed over.
     pub(super) fn apply(&mut self, event: &str, on_text: OnText) -> Result<(), ModelError> {
-        let event: Value = serde_json::from_str(event)
-            .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?;
+        let event: Value = match serde_json::from_str(event) {
+            // Nested deeper than a `Value` is read: none of the events that we know.
+            Err(_) if serde_json::from_str::<serde::de::IgnoredAny>(event).is_ok() => return Ok(()),
+            event => event
+                .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?,
+        };
         for place in [&event, &event["message"], &event["delta"]] {
             // Later counts replace earlier ones, unless they are missing.
             let counts = place["usage"].as_object().into_iter().flatten();
@@ -148,11 +152,11 @@ fn close(mut block: Value) -> Option<ContentBlock> {
     let word = |key: &str| block[key].as_str().unwrap_or_default().to_string();
     Some(match block["type"].as_str()? {
         "text" => ContentBlock::text(word("text")),
-        "tool_use" => ContentBlock::ToolUse {
+        "tool_use" => ContentBlock::ToolUse(ToolCall {
             id: word("id"),
             name: word("name"),
             input: block["input"].clone(),
-        },
+        }),
         "tool_result" => return None, // ours to say
         _ => ContentBlock::Other(block),
     })
