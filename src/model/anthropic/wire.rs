@@ -1,10 +1,12 @@
 //! foundation · The wire format: the request as JSON, and a reply put together from the events of
 //! its stream. No event can make this panic.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::message::{ContentBlock, Reply, StopReason, ToolCall};
+use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
 use crate::model::{ModelError, Request};
 
 /// The most that one reply may cost. What needs more is cut off.
@@ -12,33 +14,41 @@ const MAX_TOKENS: u32 = 8192;
 
 type OnText<'a> = &'a mut dyn FnMut(&str);
 
+/// The conversation is written as it stands, without a copy: it is the long part.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    head: Value,
+    messages: Vec<Cow<'a, Message>>,
+}
+
 /// The request as JSON. What stands before a marker can come from the server's cache next time:
 /// tools, system prompt, the conversation as it is and as it was one request ago.
 pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
-    let messages = request.messages;
-    let mut body =
-        json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true, "messages": messages });
+    let mut head = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
     if !request.system.trim().is_empty() {
-        body["system"] = json!([{ "type": "text", "text": request.system }]);
-        mark_last(&mut body["system"]);
+        head["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
     }
-    if !request.tools.is_empty() {
-        body["tools"] = json!(request.tools);
-        mark_last(&mut body["tools"]);
+    if let Some((last, tools)) = request.tools.split_last() {
+        let tools = tools.iter().map(|tool| json!(tool));
+        head["tools"] = tools.chain([marked(json!(last))]).collect();
     }
-    let messages = body["messages"].as_array_mut().into_iter().flatten();
-    let of_user = messages.rev().filter(|message| message["role"] == "user");
-    for message in of_user.take(2) {
-        mark_last(&mut message["content"]);
+    let mut messages: Vec<_> = request.messages.iter().map(Cow::Borrowed).collect();
+    let newest_first = messages.iter_mut().rev();
+    for message in newest_first.filter(|it| it.role == Role::User).take(2) {
+        if let Some(block) = message.to_mut().content.last_mut() {
+            *block = ContentBlock::Other(marked(json!(block)));
+        }
     }
-    body.to_string().into_bytes()
+    serde_json::to_vec(&Body { head, messages }).unwrap_or_default() // cannot fail
 }
 
-/// Marks the last entry of a list: what stands before it is to be kept in the cache.
-fn mark_last(list: &mut Value) {
-    if let Some(Value::Object(last)) = list.as_array_mut().and_then(|list| list.last_mut()) {
-        last.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
+/// Marks a block: what stands before it, and the block itself, is to be kept in the cache.
+fn marked(mut block: Value) -> Value {
+    if let Some(block) = block.as_object_mut() {
+        block.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
     }
+    block
 }
 
 /// A reply in the making.
