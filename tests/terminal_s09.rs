@@ -470,7 +470,9 @@ fn a_wish_to_leave_from_before_the_question_comes_after_it() {
         terminal.until_ends(QUESTION);
         terminal.line("y");
         until_traced(&terminal, &[r#""ph":"B""#, "cat work"]);
-        terminal.until_ends("s09 >>"); // the editor is there again
+        terminal.until("the editor is there again", |screen| {
+            screen.contains("s09 >> y\n") && screen.ends_with("\ns09 >>")
+        });
         terminal.send(keys);
         terminal.until_shows("\n(queued: exit)\n");
         open(&terminal, "work");
