@@ -148,6 +148,12 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, String> {
             "{path} lies outside the working directory, and the file tools stay inside. Use a path relative to it."
         ));
     }
+    let of_system = ["/proc", "/sys", "/dev"];
+    if of_system.iter().any(|system| real.starts_with(system)) {
+        return Err(format!(
+            "{path} is the system's, and no file. Use bash if you need it."
+        ));
+    }
     real.extend(missing.into_iter().rev());
     Ok(real)
 }

@@ -155,3 +155,15 @@ fn a_history_that_is_none_is_left_alone_with_a_notice() {
         terminal.until_ends("\nup\ns01 >>");
     }
 }
+
+#[test]
+fn what_is_the_systems_is_no_file() {
+    let tools = Toolbox::new(files::tools("/"));
+    for path in ["proc/self/environ", "sys/kernel/notes", "dev/null"] {
+        let read = call(&tools, "read_file", json!({ "path": path }));
+        assert!(
+            read.is_err_and(|why| why.contains("is the system's")),
+            "{path}"
+        );
+    }
+}

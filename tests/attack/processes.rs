@@ -1,8 +1,13 @@
 //! Processes: what a command is started with, and what it may do to those above it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
-use crate::support::program::{Lesson, program};
+use crate::support::program::{Lesson, clean_environment, eventually, program};
 use crate::support::server::{Server, reply_text, reply_tool};
 
 const S01: &str = "s01_agent_loop";
@@ -12,9 +17,9 @@ const S08: &str = "s08_background_tasks";
 fn after(setting: &str, arguments: &str) -> String {
     let lesson = Lesson::new(S08);
     let script = format!("{setting}; exec {} {arguments}", program(S08).display());
-    let mut bash = std::process::Command::new("bash");
+    let mut bash = Command::new("bash");
     bash.args(["-c", &script]).current_dir(lesson.folder.path());
-    crate::support::program::clean_environment(&mut bash, lesson.folder.path());
+    clean_environment(&mut bash, lesson.folder.path());
     let output = bash.output().expect("bash");
     String::from_utf8_lossy(&output.stdout).to_string()
 }
@@ -95,4 +100,20 @@ fn too_many_that_are_left_running_are_refused() {
     let refused = "200 commands run, or have left something running; stop some of them first";
     let refused = format!(" s · ERROR: the command could not be started: {refused}");
     assert_eq!(told.out.matches(&refused).count(), 5);
+}
+
+/// Where there can be no thread, nobody could listen: the program says so and ends.
+#[test]
+fn without_a_thread_to_be_had_the_program_ends() {
+    let lesson = Lesson::new(S08).unprivileged();
+    let folder = lesson.folder.path();
+    let user = fs::metadata(folder).expect("the folder").uid();
+    let mut bash = Command::new("bash");
+    clean_environment(&mut bash, folder);
+    let script = "ulimit -u 1; exec ./program";
+    bash.args(["-c", script]).current_dir(folder).uid(user);
+    let mut child = bash.stdin(Stdio::piped()).spawn().expect("bash");
+    eventually("the program ends", || {
+        child.try_wait().expect("a child").is_some()
+    });
 }
