@@ -6,9 +6,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use support::program::{clean_environment, program};
@@ -326,7 +325,7 @@ fn the_bar_of_a_program_that_blocks_grows_with_the_clock() {
 /// Waits until no process has this word in its environment or its arguments.
 #[cfg(target_os = "linux")]
 fn until_nobody_has(word: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + std::time::Duration::from_secs(60);
     loop {
         let has = |file: std::path::PathBuf| {
             std::fs::read(file).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(word))
@@ -348,6 +347,7 @@ fn until_nobody_has(word: &str) {
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_runs_on_after_ctrl_c_or_a_kill() {
+    use nix::sys::signal::{Signal, kill};
     for signal in [None, Some(Signal::SIGTERM), Some(Signal::SIGKILL)] {
         let folder = tempfile::tempdir().unwrap();
         let gates_of = tempfile::tempdir().unwrap();

@@ -26,11 +26,9 @@ pub fn become_program_if_asked() {
     }
     let parent = arguments.next();
     #[cfg(target_os = "linux")]
-    {
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
-        if parent.is_none_or(|parent| *parent != *parent_id().to_string()) {
-            exit(1); // too late: it has gone already
-        }
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+    if parent.is_none_or(|parent| *parent != *parent_id().to_string()) {
+        exit(1); // too late: it has gone already
     }
     let program = arguments.next().unwrap_or_default();
     let _ = Command::new(program).args(arguments).exec(); // returns only if it failed
