@@ -202,6 +202,7 @@ impl Repl {
     /// Like [`read`](Self::read), but ends as well when something has ended that wakes the agent.
     pub fn wait(&mut self) -> Option<Input> {
         if std::mem::take(&mut self.starting) {
+            self.shared.rest();
             keyboard::start(self.editor.take(), self.commands.clone(), &self.shared);
         }
         self.context.events.emit(Event::TurnFinished);

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
@@ -21,7 +22,12 @@ use crate::caught::is_caught;
 use crate::interrupt::Interrupt;
 
 /// The settings from before the program, for every thread that ends it.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
+
+struct Saved {
+    settings: Termios,
+    with_editor: bool,
+}
 
 /// True if a person sits at a terminal that can do more than print lines.
 pub fn is_interactive() -> bool {
@@ -46,7 +52,11 @@ pub fn save(with_editor: bool) {
     if with_editor {
         let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
     }
-    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
+    let saved = tcgetattr(stdin()).map(|settings| Saved {
+        settings,
+        with_editor,
+    });
+    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = saved.ok();
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_caught() {
@@ -81,24 +91,32 @@ pub fn suspend() {
     until_in_foreground();
     if let Ok(settings) = editing {
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &settings);
-        let _ = write(stdout(), b"\x1b[?2004h"); // marks pastes again
+        mark_pastes();
     }
+}
+
+/// Bracketed paste: what is pasted comes marked, until [`restore`]. The editor would turn it on for
+/// each line, and could do so just after a way out has turned it off.
+pub fn mark_pastes() {
+    let _ = write(stdout(), b"\x1b[?2004h");
 }
 
 /// Puts the remembered settings back. Waits for no other thread, and not for a screen that is held.
 pub fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(settings) = &*saved else { return };
+    let Some(saved) = &*saved else { return };
     if is_in_background() {
         return; // the settings are those of the shell
     }
+    let settings = &saved.settings;
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
     let out = stdout();
     let mut takes_it = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    if editing && poll(&mut takes_it, PollTimeout::from(100u8)) == Ok(1) {
-        // Bracketed paste, which the prompt turns on; and the prompt itself is left behind.
-        let _ = write(&out, b"\x1b[?2004l\r\n");
+    if saved.with_editor && poll(&mut takes_it, PollTimeout::from(100u8)) == Ok(1) {
+        // The prompt, if there is one just now, is left behind.
+        let line_end: &[u8] = if editing { b"\r\n" } else { b"" };
+        let _ = write(&out, &[b"\x1b[?2004l", line_end].concat());
     }
 }
 
@@ -112,9 +130,11 @@ pub fn quit(code: i32) -> ! {
 /// so does every other signal that ends programs.
 pub fn watch_signals(interrupt: &Interrupt) {
     let interrupt = interrupt.clone();
+    let (listens, listening) = bounded::<()>(0);
     let watch = move || {
         // Here, so that signals do what they always do where there is no thread to be had.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        drop(listens);
         for signal in signals.iter_mut().flatten() {
             if signal == SIGINT && person_is_there() && !interrupt.is_triggered() {
                 interrupt.trigger();
@@ -124,6 +144,7 @@ pub fn watch_signals(interrupt: &Interrupt) {
         }
     };
     let _ = thread::Builder::new().name("signals".into()).spawn(watch);
+    let _ = listening.recv(); // until the other end is dropped, one way or the other
 }
 
 /// Columns and rows, if standard output is a terminal.

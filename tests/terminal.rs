@@ -2,15 +2,11 @@
 
 mod support;
 
-use std::fs;
-use std::path::Path;
-
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::program::program;
+use support::prompt::{self, CTRL_C, CTRL_D, LEFT, is_gone, leaves_everything_as_it_was};
 use support::server::{Answer, Server, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
 
@@ -18,13 +14,9 @@ const S08: &str = "s08_background_tasks";
 const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 const CTRL_A: &str = "\x01";
-const CTRL_C: &str = "\x03";
-const CTRL_D: &str = "\x04";
-const CTRL_S: &str = "\x13";
 const CTRL_W: &str = "\x17";
 const CTRL_Z: &str = "\x1a";
 const UP: &str = "\x1b[A";
-const LEFT: &str = "\x1b[D";
 const BACKSPACE: &str = "\x7f";
 
 /// s08 at its first prompt.
@@ -39,40 +31,20 @@ fn at_prompt(seat: Seat) -> Terminal {
 }
 
 /// A command that says that it runs, then waits for [`open`].
-fn gate(folder: &Path) -> &'static str {
-    mkfifo(&folder.join("gate"), Mode::S_IRWXU).expect("a gate");
+fn gated(terminal: &Terminal) -> &'static str {
+    prompt::gate(terminal, "gate");
     r#"run "echo $$ > pid; cat gate""#
 }
 
 /// Waits until the command waits, and lets it go on.
 fn open(terminal: &Terminal) {
-    fs::write(terminal.folder.path().join("gate"), "the gate is open\n").expect("an open gate");
+    prompt::open(terminal, "gate");
 }
 
 /// The process id that a command wrote.
-fn pid(terminal: &Terminal) -> Pid {
-    let mut text = String::new();
-    eventually("the command runs", || {
-        text = fs::read_to_string(terminal.folder.path().join("pid")).unwrap_or_default();
-        text.ends_with('\n')
-    });
-    Pid::from_raw(text.trim().parse().expect("a process id"))
-}
-
-/// One that has died and only waits for its parent to notice is gone, too.
-fn is_gone(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    kill(pid, None) == Err(Errno::ESRCH) || stat.contains(") Z ")
-}
-
 #[track_caller]
-fn leaves_everything_as_it_was(terminal: &mut Terminal, code: u32) {
-    assert_eq!(terminal.wait(), code, "{}", terminal.text());
-    assert!(
-        terminal.is_as_before(),
-        "the terminal's settings were not put back"
-    );
-    assert!(!terminal.marks_pastes(), "bracketed paste was left on");
+fn pid(terminal: &Terminal) -> Pid {
+    prompt::pid(terminal.folder.path(), "pid")
 }
 
 #[test]
@@ -225,16 +197,6 @@ fn signals_put_the_terminal_back() {
 }
 
 #[test]
-fn a_signal_ends_the_program_when_the_screen_is_held() {
-    let mut terminal = s08();
-    terminal.line(r#"run "echo $$ > pid; sleep 600""#);
-    pid(&terminal);
-    terminal.send(CTRL_S);
-    terminal.signal(Signal::SIGTERM);
-    leaves_everything_as_it_was(&mut terminal, 143);
-}
-
-#[test]
 fn a_suspended_program_goes_on_or_is_ended() {
     let seat = Seat::at("bash")
         .argument("--norc")
@@ -309,7 +271,7 @@ fn a_second_ctrl_c_during_a_turn_leaves() {
 #[test]
 fn lines_typed_during_a_turn_are_carried_out_in_order() {
     let mut terminal = s08();
-    let wait = gate(terminal.folder.path());
+    let wait = gated(&terminal);
     terminal.line(wait);
     pid(&terminal);
     terminal.line(r#"run "echo first""#);
@@ -323,7 +285,7 @@ fn lines_typed_during_a_turn_are_carried_out_in_order() {
         text.find(line)
             .unwrap_or_else(|| panic!("no {line:?} in\n{text}"))
     };
-    assert!(at("\nthe gate is open\ns08 >>") < at("\nfirst\ns08 >>"));
+    assert!(at("\nthrough gate\ns08 >>") < at("\nfirst\ns08 >>"));
     assert!(at("\nfirst\ns08 >>") < at("\nsecond\ns08 >>"));
 }
 
@@ -357,13 +319,13 @@ fn another_size_does_no_harm() {
     terminal.send("\r");
     terminal.until_ends("\nnarrow and wide\ns08 >>");
 
-    let wait = gate(terminal.folder.path());
+    let wait = gated(&terminal);
     terminal.line(wait);
     pid(&terminal);
     terminal.resize(50, 120);
     terminal.resize(12, 90);
     open(&terminal);
-    terminal.until_ends("\nthe gate is open\ns08 >>");
+    terminal.until_ends("\nthrough gate\ns08 >>");
     terminal.line("exit");
     leaves_everything_as_it_was(&mut terminal, 0);
 }

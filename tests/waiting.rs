@@ -3,20 +3,13 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 use portable_pty::PtySize;
-use support::program::{Lesson, program};
+use support::program::{Lesson, gate, program};
 use support::terminal::{Seat, Terminal};
-
-fn gate(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
-    path
-}
 
 /// Lets the command go on that reads this FIFO.
 fn open(gate: &Path, word: &str) {

@@ -81,7 +81,8 @@ impl Editor {
     /// Its keys act at once, whatever the main thread does.
     pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
-        let config = Config::builder().color_mode(ColorMode::Forced).build();
+        let config = Config::builder().color_mode(ColorMode::Forced);
+        let config = config.bracketed_paste(false).build(); // see `mark_pastes`
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(helper));
         let history = history_file().filter(|path| match check_history(path) {
@@ -149,6 +150,7 @@ impl Editor {
     /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
     /// What is printed from now on appears above the line.
     fn read_on(mut self, commands: &Commands) {
+        terminal::mark_pastes();
         if let Ok(printer) = self.editor.create_external_printer() {
             self.shared.screen.print_above(printer);
         }

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -23,23 +23,11 @@ use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
 use meanwhile::process;
 
+pub use super::program::{PATIENCE, eventually as until};
 use super::program::{clean_environment, program};
-
-/// Long enough for a loaded machine; only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A time limit that no command here is to reach.
 pub const NO_LIMIT: Duration = PATIENCE;
-
-/// Waits for a condition.
-#[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "this never came: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// The variable that names another supervisor, for a test that runs alone.
 pub const SUPERVISOR: &str = "MEANWHILE_TEST_SUPERVISOR";
