@@ -222,6 +222,9 @@ fn a_suspended_program_goes_on_or_is_ended() {
         screen.contains("begin a new conversation") && screen.ends_with("\ns08 >>")
     });
     shell.line("run \"echo never\"");
+    shell.until("the editor is there again", |screen| {
+        screen.contains("run \"echo never\"\n") && screen.ends_with("\ns08 >>")
+    });
     suspend(&mut shell);
     shell.line("clear; echo $(jobs -p) > pid; kill %1");
     let lesson = pid(&shell);

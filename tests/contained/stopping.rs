@@ -131,11 +131,15 @@ fn who_handles_sigterm_has_time_to_do_so() {
 #[test]
 fn what_was_paused_can_be_stopped() {
     let place = Place::new();
+    place.gate("go");
     let executor = executor(2);
     // One shell pauses itself, the other the supervisor above it.
     let pauses = [
         ("shell", "trap 'echo bye; exit' TERM; kill -STOP $$"),
-        ("supervisor", "kill -STOP $PPID; sleep 1000"),
+        (
+            "supervisor",
+            "echo ready; read line < {}/go; kill -STOP $PPID; sleep 1000",
+        ),
     ];
     for (id, pause) in pauses {
         executor
@@ -146,6 +150,11 @@ fn what_was_paused_can_be_stopped() {
             .expect("it starts");
     }
     let pids = place.pids(2);
+    // The order that began it wakes the supervisor: that is over once something was heard of it.
+    until("the second one is ready", || {
+        executor.progress("supervisor").ends_with("ready")
+    });
+    drop(place.open("go"));
     let paused = |pid| state(pid) == Some('T');
     let parent = |pid| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
@@ -159,7 +168,7 @@ fn what_was_paused_can_be_stopped() {
     until("one shell and one supervisor are paused", || {
         all.iter().filter(|pid| paused(**pid)).count() == 2
     });
-    for (id, output) in [("shell", "bye\n"), ("supervisor", "")] {
+    for (id, output) in [("shell", "bye\n"), ("supervisor", "ready\n")] {
         executor.stop(id);
         assert_eq!(executor.until_ended(id), Outcome::new(End::Killed, output));
     }
