@@ -446,7 +446,7 @@ fn a_fifo_or_device_never_holds_anybody_up() {
             json!({ "path": "fifo", "old_text": "a", "new_text": "b" }),
             pipe,
         );
-        let device = &["no regular file"];
+        let device = &["is the system's"];
         Bench::files(Path::new("/dev")).fails("read_file", json!({ "path": "zero" }), device);
         let list = Bench::board(&path).ok("task_list", json!({}));
         assert!(
