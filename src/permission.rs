@@ -13,7 +13,7 @@ const CHOICE: &str = "Allow it? [y]es, [n]o, [a]lways this tool in this session:
 const SHOWN: usize = 12;
 
 /// A gate that asks the person about every call that is not free, unless it is `open` or the person
-/// has allowed that tool for the session. Whom to ask, the caller's [`Context`] says.
+/// has allowed that tool for the session. The caller's context says whom to ask.
 ///
 /// What is not promised: the gate asks about a command, it does not look into it. A command that
 /// was allowed may do whatever its user may do.
