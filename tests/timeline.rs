@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -209,7 +208,8 @@ fn ended_by(signal: Signal) -> Trace {
     let mut lesson = lesson.argument(&format!(r#"{SERVER}, then run "echo > gate; sleep 1000""#));
     let (_began, gate) = (fifo(&lesson, "began"), fifo(&lesson, "gate"));
     let mut child = lesson.start();
-    drop(File::open(&gate).expect("the command opens it, too"));
+    // To the end: the command would be ended by SIGPIPE if nobody read what it writes.
+    std::fs::read(&gate).expect("the command has gone through");
     kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
     child.wait().expect("it ends");
     Trace::of_file(&lesson.folder.path().join("trace.json"))
