@@ -190,21 +190,23 @@ fn turn_start(messages: &[Message]) -> usize {
     }
 }
 
-/// The summary, then the turn as it is or, if that does not fit, its prompt.
+/// The summary, then the turn as it is or, if that does not fit, its prompt and the notes at its end:
+/// the model has not read those, as the request that was to bring them failed.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut compacted = Vec::new();
     push_note(&mut compacted, format!("<summary>\n{summary}\n</summary>"));
-    let rest = turn.split_off(turn.len().min(1));
+    let mut rest = turn.split_off(turn.len().min(1));
     let prompt = turn.into_iter().flat_map(|message| message.content);
-    compacted[0]
-        .content
-        .extend(prompt.filter(|block| match block {
-            ContentBlock::ToolResult { .. } => false, // its call is gone
-            _ => fits || block.is_prompt(),
-        }));
+    let content = &mut compacted[0].content;
+    content.extend(prompt.filter(|block| match block {
+        ContentBlock::ToolResult { .. } => false, // its call is gone
+        _ => fits || rest.is_empty() || block.is_prompt(),
+    }));
     if fits {
         compacted.extend(rest);
-    } else if !rest.is_empty() {
+    } else if let Some(last) = rest.pop() {
+        let is_note = |block: &ContentBlock| matches!(block, ContentBlock::Note { .. });
+        content.extend(last.content.into_iter().filter(is_note));
         push_note(&mut compacted, GO_ON);
     }
     compacted
