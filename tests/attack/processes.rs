@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::program::{Lesson, clean_environment, eventually, program};
-use crate::support::server::{Server, reply_text, reply_tool};
+use crate::support::server::{Server, reply_blocks, reply_text, reply_tool};
 
 const S01: &str = "s01_agent_loop";
 const S08: &str = "s08_background_tasks";
@@ -88,6 +88,54 @@ fn a_command_cannot_speak_for_its_supervisor() {
             "{answer}"
         );
     }
+}
+
+/// Each result says where its whole is, and the files together take no more than was said.
+#[test]
+fn long_outputs_have_a_total() {
+    let tools: Vec<_> = ["700K", "700K", "700K", "1K"]
+        .iter()
+        .enumerate()
+        .map(|(number, size)| {
+            let command = format!("yes | head -c {size}; cat $TMPDIR/*/output-* | wc -c");
+            json!({ "type": "tool_use", "id": format!("t{number}"), "name": "bash", "input": { "command": command } })
+        })
+        .collect();
+    let server = Server::start([reply_blocks(&tools, "tool_use"), reply_text("done")]);
+    let lesson = Lesson::new(S01);
+    let temporary = lesson.folder.path().display().to_string();
+    lesson
+        .variable("TMPDIR", &temporary)
+        .variable("MEANWHILE_OUTPUT_MIB", "1")
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .argument("--yes")
+        .line("go on")
+        .run();
+    let last = server.requests()[1]
+        .messages()
+        .last()
+        .expect("a message")
+        .clone();
+    let result = |number: usize| {
+        last["content"][number]["content"]
+            .as_str()
+            .expect("text")
+            .to_string()
+    };
+    let full = "; no room for such files is left in this session …]";
+    assert!(result(0).contains("; the whole is in "), "{}", result(0));
+    let cut = result(1);
+    assert!(
+        cut.contains("; its first 3317") && cut.contains(full),
+        "{cut}"
+    );
+    let none = "; the whole could not be written to a file";
+    assert!(
+        result(2).contains(&format!("{none}{full}")),
+        "{}",
+        result(2)
+    );
+    assert!(result(3).ends_with("\n1048576"), "{}", result(3));
 }
 
 #[test]
