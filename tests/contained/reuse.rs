@@ -1,5 +1,6 @@
 //! One supervisor serves one command after the other: what one leaves must not reach the next.
 
+use std::fs;
 use std::time::Duration;
 
 use meanwhile::interrupt::Interrupt;
@@ -95,6 +96,27 @@ fn output_of_one_that_got_away_reaches_no_other_command() {
             let second = run("echo $PPID");
             assert_ne!(second, first);
             assert!(!second.contains("late"));
+        },
+    );
+}
+
+/// Only root can open the pipe through `/proc`; another one may have been handed it.
+#[test]
+fn one_that_got_away_can_write_into_what_the_next_command_prints() {
+    alone(
+        "reuse::one_that_got_away_can_write_into_what_the_next_command_prints",
+        &[],
+        |place| {
+            place.gate("began");
+            place.gate("gate");
+            let first = run("echo $PPID");
+            let next = place.command("echo > {}/began; read line < {}/gate; echo $PPID");
+            let (_, news) = process::start(&next);
+            fs::read(place.path("began")).expect("it has begun");
+            fs::write(format!("/proc/{first}/fd/1"), b"late\n").expect("a pipe opens by its name");
+            fs::write(place.path("gate"), b"go\n").expect("an open gate");
+            let outcome = process::until_ended(&news);
+            assert_eq!(outcome.output, format!("late\n{first}\n"));
         },
     );
 }
