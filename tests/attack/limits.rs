@@ -2,22 +2,17 @@
 //! can be shown, it is shown here.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill, killpg};
 
 use crate::processes::told;
-use crate::support::program::{Lesson, copy_program, eventually};
+use crate::support::program::{Lesson, copy_program, eventually, is_root};
 use crate::support::prompt::{is_gone, pid};
 
 const S01: &str = "s01_agent_loop";
 const S08: &str = "s08_background_tasks";
-
-/// Only root can become somebody else, and only from root is nothing hidden.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
-}
 
 #[test]
 fn what_became_another_users_is_given_up() {

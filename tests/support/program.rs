@@ -57,6 +57,11 @@ pub fn gate(folder: &Path, name: &str) -> PathBuf {
 /// The user without rights; the same number on all systems we know.
 const NOBODY: u32 = 65534;
 
+/// From root nothing is hidden, and root can become somebody else.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
 /// The program of that name, as Cargo built it for these tests.
 pub fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_s01_agent_loop")).with_file_name(name)
