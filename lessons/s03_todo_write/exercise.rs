@@ -149,6 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_list_takes_the_place_of_the_old_one() {
+        let mut list = TodoList::default();
+        list.replace(plan())
+            .expect("a list with one todo in progress is fine");
+        let shown = list.replace(vec![todo("rest", Stage::Pending)]);
+        assert_eq!(
+            shown,
+            Ok("[ ] rest\n".to_string()),
+            "the result shows the new list, and only that"
+        );
+        assert_eq!(list.items.len(), 1, "the old todos are gone");
+    }
+
+    #[test]
     fn the_third_round_without_an_update_brings_the_reminder() {
         let mut harness = Harness::default();
         let early = harness.round(Some(plan()));
@@ -220,20 +234,6 @@ mod tests {
             [],
             "everything on the plan is completed"
         );
-    }
-
-    #[test]
-    fn a_new_list_takes_the_place_of_the_old_one() {
-        let mut list = TodoList::default();
-        list.replace(plan())
-            .expect("a list with one todo in progress is fine");
-        let shown = list.replace(vec![todo("rest", Stage::Pending)]);
-        assert_eq!(
-            shown,
-            Ok("[ ] rest\n".to_string()),
-            "the result shows the new list, and only that"
-        );
-        assert_eq!(list.items.len(), 1, "the old todos are gone");
     }
 
     #[test]

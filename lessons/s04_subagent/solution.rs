@@ -154,6 +154,17 @@ mod tests {
     }
 
     #[test]
+    fn it_has_the_tools_of_its_parent_but_not_task_and_todo() {
+        let agent = sub_agent(&parent(), "find the port");
+        let names: Vec<&str> = agent.tools.iter().map(|tool| tool.name).collect();
+        assert_eq!(
+            names,
+            ["bash", "read_file"],
+            "the tools of a sub-agent whose parent has bash, todo, read_file and task"
+        );
+    }
+
+    #[test]
     fn it_knows_its_prompt_and_nothing_else() {
         let (_, seen) = delegate(&[says("8080")]);
         let first = &seen[0];
@@ -165,17 +176,6 @@ mod tests {
         assert_eq!(
             first.system, SYSTEM,
             "with the parent's system prompt it takes itself for the parent"
-        );
-    }
-
-    #[test]
-    fn it_has_the_tools_of_its_parent_but_not_task_and_todo() {
-        let agent = sub_agent(&parent(), "find the port");
-        let names: Vec<&str> = agent.tools.iter().map(|tool| tool.name).collect();
-        assert_eq!(
-            names,
-            ["bash", "read_file"],
-            "the tools of a sub-agent whose parent has bash, todo, read_file and task"
         );
     }
 
