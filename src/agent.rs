@@ -29,17 +29,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent whose gate is open.
-    pub fn new(
-        model: Arc<dyn Model>,
-        system: impl Into<String>,
-        toolbox: Toolbox,
-        context: Context,
-    ) -> Self {
+    /// An agent without tools, whose gate is open.
+    pub fn new(model: Arc<dyn Model>, system: impl Into<String>, context: Context) -> Self {
         Agent {
             model,
             system: system.into(),
-            toolbox,
+            toolbox: Toolbox::default(),
             gate: Arc::new(|_, _, _| Ok(())),
             context,
         }
@@ -78,8 +73,8 @@ impl Agent {
             }
             return Ok(reply);
         }
-        let why = format!("the turn was paused {MAX_CONTINUATIONS} times in a row");
-        Err(ModelError::Protocol(why))
+        let why = format!("The turn was paused {MAX_CONTINUATIONS} times in a row. Say it again.");
+        Err(ModelError::Failed(why))
     }
 
     fn request(&self, messages: &[Message]) -> Result<Reply, ModelError> {

@@ -2,8 +2,6 @@
 
 pub mod anthropic;
 
-use std::fmt;
-
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
 use crate::tool::ToolSpec;
@@ -52,62 +50,18 @@ pub trait Model: Send + Sync {
     }
 }
 
-/// Why there is no reply. Displayed as what happened and what to do now; never holds the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why there is no reply: what happened, and what to do now. Never holds the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     /// The request's [`Interrupt`] was triggered.
+    #[error("Interrupted.")]
     Interrupted,
     /// The model refused to answer.
+    #[error(
+        "The model will not answer this. Your last message was taken out of the conversation; say it differently, or go on with something else."
+    )]
     Refused,
-    /// The server answered with an error.
-    Api {
-        /// The HTTP status; 200 where the error came inside the stream.
-        status: u16,
-        /// The server's own words.
-        message: String,
-    },
-    /// There was no connection, or it broke.
-    Connection(String),
-    /// What came was not the Messages API.
-    Protocol(String),
+    /// Anything else, in sentences for the person.
+    #[error("{0}")]
+    Failed(String),
 }
-
-impl ModelError {
-    /// What happened, without a full stop, and what to do now.
-    pub fn parts(&self) -> (String, &'static str) {
-        match self {
-            ModelError::Interrupted => ("Interrupted".into(), ""),
-            ModelError::Refused => (
-                "The model will not answer this".into(),
-                "Your last message was taken out of the conversation; say it differently, or go on with something else.",
-            ),
-            ModelError::Connection(why) => (
-                format!("No connection to the model: {why}"),
-                "Check the network and ANTHROPIC_BASE_URL, then say it again.",
-            ),
-            ModelError::Protocol(why) => (
-                format!("The server's reply cannot be read: {why}"),
-                "Check that ANTHROPIC_BASE_URL names a server of the Messages API, then say it again.",
-            ),
-            ModelError::Api { status, message } => (
-                format!("The model's server answered {status}: {message}"),
-                match status {
-                    401 | 403 => "Check ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN).",
-                    404 => "Check ANTHROPIC_MODEL and ANTHROPIC_BASE_URL.",
-                    413 => "The conversation is too large: /clear begins a new one.",
-                    400 => "If it says the same again, /clear begins a new conversation.",
-                    _ => "Wait a little, then say it again.",
-                },
-            ),
-        }
-    }
-}
-
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, advice) = self.parts();
-        f.write_str(format!("{}. {advice}", what.trim_end_matches('.')).trim_end())
-    }
-}
-
-impl std::error::Error for ModelError {}

@@ -2,11 +2,13 @@
 //! back. An agent is a Markdown file: name, description and tools in front, its system prompt below.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::agent::Agent;
+use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
 use crate::message::{Message, StopReason};
 use crate::tool::{Access, Tool, ToolOutcome};
@@ -113,8 +115,9 @@ impl Definitions {
             ));
         };
         agent.system.clone_from(&definition.system);
-        if let Some(tools) = &definition.tools {
-            agent.toolbox = agent.toolbox.only(tools);
+        if let Some(named) = &definition.tools {
+            let is_named = |tool: &Arc<Tool>| named.iter().any(|name| name == tool.spec.name);
+            agent.toolbox.tools.retain(is_named);
         }
         Ok(())
     }
@@ -138,13 +141,10 @@ pub struct Delegation {
 impl Delegation {
     /// Sub-agents of this agent, as it is now, without the tools that are `withheld`.
     pub fn new(agent: &Agent, definitions: &Definitions, withheld: &[&str]) -> Self {
-        let mut names = agent.toolbox.names();
-        names.retain(|name| !withheld.contains(name));
-        let general = Agent {
-            system: GENERAL.to_string(),
-            toolbox: agent.toolbox.only(&names),
-            ..agent.clone()
-        };
+        let mut general = agent.clone();
+        general.system = GENERAL.to_string();
+        let tools = &mut general.toolbox.tools;
+        tools.retain(|tool| !withheld.contains(&tool.spec.name));
         Delegation {
             general,
             definitions: definitions.clone(),
@@ -196,10 +196,19 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
             let mut worker = delegation.worker(input.agent.as_deref())?;
             let name = input.agent.as_deref().unwrap_or("sub-agent");
             worker.context = context.clone();
-            worker.context.events = context.events.of_agent(name);
+            worker.context.events = of_agent(&context.events, name);
             run(&worker, input.prompt, || false)
         },
     )
+}
+
+/// A stream whose events join the other one, marked as that agent's.
+pub fn of_agent(events: &Events, name: &str) -> Events {
+    let (all, name) = (events.clone(), name.to_string());
+    Events::default().with(Box::new(move |stamped| {
+        let agent = Some(name.as_str());
+        all.tell(Stamped { agent, ..stamped });
+    }))
 }
 
 /// A whole turn that nobody watches: from the prompt to the last text. It ends early, with what was

@@ -145,7 +145,7 @@ impl World {
         }
         let mut known = self.known();
         if known.chance.one_in(12) {
-            return Err(ModelError::Connection("it broke".to_string()));
+            return Err(ModelError::Failed("it broke".to_string()));
         }
         let mut content = Vec::new();
         if !known.chance.one_in(3) {
@@ -727,16 +727,13 @@ fn a_yes_for_once_is_none_for_a_background_agent() {
 fn what_goes_wrong_is_a_result() {
     let main = s10(4, [], |request| match prompt(request) {
         "panic" => panic!("the model broke"),
-        "network" => Err(ModelError::Connection("no route".to_string())),
+        "network" => Err(ModelError::Failed("No route.".to_string())),
         "refusal" => Ok(reply(vec![], StopReason::Refusal)),
         _ => Ok(reply(vec![], StopReason::EndTurn)),
     });
     let expected = [
         ("panic", "the job broke down: the model broke"),
-        (
-            "network",
-            "the sub-agent did not finish. No connection to the model: no route.",
-        ),
+        ("network", "the sub-agent did not finish. No route."),
         (
             "refusal",
             "the sub-agent did not finish. The model will not answer this.",

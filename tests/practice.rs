@@ -12,7 +12,7 @@ use meanwhile::message::{
 };
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::{Context, ToolSpec, Toolbox};
+use meanwhile::tool::{Context, ToolSpec};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -815,7 +815,7 @@ fn a_summary_lists_prompts_calls_and_results() {
     let model = Arc::new(Practice {
         thinking: Duration::ZERO,
     });
-    let agent = Agent::new(model, "", Toolbox::default(), Context::default());
+    let agent = Agent::new(model, "", Context::default());
     let compactor = Compactor::new(10_000, folder.path());
     compactor.compact(&agent, &mut messages).expect("a summary");
     assert_eq!(

@@ -14,7 +14,7 @@ use meanwhile::aids::timeline::{Kind, Timeline};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
 use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::tool::{Access, Context, Tool};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -355,7 +355,8 @@ fn turn(timeline: &Timeline, calls: usize) {
         calls,
         made: AtomicUsize::new(0),
     });
-    let agent = Agent::new(model, "", Toolbox::new([tool]), context.clone());
+    let mut agent = Agent::new(model, "", context.clone());
+    agent.toolbox.add([tool]);
     context
         .events
         .emit(Event::TurnStarted("call it".to_string()));

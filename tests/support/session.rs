@@ -190,7 +190,8 @@ impl Main {
         model: impl Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync + 'static,
     ) -> Self {
         let deliveries = Deliveries::new(executor);
-        let mut agent = Agent::new(Arc::new(By(model)), "main", Toolbox::new(tools), context);
+        let mut agent = Agent::new(Arc::new(By(model)), "main", context);
+        agent.toolbox.add(tools);
         agent.toolbox.add(deliveries.tools());
         Main {
             executor: executor.clone(),
@@ -298,4 +299,11 @@ pub fn sessions(count: u64, session: impl Fn(u64) -> Seen + Copy + Send + 'stati
     }
     println!("{all:?}");
     all
+}
+
+/// A toolbox with these tools.
+pub fn toolbox(tools: impl IntoIterator<Item = Tool>) -> Toolbox {
+    let mut toolbox = Toolbox::default();
+    toolbox.add(tools);
+    toolbox
 }
