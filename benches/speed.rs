@@ -18,7 +18,7 @@ use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, Usage};
 use meanwhile::model::anthropic::Anthropic;
-use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::process::{start as start_command, until_ended};
@@ -131,7 +131,7 @@ struct Instantly {
 }
 
 impl Model for Instantly {
-    fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+    fn reply(&self, _: &Request<'_>) -> Result<Reply, ModelError> {
         let (block, stop_reason) = if self.called.fetch_xor(true, Ordering::Relaxed) {
             (
                 ContentBlock::Text {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::caught::catch;
 use crate::event::Event;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, take_back_prompt};
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::{Model, ModelError, Request};
 use crate::tool::{Context, Gate, ToolOutcome, Toolbox};
 
 /// How often in a row a paused turn is taken up again.
@@ -87,12 +87,10 @@ impl Agent {
             system: &self.system,
             messages,
             tools: &self.toolbox.specs(),
+            events,
             interrupt,
         };
-        let reply = self.model.reply(&request, &mut |progress| match progress {
-            Progress::Text(text) => events.emit(Event::Text(text.to_string())),
-            Progress::Notice(text) => events.notice(text),
-        });
+        let reply = self.model.reply(&request);
         let usage = reply.as_ref().ok().map(|reply| reply.usage);
         events.emit(Event::RequestFinished(usage));
         reply

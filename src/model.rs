@@ -1,7 +1,9 @@
 //! s01 · Models: one trait, and whatever answers behind it.
 
 pub mod anthropic;
+mod thinking;
 
+use crate::event::Events;
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
 use crate::tool::ToolSpec;
@@ -15,31 +17,19 @@ pub struct Request<'a> {
     pub messages: &'a [Message],
     /// The tools it may ask for.
     pub tools: &'a [&'a ToolSpec],
+    /// Where to say what comes: text, and that it still thinks.
+    pub events: &'a Events,
     /// Ends the request early.
     pub interrupt: &'a Interrupt,
 }
 
-/// What a model says while it works on a reply.
-#[derive(Debug, Clone, Copy)]
-pub enum Progress<'a> {
-    /// The next piece of text.
-    Text(&'a str),
-    /// A sentence for the person, such as "overloaded, trying again in 2 s". Text that came
-    /// before it belongs to no reply.
-    Notice(&'a str),
-}
-
 /// A language model, or what stands in for one.
 pub trait Model: Send + Sync {
-    /// Answers one request, blocking. Text is handed over as it arrives.
+    /// Answers one request, blocking. Text is emitted as it arrives.
     ///
     /// # Errors
     /// When there is no complete reply: nothing of a broken one is to be kept.
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        on_progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError>;
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError>;
 
     /// One line on who answers, for the start of a session.
     fn describe(&self) -> String;

@@ -13,7 +13,7 @@ use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
 use meanwhile::aids::timeline::{Kind, Timeline};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
-use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::tool::{Access, Context, Tool};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -303,7 +303,7 @@ struct Scripted {
 }
 
 impl Model for Scripted {
-    fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+    fn reply(&self, _: &Request<'_>) -> Result<Reply, ModelError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (content, stop_reason) = if number < self.calls {
             let (id, name) = (format!("toolu_{number}"), "nothing".to_string());

@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, tick, unbounded};
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
-use crate::interrupt::Interrupt;
+use crate::event::Event;
 use crate::message::Reply;
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::thinking::LOOK;
+use crate::model::{Model, ModelError, Request};
 use failure::Failure;
 pub use repair::repair;
 
@@ -34,7 +35,6 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How long the body may take to end after its last event. If it does, the connection is kept.
 const GRACE: Duration = Duration::from_millis(100);
 
-type OnProgress<'a> = &'a mut dyn FnMut(Progress<'_>);
 /// What the worker sends: events as JSON, unread, and at last why there are no more.
 type Line = Result<String, Failure>;
 
@@ -124,12 +124,7 @@ impl Anthropic {
     }
 
     /// One try.
-    fn attempt(
-        &self,
-        body: Arc<Vec<u8>>,
-        stop: &Interrupt,
-        report: OnProgress,
-    ) -> Result<Reply, Failure> {
+    fn attempt(&self, body: Arc<Vec<u8>>, asked: &Request<'_>) -> Result<Reply, Failure> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
         let mut request = agent.post(format!("{}/v1/messages", self.base_url));
@@ -146,9 +141,9 @@ impl Anthropic {
         };
         let thread = thread::Builder::new().name("model request".to_string());
         thread.spawn(worker).map_err(Failure::connection)?;
-        let outcome = listen(&lines, stop, report);
+        let outcome = listen(&lines, asked);
         let deadline = Instant::now() + GRACE;
-        while !stop.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
+        while !asked.interrupt.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
         match lines.try_recv() {
             Err(TryRecvError::Disconnected) => idle().push(agent),
             _ => agent.shutdown(), // wakes the worker from its read, and it ends
@@ -167,13 +162,13 @@ impl Anthropic {
 }
 
 impl Model for Anthropic {
-    fn reply(&self, request: &Request<'_>, on_progress: OnProgress) -> Result<Reply, ModelError> {
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let failed = |failure: Failure| ModelError::Failed(failure.sentences());
         self.check().map_err(failed)?;
         let body = Arc::new(wire::body(&self.model, request));
         let mut backoff = self.backoff;
         for attempt in 0.. {
-            let mut failure = match self.attempt(body.clone(), request.interrupt, on_progress) {
+            let mut failure = match self.attempt(body.clone(), request) {
                 Ok(mut reply) => {
                     repair(&mut reply, request.messages);
                     return Ok(reply);
@@ -194,10 +189,9 @@ impl Model for Anthropic {
             backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
             let what = failure.what.trim_end_matches('.');
-            let notice = format!("{what}; trying again in {seconds} s.");
-            on_progress(Progress::Notice(&notice));
-            let _ = request.interrupt.receiver().recv_timeout(wait);
-            if request.interrupt.is_triggered() {
+            let events = request.events;
+            events.notice(format!("{what}; trying again in {seconds} s."));
+            if !request.pause(wait) {
                 break;
             }
         }
@@ -263,16 +257,22 @@ fn refusal(mut response: Response<ureq::Body>) -> Failure {
 }
 
 /// On the calling thread: puts the events together until the reply is complete.
-fn listen(lines: &Receiver<Line>, stop: &Interrupt, report: OnProgress) -> Result<Reply, Failure> {
-    let interrupted = stop.receiver();
+fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failure> {
+    let (interrupted, look, since) = (request.interrupt.receiver(), tick(LOOK), Instant::now());
     let mut assembly = wire::Assembly::default();
     while !assembly.stopped {
         let line = select_biased! {
             recv(interrupted) -> _ => return Err(Failure::no_connection("interrupted")),
             recv(lines) -> line => line,
+            recv(look) -> _ => {
+                request.thinks(since, assembly.progress());
+                continue;
+            }
         };
         match line {
-            Ok(Ok(event)) => assembly.apply(&event, &mut |text| report(Progress::Text(text)))?,
+            Ok(Ok(event)) => assembly.apply(&event, &mut |text| {
+                request.events.emit(Event::Text(text.to_string()));
+            })?,
             Ok(Err(failure)) if assembly.stop_reason.is_none() => return Err(failure),
             _ => break,
         }

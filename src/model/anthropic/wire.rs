@@ -60,6 +60,8 @@ pub(super) struct Assembly {
     blocks: Vec<(Value, Value)>,
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
+    /// Tokens so far; what the first event says is no count yet.
+    written: Option<u64>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
@@ -85,6 +87,7 @@ impl Assembly {
                 self.stop_reason = Some(reason);
             }
         }
+        self.written = event["usage"]["output_tokens"].as_u64().or(self.written);
         let index = &event["index"];
         match event["type"].as_str() {
             Some("content_block_start") => self.begin(index, &event["content_block"], on_text),
@@ -132,6 +135,12 @@ impl Assembly {
             other => *other = json!(piece),
         }
         Ok(())
+    }
+
+    /// How many tokens it has written, if the server has said so by now.
+    pub(super) fn progress(&self) -> String {
+        let tokens = self.written.map(|tokens| format!("{tokens} tokens"));
+        tokens.unwrap_or_default()
     }
 
     /// The reply, if it is complete.
