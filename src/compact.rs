@@ -90,6 +90,11 @@ impl Compactor {
         }
         let fits = estimate(&turn) <= room;
         if messages.len() > 1 && !(earlier.is_empty() && fits) {
+            let count = messages.len();
+            let events = &agent.context.events;
+            events.notice(format!(
+                "Compacting: {count} messages are being summarised."
+            ));
             turn = go_on_from(&self.summarise(agent, messages)?, turn, fits);
         }
         let notice = if turn == *messages {

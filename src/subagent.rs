@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
 use crate::message::{Message, StopReason};
+use crate::repl::Repl;
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -100,24 +101,59 @@ impl Definitions {
         });
     }
 
+    /// Says what cannot be used, and adds `/agents`.
+    pub fn attach(&self, repl: &mut Repl) {
+        self.problems.iter().for_each(|problem| repl.say(problem));
+        let listing = self.listing();
+        repl.action("/agents", "the agents and their tools", move |_| {
+            listing.clone()
+        });
+    }
+
+    /// A line for each, with its tools.
+    fn listing(&self) -> String {
+        let line = |agent: &Definition| {
+            let tools = agent
+                .tools
+                .as_ref()
+                .map_or("all tools".to_string(), |it| it.join(", "));
+            format!("{} ({tools}): {}", agent.name, agent.description)
+        };
+        self.list.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// Turns an agent into the named one, if a name is given: its system prompt, and of the tools
-    /// that are there by now only its own.
+    /// that are there by now only its own. Tools that are not there are told.
     ///
     /// # Errors
-    /// When there is no such agent: a sentence with the known names.
+    /// When there is no such agent, or none of its tools: in a sentence.
     pub fn become_agent(&self, name: Option<&str>, agent: &mut Agent) -> Result<(), String> {
         let Some(name) = name else { return Ok(()) };
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            let names = self.list.iter().map(|definition| definition.name.as_str());
-            let names = names.collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "there is no agent {name:?}. The agents are: {names}."
-            ));
+            return Err(match name {
+                "" => format!("The agents, for --agent NAME:\n{}", self.listing()),
+                name => {
+                    let names = self.list.iter().map(|definition| definition.name.as_str());
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    format!("there is no agent {name:?}. The agents are: {names}.")
+                }
+            });
         };
         agent.system.clone_from(&definition.system);
         if let Some(named) = &definition.tools {
             let is_named = |tool: &Arc<Tool>| named.iter().any(|name| name == tool.spec.name);
+            let mut unknown = named.clone();
+            unknown.retain(|name| agent.toolbox.get(name).is_err());
             agent.toolbox.tools.retain(is_named);
+            let unknown = unknown.join(", ");
+            if !named.is_empty() && agent.toolbox.tools.is_empty() {
+                return Err(format!(
+                    "the agent {name} has no tool that is here, only {unknown}."
+                ));
+            } else if !unknown.is_empty() {
+                let events = &agent.context.events;
+                events.notice(format!("The agent {name} goes without: {unknown}."));
+            }
         }
         Ok(())
     }
@@ -164,11 +200,8 @@ impl Delegation {
 
     /// The agents there are, for the description of a tool.
     pub fn listing(&self) -> String {
-        let mut text = "Without `agent` it is a general one. The agents:".to_string();
-        for agent in &self.definitions.list {
-            text += &format!("\n- {}: {}", agent.name, agent.description);
-        }
-        text
+        let agents = self.definitions.listing();
+        format!("Without `agent` it is a general one. The agents:\n{agents}")
     }
 }
 

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let agents = Definitions::load(".claude/agents");
-    agents.problems.iter().for_each(|problem| repl.say(problem));
+    agents.attach(&mut repl);
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);

@@ -27,10 +27,9 @@ fn main() -> ExitCode {
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     let agents = Definitions::load(".claude/agents");
-    agents.problems.iter().for_each(|problem| repl.say(problem));
+    agents.attach(&mut repl);
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
