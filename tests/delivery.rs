@@ -323,6 +323,21 @@ fn s09() -> Main {
 }
 
 #[test]
+fn the_page_of_s09_shows_a_note_as_the_model_reads_it() {
+    let main = s09();
+    main.call("bg_bash", json!({ "id": "build", "command": "echo built" }));
+    main.until_ended("build");
+    let mut messages = Vec::new();
+    main.deliveries.deliver(&Events::default(), &mut messages);
+    let note = delivered(&messages).pop().expect("a delivery");
+    let page = include_str!("../lessons/s09_notifications/README.md");
+    let (before, after) = note.split_once(" after ").expect("a time");
+    let (_, after) = after.split_once(" s\n").expect("seconds");
+    let shown = format!("{before} after 3.0 s\n{after}");
+    assert!(page.contains(&shown), "the page does not show:\n{shown}");
+}
+
+#[test]
 fn a_delivery_says_what_it_is() {
     let main = s09();
     let started = main.call(
