@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use crate::agent::Agent;
 use crate::message::{ContentBlock, Message, Role, push_note, push_user};
 use crate::model::ModelError;
+use crate::subagent::of_agent;
 use crate::tool::Toolbox;
 use crate::tools::files::make_own_folder;
 
@@ -89,6 +90,11 @@ impl Compactor {
         }
         let fits = estimate(&turn) <= room;
         if messages.len() > 1 && !(earlier.is_empty() && fits) {
+            let count = messages.len();
+            let events = &agent.context.events;
+            events.notice(format!(
+                "Compacting: {count} messages are being summarised."
+            ));
             turn = go_on_from(&self.summarise(agent, messages)?, turn, fits);
         }
         let notice = if turn == *messages {
@@ -113,15 +119,15 @@ impl Compactor {
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let mut worker = agent.clone();
         worker.toolbox = Toolbox::default();
-        worker.context.events = agent.context.events.of_agent("compact");
+        worker.context.events = of_agent(&agent.context.events, "compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
         match worker.ask(&mut copy).map(|reply| reply.text()) {
             Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
             Ok(_) | Err(ModelError::Refused) => {
-                let message = "no summary of the conversation came back".to_string();
-                let status = 200;
-                Err(ModelError::Api { status, message })
+                let why =
+                    "No summary of the conversation came back. Wait a little, then say it again.";
+                Err(ModelError::Failed(why.to_string()))
             }
             other => other,
         }

@@ -26,7 +26,6 @@ use meanwhile::notification::NotificationBus;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
 use meanwhile::subagent::{self, Definitions};
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{background, bash};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -464,7 +463,8 @@ fn lesson_that_panics() -> ExitCode {
     let mut repl = Repl::new(&options);
     let model = meanwhile::connect();
     repl.greet(&*model);
-    let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, "", repl.context());
+    agent.toolbox.add([bash::tool()]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     agent.toolbox.add(background::tools(&executor));
     if std::env::var_os("LESSON_THAT_PANICS")

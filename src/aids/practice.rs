@@ -8,11 +8,11 @@ mod words;
 
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
 use serde_json::{Map, Value, json};
 
+use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::{Model, ModelError, Request};
 use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
 use phrases::Step;
 
@@ -39,22 +39,16 @@ impl Practice {
 }
 
 impl Model for Practice {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        on_progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let (text, call) = answer(request);
         let look = calls(request.messages).pop();
         let again = look.is_some_and(|look| look.says_running(&tasks(request)));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
-        let pause = self.thinking.max(least);
-        let interrupted = request.interrupt.receiver().recv_timeout(pause);
-        if let Err(RecvTimeoutError::Disconnected) = interrupted {
+        if !request.pause(self.thinking.max(least)) {
             return Err(ModelError::Interrupted);
         }
         for line in text.split_inclusive('\n') {
-            on_progress(Progress::Text(line));
+            request.events.emit(Event::Text(line.to_string()));
         }
         let stop_reason = match call {
             Some(_) => StopReason::ToolUse,

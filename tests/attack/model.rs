@@ -12,7 +12,7 @@ use meanwhile::event::Events;
 use meanwhile::message::{ContentBlock, Message, Role, StopReason, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::outcome::{End, Outcome};
-use meanwhile::tool::{Context, Toolbox};
+use meanwhile::tool::Context;
 use meanwhile::tools::bash;
 
 use crate::support::program::{Lesson, eventually};
@@ -114,7 +114,7 @@ fn what_a_person_types_is_a_prompt_whatever_it_begins_with() {
             1 => Ok(says("hello")),
             _ => Ok(reply(Vec::new(), StopReason::Refusal)),
         });
-        let agent = Agent::new(Arc::new(model), "", Toolbox::default(), Context::default());
+        let agent = Agent::new(Arc::new(model), "", Context::default());
         let mut messages = Vec::new();
         push_user(&mut messages, "hi");
         agent.ask(&mut messages).expect("a reply");
