@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -10,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{FlowArg, SetArg, SpecialCharacterIndices, tcflow, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
@@ -252,6 +254,16 @@ impl Terminal {
             self.master
                 .as_deref()
                 .is_some_and(|master| settings(master).contains("ICANON"))
+        });
+    }
+
+    /// Waits until the program has taken every key.
+    #[track_caller]
+    pub fn until_keys_are_read(&self) {
+        let keyboard = self.other_end();
+        eventually("the keys are read", || {
+            let mut there = [PollFd::new(keyboard.as_fd(), PollFlags::POLLIN)];
+            poll(&mut there, PollTimeout::ZERO) == Ok(0)
         });
     }
 
