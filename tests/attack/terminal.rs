@@ -89,6 +89,33 @@ fn after_ctrl_z_and_fg_everything_is_as_before() {
 }
 
 #[test]
+fn the_shell_echoes_while_a_running_call_is_stopped() {
+    for name in ["bash", "dash"] {
+        let mut shell = shell(name);
+        start_in(&mut shell, S08);
+        gate(&shell, "gate");
+        shell.line("run \"cat gate\"");
+        shell.until_shows("cat gate, 1 s");
+        shell.send(CTRL_Z);
+        shell.until_ends("\nshell$");
+        shell.line("echo echoed; stty -a > settings");
+        shell.until("the shell echoes", |screen| {
+            screen.contains("shell$ echo echoed") && screen.ends_with("\nechoed\nshell$")
+        });
+        let settings = fs::read_to_string(shell.folder.path().join("settings"));
+        let settings = settings.expect("what stty says");
+        assert!(
+            settings.contains(" icanon ") && settings.contains(" echo "),
+            "{settings}"
+        );
+        shell.line("fg");
+        open(&shell, "gate");
+        shell.until_shows("\nthrough gate\n");
+        shell.until_ends("s08 >>");
+    }
+}
+
+#[test]
 fn a_job_in_the_background_can_be_killed() {
     for name in ["bash", "dash"] {
         for stopped in [false, true] {
@@ -104,7 +131,12 @@ fn a_job_in_the_background_can_be_killed() {
             }
             let lesson = pid(shell.folder.path(), "lesson");
             // dash leaves it to us to wake what is stopped.
-            shell.line("kill %1; kill -CONT %1");
+            let wake = if name == "dash" && stopped {
+                "; kill -CONT %1"
+            } else {
+                ""
+            };
+            shell.line(&format!("kill %1{wake}"));
             eventually("the program is gone", || is_gone(lesson));
             shell.line("stty -a > settings; echo done > written");
             pid_of_end(&shell);
