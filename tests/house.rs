@@ -3,6 +3,9 @@
 //!
 //! Each check is a function over texts, and has a test that it can fail.
 
+#[path = "support/changed.rs"]
+mod changed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -32,7 +35,8 @@ fn reading_limit(lesson: u32) -> usize {
 
 #[track_caller]
 fn none(problems: Problems) {
-    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n"));
+    let problems = problems.join("\n");
+    assert!(problems.is_empty(), "\n\n{}{problems}\n", changed::note());
 }
 
 /// Asserts that a check tells all of this about made-up files, one line for each.
