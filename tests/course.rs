@@ -11,6 +11,7 @@ use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
+use support::changed;
 use support::program::Lesson;
 use support::server::{Server, reply_error};
 
@@ -54,7 +55,8 @@ type Problems = Vec<String>;
 
 #[track_caller]
 fn none(problems: Problems) {
-    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n\n"));
+    let problems = problems.join("\n\n");
+    assert!(problems.is_empty(), "\n\n{}{problems}\n", changed::note());
 }
 
 fn root() -> &'static Path {
@@ -696,7 +698,8 @@ fn tools_grow_and_never_shrink() {
         assert_eq!(
             tools.iter().map(name).collect::<BTreeSet<String>>(),
             expected,
-            "{lesson}"
+            "{}{lesson}",
+            changed::note()
         );
         assert_eq!(tools.len(), expected.len(), "{lesson} offers a tool twice");
         for tool in &tools {
