@@ -306,7 +306,7 @@ fn agents_come_from_files_and_what_cannot_be_used_is_said() {
         "{description}"
     );
     assert!(
-        description.contains("- review: reads diffs"),
+        description.contains("review (read_file, bash, Grep): reads diffs"),
         "{description}"
     );
     let became = |name: &str| {
