@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, from_str, json};
 
 use super::short;
 use super::words::{FILLERS, Word, source, split, words};
@@ -175,7 +175,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         let Some(field) = field(slot) else { continue };
         input[field] = match slot {
             "foreground" => true.into(),
-            "{json}" => serde_json::from_str(&word.text).ok()?,
+            "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
             "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" => {
                 let numbers = once(word).chain(words.by_ref());
