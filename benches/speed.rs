@@ -18,11 +18,11 @@ use meanwhile::background::{BackgroundExecutor, Kind, lock};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, Usage};
 use meanwhile::model::anthropic::Anthropic;
-use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::process::{start as start_command, until_ended};
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::bash;
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ struct Instantly {
 }
 
 impl Model for Instantly {
-    fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+    fn reply(&self, _: &Request<'_>) -> Result<Reply, ModelError> {
         let (block, stop_reason) = if self.called.fetch_xor(true, Ordering::Relaxed) {
             (
                 ContentBlock::Text {
@@ -171,12 +171,9 @@ fn agent(model: impl Model + 'static, context: Context) -> Agent {
         Access::Free,
         |_: Value, _| Ok("done".to_string()),
     );
-    Agent::new(
-        Arc::new(model),
-        "You are being measured.",
-        Toolbox::new([tool]),
-        context,
-    )
+    let mut agent = Agent::new(Arc::new(model), "You are being measured.", context);
+    agent.toolbox.add([tool]);
+    agent
 }
 
 /// A conversation of `count` messages: tool calls, their results, and at last a prompt.
@@ -320,8 +317,9 @@ fn a_command(table: &mut Table) {
     );
     let [contained, plain] = [bash::tool(), plain].map(|tool| {
         let model = Anthropic::new(&format!("http://{address}"), None, "m");
-        let toolbox = Toolbox::new([tool]);
-        Agent::new(Arc::new(model), "", toolbox, Context::default())
+        let mut agent = Agent::new(Arc::new(model), "", Context::default());
+        agent.toolbox.add([tool]);
+        agent
     });
     let (mut ratios, mut times) = (Vec::new(), Vec::new());
     for _ in 0..300 {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::caught::catch;
 use crate::event::Event;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, take_back_prompt};
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::{Model, ModelError, Request};
 use crate::tool::{Context, Gate, ToolOutcome, Toolbox};
 
 /// How often in a row a paused turn is taken up again.
@@ -29,17 +29,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent whose gate is open.
-    pub fn new(
-        model: Arc<dyn Model>,
-        system: impl Into<String>,
-        toolbox: Toolbox,
-        context: Context,
-    ) -> Self {
+    /// An agent without tools, whose gate is open.
+    pub fn new(model: Arc<dyn Model>, system: impl Into<String>, context: Context) -> Self {
         Agent {
             model,
             system: system.into(),
-            toolbox,
+            toolbox: Toolbox::default(),
             gate: Arc::new(|_, _, _| Ok(())),
             context,
         }
@@ -78,8 +73,8 @@ impl Agent {
             }
             return Ok(reply);
         }
-        let why = format!("the turn was paused {MAX_CONTINUATIONS} times in a row");
-        Err(ModelError::Protocol(why))
+        let why = format!("The turn was paused {MAX_CONTINUATIONS} times in a row. Say it again.");
+        Err(ModelError::Failed(why))
     }
 
     fn request(&self, messages: &[Message]) -> Result<Reply, ModelError> {
@@ -92,12 +87,10 @@ impl Agent {
             system: &self.system,
             messages,
             tools: &self.toolbox.specs(),
+            events,
             interrupt,
         };
-        let reply = self.model.reply(&request, &mut |progress| match progress {
-            Progress::Text(text) => events.emit(Event::Text(text.to_string())),
-            Progress::Notice(text) => events.notice(text),
-        });
+        let reply = self.model.reply(&request);
         let usage = reply.as_ref().ok().map(|reply| reply.usage);
         events.emit(Event::RequestFinished(usage));
         reply

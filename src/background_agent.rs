@@ -18,7 +18,7 @@ use crate::event::Events;
 use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
-use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tool::{Access, Tool, ToolOutcome, Toolbox};
 use crate::tools::background::announced;
 use crate::tools::object;
 pub use at_work::AtWork;
@@ -73,6 +73,22 @@ pub fn tool(
         Access::Free,
         move |input, context| start(&executor, &delegation, input, &context.events),
     )
+}
+
+impl Toolbox {
+    /// Puts tools in the place of those with the same names.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    #[track_caller]
+    pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
+        for tool in tools {
+            let name = tool.spec.name;
+            let old = self.tools.iter_mut().find(|old| old.spec.name == name);
+            *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
+                Arc::new(tool);
+        }
+    }
 }
 
 /// What a model is told of `task`.

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use crate::agent::Agent;
 use crate::message::{ContentBlock, Message, Role, push_note, push_user};
 use crate::model::ModelError;
+use crate::subagent::of_agent;
 use crate::tool::Toolbox;
 use crate::tools::files::make_own_folder;
 
@@ -89,6 +90,11 @@ impl Compactor {
         }
         let fits = estimate(&turn) <= room;
         if messages.len() > 1 && !(earlier.is_empty() && fits) {
+            let count = messages.len();
+            let events = &agent.context.events;
+            events.notice(format!(
+                "Compacting: {count} messages are being summarised."
+            ));
             turn = go_on_from(&self.summarise(agent, messages)?, turn, fits);
         }
         let notice = if turn == *messages {
@@ -113,15 +119,15 @@ impl Compactor {
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let mut worker = agent.clone();
         worker.toolbox = Toolbox::default();
-        worker.context.events = agent.context.events.of_agent("compact");
+        worker.context.events = of_agent(&agent.context.events, "compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
         match worker.ask(&mut copy).map(|reply| reply.text()) {
             Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
             Ok(_) | Err(ModelError::Refused) => {
-                let message = "no summary of the conversation came back".to_string();
-                let status = 200;
-                Err(ModelError::Api { status, message })
+                let why =
+                    "No summary of the conversation came back. Wait a little, then say it again.";
+                Err(ModelError::Failed(why.to_string()))
             }
             other => other,
         }
@@ -190,21 +196,23 @@ fn turn_start(messages: &[Message]) -> usize {
     }
 }
 
-/// The summary, then the turn as it is or, if that does not fit, its prompt.
+/// The summary, then the turn as it is or, if that does not fit, its prompt and the notes at its end:
+/// the model has not read those, as the request that was to bring them failed.
 fn go_on_from(summary: &str, mut turn: Vec<Message>, fits: bool) -> Vec<Message> {
     let mut compacted = Vec::new();
     push_note(&mut compacted, format!("<summary>\n{summary}\n</summary>"));
-    let rest = turn.split_off(turn.len().min(1));
+    let mut rest = turn.split_off(turn.len().min(1));
     let prompt = turn.into_iter().flat_map(|message| message.content);
-    compacted[0]
-        .content
-        .extend(prompt.filter(|block| match block {
-            ContentBlock::ToolResult { .. } => false, // its call is gone
-            _ => fits || block.is_prompt(),
-        }));
+    let content = &mut compacted[0].content;
+    content.extend(prompt.filter(|block| match block {
+        ContentBlock::ToolResult { .. } => false, // its call is gone
+        _ => fits || rest.is_empty() || block.is_prompt(),
+    }));
     if fits {
         compacted.extend(rest);
-    } else if !rest.is_empty() {
+    } else if let Some(last) = rest.pop() {
+        let is_note = |block: &ContentBlock| matches!(block, ContentBlock::Note { .. });
+        content.extend(last.content.into_iter().filter(is_note));
         push_note(&mut compacted, GO_ON);
     }
     compacted

@@ -1,7 +1,7 @@
 //! s01 · Events: the one stream of what happens. The screen reads it, and so do the timeline and
 //! the status line; nobody measures or prints on the side.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -72,9 +72,6 @@ pub type Reader = Box<dyn Fn(Stamped<'_>) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Events {
     readers: Vec<Arc<Reader>>,
-    agent: Option<Arc<str>>,
-    /// Whoever waits for a sub-agent holds the other end, if the sub-agent may be left alone.
-    waiter: Option<Weak<()>>,
 }
 
 impl Events {
@@ -84,32 +81,18 @@ impl Events {
         self
     }
 
-    /// The same stream, with every event marked as that sub-agent's.
-    pub fn of_agent(&self, name: &str) -> Self {
-        Events {
-            agent: Some(name.into()),
-            ..self.clone()
-        }
-    }
-
-    /// The same for a sub-agent that may be left alone: its events are marked as from the
-    /// background as soon as the `waiter` is gone.
-    pub fn of_task(&self, name: &str, waiter: Weak<()>) -> Self {
-        Events {
-            waiter: Some(waiter),
-            ..self.of_agent(name)
-        }
+    /// Tells every reader that this happens now.
+    pub fn emit(&self, event: Event) {
+        self.tell(Stamped {
+            at: Instant::now(),
+            agent: None,
+            in_background: false,
+            event: &event,
+        });
     }
 
     /// Tells every reader.
-    pub fn emit(&self, event: Event) {
-        let waiter = self.waiter.as_ref();
-        let stamped = Stamped {
-            at: Instant::now(),
-            agent: self.agent.as_deref(),
-            in_background: waiter.is_some_and(|waiter| waiter.strong_count() == 0),
-            event: &event,
-        };
+    pub fn tell(&self, stamped: Stamped<'_>) {
         self.readers.iter().for_each(|reader| reader(stamped));
     }
 

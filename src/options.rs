@@ -45,7 +45,7 @@ Options:
   --demo         play the \"Try it\" lines of the lesson's page, then leave
   --step         Enter plays the next of these lines, and what is new in a request is shown
   --yes          approve every tool call
-  --agent NAME   run as that agent (from s04 on)
+  --agent NAME   run as that agent (from s04 on); without a name: list them
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
   --help         this text
@@ -99,7 +99,11 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             Arg::Long("demo") => options.demo = true,
             Arg::Long("step") => options.step = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
-            Arg::Long("agent") => options.agent = Some(parser.value()?.string()?),
+            // Without a name: they are listed.
+            Arg::Long("agent") => {
+                let name = parser.optional_value().or_else(|| parser.value().ok());
+                options.agent = Some(name.unwrap_or_default().string()?);
+            }
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("help") | Arg::Short('h') => return Ok(true),

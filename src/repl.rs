@@ -83,7 +83,9 @@ impl Repl {
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
         let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
-        let prompt = format!("{} >> ", options.name);
+        let name = [Some(options.name.as_str()), options.agent.as_deref()];
+        let name = name.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let prompt = format!("{name} >> ");
         let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
@@ -163,7 +165,9 @@ impl Repl {
 
     /// Says who answers, and how to get help.
     pub fn greet(&self, model: &dyn Model) {
-        let text = format!("{}\n{}", self.options.title, model.describe());
+        let agent = self.options.agent.as_ref();
+        let agent = agent.map_or(String::new(), |name| format!(" · as the agent {name}"));
+        let text = format!("{}{agent}\n{}", self.options.title, model.describe());
         match self.options.prompt {
             Some(_) => self.shared.screen.say_aside(&text),
             None => self.say(text + "\nType /help for help, exit to leave."),

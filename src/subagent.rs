@@ -2,13 +2,16 @@
 //! back. An agent is a Markdown file: name, description and tools in front, its system prompt below.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::agent::Agent;
+use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
 use crate::message::{Message, StopReason};
+use crate::repl::Repl;
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -98,23 +101,59 @@ impl Definitions {
         });
     }
 
+    /// Says what cannot be used, and adds `/agents`.
+    pub fn attach(&self, repl: &mut Repl) {
+        self.problems.iter().for_each(|problem| repl.say(problem));
+        let listing = self.listing();
+        repl.action("/agents", "the agents and their tools", move |_| {
+            listing.clone()
+        });
+    }
+
+    /// A line for each, with its tools.
+    fn listing(&self) -> String {
+        let line = |agent: &Definition| {
+            let tools = agent
+                .tools
+                .as_ref()
+                .map_or("all tools".to_string(), |it| it.join(", "));
+            format!("{} ({tools}): {}", agent.name, agent.description)
+        };
+        self.list.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// Turns an agent into the named one, if a name is given: its system prompt, and of the tools
-    /// that are there by now only its own.
+    /// that are there by now only its own. Tools that are not there are told.
     ///
     /// # Errors
-    /// When there is no such agent: a sentence with the known names.
+    /// When there is no such agent, or none of its tools: in a sentence.
     pub fn become_agent(&self, name: Option<&str>, agent: &mut Agent) -> Result<(), String> {
         let Some(name) = name else { return Ok(()) };
         let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            let names = self.list.iter().map(|definition| definition.name.as_str());
-            let names = names.collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "there is no agent {name:?}. The agents are: {names}."
-            ));
+            return Err(match name {
+                "" => format!("The agents, for --agent NAME:\n{}", self.listing()),
+                name => {
+                    let names = self.list.iter().map(|definition| definition.name.as_str());
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    format!("there is no agent {name:?}. The agents are: {names}.")
+                }
+            });
         };
         agent.system.clone_from(&definition.system);
-        if let Some(tools) = &definition.tools {
-            agent.toolbox = agent.toolbox.only(tools);
+        if let Some(named) = &definition.tools {
+            let is_named = |tool: &Arc<Tool>| named.iter().any(|name| name == tool.spec.name);
+            let mut unknown = named.clone();
+            unknown.retain(|name| agent.toolbox.get(name).is_err());
+            agent.toolbox.tools.retain(is_named);
+            let unknown = unknown.join(", ");
+            if !named.is_empty() && agent.toolbox.tools.is_empty() {
+                return Err(format!(
+                    "the agent {name} has no tool that is here, only {unknown}."
+                ));
+            } else if !unknown.is_empty() {
+                let events = &agent.context.events;
+                events.notice(format!("The agent {name} goes without: {unknown}."));
+            }
         }
         Ok(())
     }
@@ -138,13 +177,10 @@ pub struct Delegation {
 impl Delegation {
     /// Sub-agents of this agent, as it is now, without the tools that are `withheld`.
     pub fn new(agent: &Agent, definitions: &Definitions, withheld: &[&str]) -> Self {
-        let mut names = agent.toolbox.names();
-        names.retain(|name| !withheld.contains(name));
-        let general = Agent {
-            system: GENERAL.to_string(),
-            toolbox: agent.toolbox.only(&names),
-            ..agent.clone()
-        };
+        let mut general = agent.clone();
+        general.system = GENERAL.to_string();
+        let tools = &mut general.toolbox.tools;
+        tools.retain(|tool| !withheld.contains(&tool.spec.name));
         Delegation {
             general,
             definitions: definitions.clone(),
@@ -164,11 +200,8 @@ impl Delegation {
 
     /// The agents there are, for the description of a tool.
     pub fn listing(&self) -> String {
-        let mut text = "Without `agent` it is a general one. The agents:".to_string();
-        for agent in &self.definitions.list {
-            text += &format!("\n- {}: {}", agent.name, agent.description);
-        }
-        text
+        let agents = self.definitions.listing();
+        format!("Without `agent` it is a general one. The agents:\n{agents}")
     }
 }
 
@@ -196,10 +229,19 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
             let mut worker = delegation.worker(input.agent.as_deref())?;
             let name = input.agent.as_deref().unwrap_or("sub-agent");
             worker.context = context.clone();
-            worker.context.events = context.events.of_agent(name);
+            worker.context.events = of_agent(&context.events, name);
             run(&worker, input.prompt, || false)
         },
     )
+}
+
+/// A stream whose events join the other one, marked as that agent's.
+pub fn of_agent(events: &Events, name: &str) -> Events {
+    let (all, name) = (events.clone(), name.to_string());
+    Events::default().with(Box::new(move |stamped| {
+        let agent = Some(name.as_str());
+        all.tell(Stamped { agent, ..stamped });
+    }))
 }
 
 /// A whole turn that nobody watches: from the prompt to the last text. It ends early, with what was

@@ -3,7 +3,7 @@
 //! Covered: return from `main`, `exit`, panic, SIGTERM, SIGHUP, Ctrl+C. Not covered: SIGKILL; then
 //! `stty sane` helps.
 
-use std::io::{IsTerminal, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -61,7 +61,9 @@ pub fn save(with_editor: bool) {
     std::panic::set_hook(Box::new(move |panic| {
         if !is_caught() {
             restore();
-            print(panic);
+            if takes_more(stderr()) {
+                print(panic);
+            }
         }
     }));
 }
@@ -111,13 +113,17 @@ pub fn restore() {
     let settings = &saved.settings;
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
-    let out = stdout();
-    let mut takes_it = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    if saved.with_editor && poll(&mut takes_it, PollTimeout::from(100u8)) == Ok(1) {
+    if saved.with_editor && takes_more(stdout()) {
         // The prompt, if there is one just now, is left behind.
         let line_end: &[u8] = if editing { b"\r\n" } else { b"" };
-        let _ = write(&out, &[b"\x1b[?2004l", line_end].concat());
+        let _ = write(stdout(), &[b"\x1b[?2004l", line_end].concat());
     }
+}
+
+/// False for a screen that is held: whoever writes there waits.
+fn takes_more(output: impl AsFd) -> bool {
+    let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut ready, PollTimeout::from(100u8)) == Ok(1)
 }
 
 /// Ends the program. What runs in the background is ended by its supervisors.

@@ -122,43 +122,23 @@ impl Tool {
 /// The dispatch table. Clones share the tools but not the list.
 #[derive(Clone, Default)]
 pub struct Toolbox {
-    tools: Vec<Arc<Tool>>,
+    /// In the order in which the model is told of them.
+    pub tools: Vec<Arc<Tool>>,
 }
 
 impl Toolbox {
-    /// A toolbox with these tools.
-    pub fn new(tools: impl IntoIterator<Item = Tool>) -> Self {
-        let mut toolbox = Toolbox::default();
-        toolbox.add(tools);
-        toolbox
-    }
-
     /// Adds tools.
     ///
     /// # Panics
-    /// When a name is taken: [`replace`](Self::replace) says that it is meant.
+    /// When a name is taken.
     #[track_caller]
     pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
             let name = tool.spec.name;
             if self.names().contains(&name) {
-                panic!("there is a tool {name} already: replace() it, or rename the new one");
+                panic!("there is a tool {name} already: give the new one another name");
             }
             self.tools.push(Arc::new(tool));
-        }
-    }
-
-    /// Puts tools in the place of those with the same names.
-    ///
-    /// # Panics
-    /// When there is none of that name.
-    #[track_caller]
-    pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
-        for tool in tools {
-            let name = tool.spec.name;
-            let old = self.tools.iter_mut().find(|old| old.spec.name == name);
-            *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
-                Arc::new(tool);
         }
     }
 
@@ -174,7 +154,7 @@ impl Toolbox {
         })
     }
 
-    /// The names, in the order in which they were added.
+    /// The names, in the same order.
     pub fn names(&self) -> Vec<&'static str> {
         self.tools.iter().map(|tool| tool.spec.name).collect()
     }
@@ -182,13 +162,5 @@ impl Toolbox {
     /// What the model is told.
     pub fn specs(&self) -> Vec<&ToolSpec> {
         self.tools.iter().map(|tool| &tool.spec).collect()
-    }
-
-    /// A toolbox with only those of its tools that are named.
-    pub fn only(&self, names: &[impl AsRef<str>]) -> Toolbox {
-        let named = |tool: &&Arc<Tool>| names.iter().any(|name| name.as_ref() == tool.spec.name);
-        Toolbox {
-            tools: self.tools.iter().filter(named).cloned().collect(),
-        }
     }
 }

@@ -82,12 +82,8 @@ fn talk_with(
         interrupt,
         ..Context::default()
     };
-    let agent = Agent::new(
-        Arc::new(model),
-        "You are a test.",
-        Toolbox::new([echo()]),
-        context,
-    );
+    let mut agent = Agent::new(Arc::new(model), "You are a test.", context);
+    agent.toolbox.add([echo()]);
     Talk {
         server,
         agent,
@@ -549,7 +545,7 @@ fn nobody_listens() {
     let mut talk = talk([]);
     talk.agent.model = Arc::new(client(&format!("http://127.0.0.1:{port}")));
     let error = talk.turn("hi").unwrap_err();
-    assert!(matches!(error, ModelError::Connection(_)), "{error:?}");
+    assert!(matches!(error, ModelError::Failed(_)), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(talk.notices().len(), 4);
     assert_eq!(talk.messages, [Message::user("hi")]);

@@ -18,7 +18,7 @@ use meanwhile::model::{ModelError, Request};
 use meanwhile::permission;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
-use meanwhile::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
+use meanwhile::tool::{Access, Context, Tool, ToolOutcome};
 use support::session::{By, reply, tool_use};
 
 type Seen = Arc<Mutex<Vec<(Option<String>, String)>>>;
@@ -61,8 +61,8 @@ fn agent(
         assert_eq!(last, Some(Role::User));
         model(request)
     };
-    let (model, tools) = (Arc::new(By(checked)), Toolbox::new(tools));
-    let agent = Agent::new(model, "You are the main agent.", tools, context);
+    let mut agent = Agent::new(Arc::new(By(checked)), "You are the main agent.", context);
+    agent.toolbox.add(tools);
     (agent, seen)
 }
 
@@ -251,7 +251,7 @@ fn a_sub_agent_that_does_not_finish_is_an_error_with_its_last_words() {
     let (silent, _) = agent(&[], |_| says(""));
     assert!(error(&silent, input()).contains("held no text"));
 
-    let (broken, _) = agent(&[], |_| Err(ModelError::Connection("no route".into())));
+    let (broken, _) = agent(&[], |_| Err(ModelError::Failed("no route".into())));
     assert!(error(&broken, input()).contains("no route"));
 
     let (idle, _) = agent(&[], |_| panic!("must not be asked"));
@@ -712,7 +712,7 @@ fn a_turn_that_is_too_long_goes_on_from_a_summary_of_itself() {
 #[test]
 fn a_failed_summary_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let lost = ModelError::Connection("no route".into());
+    let lost = ModelError::Failed("no route".into());
     let (unreachable, _) = agent(&[], {
         let lost = lost.clone();
         move |_| Err(lost.clone())
@@ -738,7 +738,7 @@ fn a_failed_summary_changes_nothing() {
                 .compact(agent, &mut messages)
                 .unwrap_err()
                 .to_string();
-            assert!(why.contains("no summary"), "{why}");
+            assert!(why.contains("No summary"), "{why}");
             assert_eq!(messages, shape);
         }
     }

@@ -145,7 +145,7 @@ impl World {
         }
         let mut known = self.known();
         if known.chance.one_in(12) {
-            return Err(ModelError::Connection("it broke".to_string()));
+            return Err(ModelError::Failed("it broke".to_string()));
         }
         let mut content = Vec::new();
         if !known.chance.one_in(3) {
@@ -320,6 +320,21 @@ fn a_thousand_sessions() {
 /// The main agent of s09, without a model.
 fn s09() -> Main {
     Main::s09(&executor(4), [], Context::default(), nobody)
+}
+
+#[test]
+fn the_page_of_s09_shows_a_note_as_the_model_reads_it() {
+    let main = s09();
+    main.call("bg_bash", json!({ "id": "build", "command": "echo built" }));
+    main.until_ended("build");
+    let mut messages = Vec::new();
+    main.deliveries.deliver(&Events::default(), &mut messages);
+    let note = delivered(&messages).pop().expect("a delivery");
+    let page = include_str!("../lessons/s09_notifications/README.md");
+    let (before, after) = note.split_once(" after ").expect("a time");
+    let (_, after) = after.split_once(" s\n").expect("seconds");
+    let shown = format!("{before} after 3.0 s\n{after}");
+    assert!(page.contains(&shown), "the page does not show:\n{shown}");
 }
 
 #[test]
@@ -727,16 +742,13 @@ fn a_yes_for_once_is_none_for_a_background_agent() {
 fn what_goes_wrong_is_a_result() {
     let main = s10(4, [], |request| match prompt(request) {
         "panic" => panic!("the model broke"),
-        "network" => Err(ModelError::Connection("no route".to_string())),
+        "network" => Err(ModelError::Failed("No route.".to_string())),
         "refusal" => Ok(reply(vec![], StopReason::Refusal)),
         _ => Ok(reply(vec![], StopReason::EndTurn)),
     });
     let expected = [
         ("panic", "the job broke down: the model broke"),
-        (
-            "network",
-            "the sub-agent did not finish. No connection to the model: no route.",
-        ),
+        ("network", "the sub-agent did not finish. No route."),
         (
             "refusal",
             "the sub-agent did not finish. The model will not answer this.",

@@ -245,7 +245,7 @@ impl World {
         self.moment();
         match end {
             End::Well => Ok(says(&mark)),
-            End::Badly => Err(ModelError::Connection(mark)),
+            End::Badly => Err(ModelError::Failed(mark)),
             End::WithPanic => panic!("{mark}"),
         }
     }

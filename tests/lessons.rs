@@ -219,14 +219,14 @@ fn no_command_sees_a_variable_of_the_model() {
 #[test]
 fn no_command_sees_the_key() {
     const KEY: &str = "sk-a-key-for-this-test";
-    // The parent is the supervisor; where there is no /proc, only its child can be asked.
+    // The parent is the supervisor, which only root can ask.
     let command = "env; cat /proc/$PPID/environ 2>&1 | tr '\\0' '\\n'";
     let server = Server::start([
         reply_tool("toolu_1", "bash", json!({ "command": command })),
         reply_tool(
             "toolu_2",
             "bg_bash",
-            json!({ "id": "env", "command": format!("{command} > seen; echo > done") }),
+            json!({ "id": "env", "command": format!("{{ {command}; }} > seen; echo > done") }),
         ),
         reply_tool(
             "toolu_3",

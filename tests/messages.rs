@@ -10,7 +10,7 @@ use std::time::Duration;
 use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
 use meanwhile::message::{ContentBlock, Message, push_user};
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::tool::{Access, Context, Tool};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use support::program::{Lesson, Transcript};
@@ -241,13 +241,9 @@ fn with_tool(prompt: &str) -> (Vec<Message>, Vec<Value>) {
         },
     );
     let thinking = Duration::ZERO;
-    let toolbox = Toolbox::new([now]);
-    let agent = Agent::new(
-        Arc::new(Practice { thinking }),
-        "",
-        toolbox,
-        Context::default(),
-    );
+    let model = Arc::new(Practice { thinking });
+    let mut agent = Agent::new(model, "", Context::default());
+    agent.toolbox.add([now]);
     let mut messages = Vec::new();
     push_user(&mut messages, prompt);
     loop {

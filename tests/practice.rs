@@ -1,18 +1,19 @@
 //! The practice model, asked as a lesson asks it: reply, fake result, reply, … to the end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
 use meanwhile::compact::Compactor;
+use meanwhile::event::{Event, Events};
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{
     ContentBlock, Message, Reply, Role, StopReason, ToolCall, push_note, push_user,
 };
 use meanwhile::model::anthropic::repair;
-use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::{Context, ToolSpec, Toolbox};
+use meanwhile::model::{Model, ModelError, Request};
+use meanwhile::tool::{Context, ToolSpec};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -60,18 +61,22 @@ fn ask_with(
     };
     let specs: Vec<ToolSpec> = tools.iter().map(spec).collect();
     let tools: Vec<&ToolSpec> = specs.iter().collect();
-    let mut streamed = String::new();
+    let streamed = Arc::new(Mutex::new(String::new()));
+    let seen = streamed.clone();
+    let events = Events::default().with(Box::new(move |stamped| match stamped.event {
+        Event::Text(text) => seen.lock().unwrap().push_str(text),
+        Event::Waiting { .. } => {}
+        other => panic!("unexpected: {other:?}"),
+    }));
     let request = Request {
         system: "",
         messages,
         tools: &tools,
+        events: &events,
         interrupt,
     };
-    let reply = MODEL.reply(&request, &mut |progress| match progress {
-        Progress::Text(text) => streamed += text,
-        Progress::Notice(text) => panic!("unexpected notice: {text}"),
-    })?;
-    assert_eq!(streamed, reply.text());
+    let reply = MODEL.reply(&request)?;
+    assert_eq!(*streamed.lock().unwrap(), reply.text());
     let mut repaired = reply.clone();
     repair(&mut repaired, messages);
     assert_eq!(repaired, reply, "the reply is fit for the history as it is");
@@ -821,7 +826,7 @@ fn a_summary_lists_prompts_calls_and_results() {
     let model = Arc::new(Practice {
         thinking: Duration::ZERO,
     });
-    let agent = Agent::new(model, "", Toolbox::default(), Context::default());
+    let agent = Agent::new(model, "", Context::default());
     let compactor = Compactor::new(10_000, folder.path());
     compactor.compact(&agent, &mut messages).expect("a summary");
     assert_eq!(

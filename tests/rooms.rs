@@ -12,6 +12,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use support::program::copy_program;
+use support::session::toolbox;
 
 use meanwhile::message::{ContentBlock, Message, Role};
 use meanwhile::task_board::{self, TaskBoard};
@@ -28,11 +29,11 @@ struct Bench(Toolbox);
 
 impl Bench {
     fn files(dir: &Path) -> Self {
-        Bench(Toolbox::new(files::tools(dir)))
+        Bench(toolbox(files::tools(dir)))
     }
 
     fn board(dir: &Path) -> Self {
-        Bench(Toolbox::new(task_board::tools(TaskBoard::open(dir))))
+        Bench(toolbox(task_board::tools(TaskBoard::open(dir))))
     }
 
     fn call(&self, name: &str, input: Value) -> Result<String, String> {
@@ -278,7 +279,7 @@ fn a_file_is_written_read_and_edited() {
 #[test]
 fn the_tools_of_a_lesson_use_the_working_directory() {
     // Tests run in the package's own folder.
-    let bench = Bench(Toolbox::new(files::tools(".")));
+    let bench = Bench(toolbox(files::tools(".")));
     assert!(
         bench
             .ok("read_file", json!({ "path": "Cargo.toml" }))
@@ -711,7 +712,7 @@ fn item(content: &str, status: &str) -> Value {
 #[test]
 fn the_plan_is_shown_and_replaced_as_a_whole() {
     let todos = TodoList::shared();
-    let bench = Bench(Toolbox::new([todo::tool(&todos)]));
+    let bench = Bench(toolbox([todo::tool(&todos)]));
     let mut low = item("C", "completed");
     low["priority"] = json!("low");
     let mut high = item("  B \n two ", "in_progress");
@@ -732,7 +733,7 @@ fn the_plan_is_shown_and_replaced_as_a_whole() {
 #[test]
 fn a_bad_plan_is_refused_and_the_old_one_kept() {
     let todos = TodoList::shared();
-    let bench = Bench(Toolbox::new([todo::tool(&todos)]));
+    let bench = Bench(toolbox([todo::tool(&todos)]));
     bench.ok("todo", json!({ "todos": [item("keep", "pending")] }));
     let twenty_one: Vec<Value> = (0..21).map(|n| item(&n.to_string(), "pending")).collect();
     let two = [item("A", "in_progress"), item("B", "in_progress")];
@@ -801,7 +802,7 @@ fn round(todos: &std::sync::Mutex<TodoList>, messages: &mut Vec<Message>) -> boo
 #[test]
 fn a_reminder_comes_after_three_rounds_without_an_update() {
     let todos = TodoList::shared();
-    let bench = Bench(Toolbox::new([todo::tool(&todos)]));
+    let bench = Bench(toolbox([todo::tool(&todos)]));
     let plan = json!({ "todos": [item("A", "completed"), item("B", "pending")] });
     let mut messages = vec![Message::user("go")];
     let mut rounds =

@@ -26,7 +26,6 @@ use meanwhile::notification::NotificationBus;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
 use meanwhile::subagent::{self, Definitions};
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{background, bash};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -89,6 +88,8 @@ enum While {
     Running,
     /// The command is a task that the main thread waits for.
     Waited,
+    /// The same as `Running`, and the terminal takes no more of what the program prints.
+    Held,
 }
 
 const WAYS: [(&str, Way); 10] = [
@@ -134,7 +135,12 @@ fn print_table() -> ExitCode {
     println!("How many of them are alive after the program's end?\n");
     row(
         "",
-        ["background task,", "foreground call", "foreground call"],
+        [
+            "background task,",
+            "foreground call",
+            "foreground call",
+            "foreground call,",
+        ],
     );
     row(
         "the program ends by",
@@ -142,11 +148,12 @@ fn print_table() -> ExitCode {
             "prompt is idle",
             "that blocks (s08)",
             "that is a task (s11)",
+            "the screen is held",
         ],
     );
     let mut failed = false;
     for (name, way) in WAYS {
-        let cells = [While::Idle, While::Running, While::Waited].map(|state| {
+        let cells = [While::Idle, While::Running, While::Waited, While::Held].map(|state| {
             let attempt = || {
                 catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()))
             };
@@ -158,18 +165,22 @@ fn print_table() -> ExitCode {
         row(name, cells.each_ref().map(String::as_str));
     }
     println!(
-        "\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end."
+        "\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end, and keys for the screen."
     );
     println!("() does not end the program, only the small process between it and the command.\n");
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited]: [&str; 3]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited}");
+fn row(name: &str, [idle, blocks, waited, held]: [&str; 4]) {
+    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held}");
 }
 
 fn possible(way: Way, state: While) -> bool {
-    state == While::Idle || !matches!(way, Way::Exit | Way::CtrlD | Way::EndOfPipe)
+    match way {
+        Way::Exit | Way::CtrlD | Way::EndOfPipe => state == While::Idle,
+        Way::CtrlCTwice | Way::SupervisorKilled => state != While::Held,
+        Way::Signal(_) | Way::TerminalClosed | Way::Panic => true,
+    }
 }
 
 /// One cell of the table; an error if something was not as it should be.
@@ -294,6 +305,12 @@ impl Program {
         match state {
             While::Idle => terminal.until_ends(" >>"),
             While::Running | While::Waited => {} // the command has grown, so it is waited for
+            While::Held => {
+                // All threads that draw wait for the terminal: for the keys, and for the time.
+                terminal.until_shows("tree.sh, 1 s");
+                terminal.hold();
+                terminal.send("typed, and not shown");
+            }
         }
         match way {
             Way::Exit => terminal.line("exit"),
@@ -330,7 +347,7 @@ impl Program {
         );
         if !matches!(way, Way::TerminalClosed | Way::Signal(Signal::SIGKILL)) {
             assert!(
-                terminal.is_as_before() && !terminal.marks_pastes(),
+                terminal.is_as_before() && (state == While::Held || !terminal.marks_pastes()),
                 "the terminal was not put back"
             );
         }
@@ -446,7 +463,8 @@ fn lesson_that_panics() -> ExitCode {
     let mut repl = Repl::new(&options);
     let model = meanwhile::connect(&Default::default());
     repl.greet(&*model);
-    let mut agent = Agent::new(model, "", Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, "", repl.context());
+    agent.toolbox.add([bash::tool()]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     agent.toolbox.add(background::tools(&executor));
     if std::env::var_os("LESSON_THAT_PANICS")

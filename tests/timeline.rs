@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +12,8 @@ use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
 use meanwhile::aids::timeline::{Kind, Timeline};
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
-use meanwhile::model::{Model, ModelError, Progress, Request};
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::model::{Model, ModelError, Request};
+use meanwhile::tool::{Access, Context, Tool};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -209,7 +208,8 @@ fn ended_by(signal: Signal) -> Trace {
     let mut lesson = lesson.argument(&format!(r#"{SERVER}, then run "echo > gate; sleep 1000""#));
     let (_began, gate) = (fifo(&lesson, "began"), fifo(&lesson, "gate"));
     let mut child = lesson.start();
-    drop(File::open(&gate).expect("the command opens it, too"));
+    // To the end: the command would be ended by SIGPIPE if nobody read what it writes.
+    std::fs::read(&gate).expect("the command has gone through");
     kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
     child.wait().expect("it ends");
     Trace::of_file(&lesson.folder.path().join("trace.json"))
@@ -303,7 +303,7 @@ struct Scripted {
 }
 
 impl Model for Scripted {
-    fn reply(&self, _: &Request<'_>, _: &mut dyn FnMut(Progress<'_>)) -> Result<Reply, ModelError> {
+    fn reply(&self, _: &Request<'_>) -> Result<Reply, ModelError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (content, stop_reason) = if number < self.calls {
             let (id, name) = (format!("toolu_{number}"), "nothing".to_string());
@@ -355,7 +355,8 @@ fn turn(timeline: &Timeline, calls: usize) {
         calls,
         made: AtomicUsize::new(0),
     });
-    let agent = Agent::new(model, "", Toolbox::new([tool]), context.clone());
+    let mut agent = Agent::new(model, "", context.clone());
+    agent.toolbox.add([tool]);
     context
         .events
         .emit(Event::TurnStarted("call it".to_string()));

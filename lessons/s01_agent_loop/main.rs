@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use meanwhile::agent::Agent;
 use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::bash;
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -16,7 +15,8 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, SYSTEM, repl.context());
+    agent.toolbox.add([bash::tool()]);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {

@@ -6,7 +6,6 @@ use meanwhile::agent::Agent;
 use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
 use meanwhile::permission;
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -17,7 +16,8 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, SYSTEM, repl.context());
+    agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
 

@@ -7,7 +7,6 @@ use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
 use meanwhile::permission;
 use meanwhile::todo::{self, TodoList};
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -18,7 +17,8 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, SYSTEM, repl.context());
+    agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();

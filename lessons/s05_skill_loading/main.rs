@@ -9,7 +9,6 @@ use meanwhile::permission;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::todo::{self, TodoList};
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -20,17 +19,17 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, SYSTEM, repl.context());
+    agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     let agents = Definitions::load(".claude/agents");
-    agents.problems.iter().for_each(|problem| repl.say(problem));
+    agents.attach(&mut repl);
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);

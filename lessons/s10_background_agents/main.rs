@@ -15,7 +15,6 @@ use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::todo::{self, TodoList};
-use meanwhile::tool::Toolbox;
 use meanwhile::tools::{bash, files};
 
 const SYSTEM: &str = "You are a coding agent at work in the current directory. \
@@ -26,20 +25,20 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let mut agent = Agent::new(model, SYSTEM, Toolbox::new([bash::tool()]), repl.context());
+    let mut agent = Agent::new(model, SYSTEM, repl.context());
+    agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
     agent.gate = permission::gate(options.yes || agent.model.is_practice());
     let todos = TodoList::shared();
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     agent
         .toolbox
         .add(task_board::tools(TaskBoard::open(".tasks")));
     let agents = Definitions::load(".claude/agents");
-    agents.problems.iter().for_each(|problem| repl.say(problem));
+    agents.attach(&mut repl);
     agent.toolbox.add([subagent::tool(&agent, &agents)]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     let deliveries = Deliveries::attach(&executor, &mut repl);

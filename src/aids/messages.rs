@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::message::{ContentBlock, Message, Reply, Role, ToolCall};
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
 use crate::repl::Repl;
 
@@ -122,14 +122,10 @@ impl Step {
 }
 
 impl Model for Step {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        on_progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let news = format!("new in this request:\n{}", self.news(request));
-        on_progress(Progress::Notice(&news));
-        self.model.reply(request, on_progress)
+        request.events.notice(news);
+        self.model.reply(request)
     }
 
     fn describe(&self) -> String {

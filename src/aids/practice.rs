@@ -8,11 +8,11 @@ mod words;
 
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
 use serde_json::{Map, Value, json};
 
+use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::{Model, ModelError, Request};
 use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
 use phrases::Step;
 
@@ -39,23 +39,17 @@ impl Practice {
 }
 
 impl Model for Practice {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        on_progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let (text, uses) = answer(request);
         let recent = request.messages.rchunks(2).next().unwrap_or_default();
         let tasks = tasks(request);
         let again = calls(recent).iter().any(|look| look.says_running(&tasks));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
-        let pause = self.thinking.max(least);
-        let interrupted = request.interrupt.receiver().recv_timeout(pause);
-        if let Err(RecvTimeoutError::Disconnected) = interrupted {
+        if !request.pause(self.thinking.max(least)) {
             return Err(ModelError::Interrupted);
         }
         for line in text.split_inclusive('\n') {
-            on_progress(Progress::Text(line));
+            request.events.emit(Event::Text(line.to_string()));
         }
         let stop_reason = match uses.is_empty() {
             true => StopReason::EndTurn,

@@ -68,11 +68,19 @@ impl AtWork {
     /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
     pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let counted = tally.clone();
-        let count = Box::new(move |stamped: Stamped<'_>| lock(&counted).count(stamped.event));
-        let events = events.of_task(name, waiter).with(count);
+        let (all, name, counted) = (events.clone(), name.to_string(), tally.clone());
+        let reader = move |stamped: Stamped<'_>| {
+            lock(&counted).count(stamped.event);
+            let in_background = waiter.strong_count() == 0;
+            let agent = Some(name.as_str());
+            all.tell(Stamped {
+                agent,
+                in_background,
+                ..stamped
+            });
+        };
         worker.context = Context {
-            events,
+            events: Events::default().with(Box::new(reader)),
             interrupt: Interrupt::default(),
             ask,
         };

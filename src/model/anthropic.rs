@@ -4,6 +4,7 @@
 //! A read that blocks cannot hear Ctrl+C. So the call runs on a thread of its own (`fetch`) that
 //! sends each event over a channel, and the caller waits for channel and interrupt at once.
 
+mod failure;
 mod repair;
 mod wire;
 
@@ -14,13 +15,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, tick, unbounded};
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
-use crate::interrupt::Interrupt;
+use crate::event::Event;
 use crate::message::Reply;
-use crate::model::{Model, ModelError, Progress, Request};
+use crate::model::thinking::LOOK;
+use crate::model::{Model, ModelError, Request};
+use failure::Failure;
 pub use repair::repair;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com";
@@ -32,11 +35,8 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How long the body may take to end after its last event. If it does, the connection is kept.
 const GRACE: Duration = Duration::from_millis(100);
 
-type OnProgress<'a> = &'a mut dyn FnMut(Progress<'_>);
 /// What the worker sends: events as JSON, unread, and at last why there are no more.
 type Line = Result<String, Failure>;
-/// Why a try brought no reply, and when to come back if the server said so.
-type Failure = (ModelError, Option<Duration>);
 
 /// A model behind the Messages API. Uses no network before the first request.
 pub struct Anthropic {
@@ -89,7 +89,7 @@ impl Anthropic {
     }
 
     /// Finds what no request can be made of.
-    fn check(&self) -> Result<(), ModelError> {
+    fn check(&self) -> Result<(), Failure> {
         let mut secrets = self.auth.iter().flat_map(|(_, secret)| secret.chars());
         let url = self.base_url.parse().ok();
         let problem = match url.as_ref().and_then(Uri::scheme_str) {
@@ -97,7 +97,7 @@ impl Anthropic {
             Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
             _ => format!("{:?} is no address like {DEFAULT_URL}", self.shown_url()),
         };
-        Err(ModelError::Connection(problem))
+        Err(Failure::no_connection(&problem))
     }
 
     /// The address without a name and password in it.
@@ -124,12 +124,7 @@ impl Anthropic {
     }
 
     /// One try.
-    fn attempt(
-        &self,
-        body: Arc<Vec<u8>>,
-        stop: &Interrupt,
-        report: OnProgress,
-    ) -> Result<Reply, Failure> {
+    fn attempt(&self, body: Arc<Vec<u8>>, asked: &Request<'_>) -> Result<Reply, Failure> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
         let mut request = agent.post(format!("{}/v1/messages", self.base_url));
@@ -145,10 +140,10 @@ impl Anthropic {
             }
         };
         let thread = thread::Builder::new().name("model request".to_string());
-        thread.spawn(worker).map_err(connection)?;
-        let outcome = listen(&lines, stop, report);
+        thread.spawn(worker).map_err(Failure::connection)?;
+        let outcome = listen(&lines, asked);
         let deadline = Instant::now() + GRACE;
-        while !stop.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
+        while !asked.interrupt.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
         match lines.try_recv() {
             Err(TryRecvError::Disconnected) => idle().push(agent),
             _ => agent.shutdown(), // wakes the worker from its read, and it ends
@@ -156,54 +151,47 @@ impl Anthropic {
         outcome
     }
 
-    /// Shortens what a server said, and takes the key out should it have repeated it.
-    fn presentable(&self, mut error: ModelError) -> ModelError {
-        if let ModelError::Api { message, .. } = &mut error {
-            for (_, secret) in &self.auth {
-                let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
-                if secret.len() >= 8 {
-                    *message = message.replace(secret, "[key]");
-                }
-            }
-            *message = message.chars().take(500).collect();
-        }
-        error
+    /// Takes the key out, should the server have repeated it, and shortens what it said.
+    fn presentable(&self, text: &str) -> String {
+        let secrets = self.auth.iter().map(|(_, secret)| secret);
+        let secrets = secrets.map(|it| it.strip_prefix("Bearer ").unwrap_or(it));
+        let long = secrets.filter(|it| it.len() >= 8);
+        let text = long.fold(text.to_string(), |text, it| text.replace(it, "[key]"));
+        text.chars().take(500).collect()
     }
 }
 
 impl Model for Anthropic {
-    fn reply(&self, request: &Request<'_>, on_progress: OnProgress) -> Result<Reply, ModelError> {
-        self.check()?;
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
+        let failed = |failure: Failure| ModelError::Failed(failure.sentences());
+        self.check().map_err(failed)?;
         let body = Arc::new(wire::body(&self.model, request));
         let mut backoff = self.backoff;
         for attempt in 0.. {
-            let (error, after) = match self.attempt(body.clone(), request.interrupt, on_progress) {
+            let mut failure = match self.attempt(body.clone(), request) {
                 Ok(mut reply) => {
                     repair(&mut reply, request.messages);
                     return Ok(reply);
                 }
+                Err(_) if request.interrupt.is_triggered() => break,
                 Err(failure) => failure,
             };
-            let error = self.presentable(error);
-            let may_pass = match &error {
-                ModelError::Interrupted | ModelError::Refused => false,
-                ModelError::Api { status, .. } => matches!(status, 408 | 409 | 429 | 500..),
-                ModelError::Connection(_) | ModelError::Protocol(_) => true,
-            };
-            if !may_pass || attempt == MAX_RETRIES {
-                return Err(error);
+            failure.what = self.presentable(&failure.what);
+            if !failure.may_pass || attempt == MAX_RETRIES {
+                return Err(failed(failure));
             }
             // Up to a quarter less, so that many clients do not come back at the same moment.
             let share = 1.0 - (RandomState::new().build_hasher().finish() % 1000) as f64 / 4000.0;
-            let wait = after.unwrap_or(backoff.mul_f64(share)).min(MAX_WAIT);
+            let wait = failure
+                .after
+                .unwrap_or(backoff.mul_f64(share))
+                .min(MAX_WAIT);
             backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
-            let (what, _) = error.parts();
-            let what = what.trim_end_matches('.');
-            let notice = format!("{what}; trying again in {seconds} s.");
-            on_progress(Progress::Notice(&notice));
-            let _ = request.interrupt.receiver().recv_timeout(wait);
-            if request.interrupt.is_triggered() {
+            let what = failure.what.trim_end_matches('.');
+            let events = request.events;
+            events.notice(format!("{what}; trying again in {seconds} s."));
+            if !request.pause(wait) {
                 break;
             }
         }
@@ -215,17 +203,9 @@ impl Model for Anthropic {
     }
 }
 
-fn connection(error: impl Into<ureq::Error>) -> Failure {
-    let why = match error.into() {
-        ureq::Error::Timeout(ureq::Timeout::PerRead) => "the server has fallen silent".to_string(),
-        error => error.to_string(),
-    };
-    (ModelError::Connection(why), None)
-}
-
 /// On the worker: makes the call and sends what comes, line by line.
 fn fetch(request: RequestBuilder<WithBody>, body: &[u8], to: &Sender<Line>) -> Result<(), Failure> {
-    let response = request.send(body).map_err(connection)?;
+    let response = request.send(body).map_err(Failure::connection)?;
     if response.status() != 200 {
         return Err(refusal(response));
     }
@@ -234,13 +214,13 @@ fn fetch(request: RequestBuilder<WithBody>, body: &[u8], to: &Sender<Line>) -> R
     let body = body.limit(MAX_REPLY_BYTES);
     if whole {
         // The server does not stream. A message in one piece is one more kind of event.
-        let _ = to.send(Ok(body.read_to_string().map_err(connection)?));
+        let _ = to.send(Ok(body.read_to_string().map_err(Failure::connection)?));
         return Ok(());
     }
     // An event may have its data on several lines, and ends with an empty one.
     let mut event = String::new();
     for lines in BufReader::new(body.reader()).lines() {
-        for line in lines.map_err(connection)?.split('\r') {
+        for line in lines.map_err(Failure::connection)?.split('\r') {
             match line.split_once(':') {
                 Some(("data", data)) => event += &format!("{data}\n"),
                 Some(("error", error)) => event = format!(r#"{{"error":{error}}}"#), // llama.cpp
@@ -270,26 +250,32 @@ fn refusal(mut response: Response<ureq::Body>) -> Failure {
         None if text.trim().is_empty() => "no reason given".to_string(),
         None => text,
     };
-    (ModelError::Api { status, message }, after)
+    Failure {
+        after,
+        ..Failure::api(status, &message)
+    }
 }
 
 /// On the calling thread: puts the events together until the reply is complete.
-fn listen(lines: &Receiver<Line>, stop: &Interrupt, report: OnProgress) -> Result<Reply, Failure> {
-    let plain = |error| (error, None);
-    let interrupted = stop.receiver();
+fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failure> {
+    let (interrupted, look, since) = (request.interrupt.receiver(), tick(LOOK), Instant::now());
     let mut assembly = wire::Assembly::default();
     while !assembly.stopped {
         let line = select_biased! {
-            recv(interrupted) -> _ => return Err(plain(ModelError::Interrupted)),
+            recv(interrupted) -> _ => return Err(Failure::no_connection("interrupted")),
             recv(lines) -> line => line,
+            recv(look) -> _ => {
+                request.thinks(since, assembly.progress());
+                continue;
+            }
         };
         match line {
-            Ok(Ok(event)) => assembly
-                .apply(&event, &mut |text| report(Progress::Text(text)))
-                .map_err(plain)?,
+            Ok(Ok(event)) => assembly.apply(&event, &mut |text| {
+                request.events.emit(Event::Text(text.to_string()));
+            })?,
             Ok(Err(failure)) if assembly.stop_reason.is_none() => return Err(failure),
             _ => break,
         }
     }
-    assembly.finish().map_err(plain)
+    assembly.finish()
 }

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use super::lock;
 
@@ -14,6 +14,12 @@ const HEAD: usize = 8 * 1024;
 const TAIL: usize = 24 * 1024;
 /// The file grows no further than this.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
+
+/// How many bytes more may go into files: 1 GiB in all, or what `MEANWHILE_OUTPUT_MIB` says.
+static ROOM: LazyLock<Mutex<u64>> = LazyLock::new(|| {
+    let said = std::env::var("MEANWHILE_OUTPUT_MIB").unwrap_or_default();
+    Mutex::new(said.parse::<u32>().map_or(1024, u64::from) << 20)
+});
 
 /// The first part of the names of scratch folders.
 pub(super) const SCRATCH: &str = "meanwhile-";
@@ -129,8 +135,11 @@ impl Whole {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let room = (MAX_FILE - self.written).min(bytes.len() as u64);
         let Some(file) = &mut self.file else { return };
+        let mut left = lock(&ROOM);
+        let room = (MAX_FILE - self.written).min(bytes.len() as u64).min(*left);
+        *left -= room;
+        drop(left);
         match file.write_all(&bytes[..room as usize]) {
             Ok(()) => self.written += room,
             Err(_) => self.file = None,
@@ -139,10 +148,12 @@ impl Whole {
 
     fn describe(&self, bytes: u64) -> String {
         let path = self.path.display();
+        let is_cut = self.file.is_some() && self.written < bytes.min(MAX_FILE);
+        let why = ["", "; no room for such files is left in this session"][usize::from(is_cut)];
         match self.written {
-            0 => "the whole could not be written to a file".to_string(),
+            0 => format!("the whole could not be written to a file{why}"),
             written if written == bytes => format!("the whole is in {path}"),
-            written => format!("its first {written} bytes are in {path}"),
+            written => format!("its first {written} bytes are in {path}{why}"),
         }
     }
 }

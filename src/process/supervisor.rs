@@ -17,17 +17,19 @@
 //! the loader or a library prints goes to standard output or error, never into the protocol.
 //!
 //! If the supervisor itself is killed with SIGKILL, its orphans go to the program, which kills them:
-//! see [`process`](super). Not promised are:
+//! see [`process`](super). An ordinary user's commands can open neither memory nor environment nor
+//! descriptors of program and supervisor. Not promised are:
 //!
+//! - that against commands that run as root, which read the key and take descriptors; nor against
+//!   one that attaches to a new supervisor, in which no key is, before that has hidden itself;
 //! - processes that somebody else starts for us (`systemd-run`, a container engine, `at`), and
 //!   processes that became another user's (`sudo`): they are given up after ten seconds;
 //! - anything, if program and supervisor are killed with SIGKILL in the same instant, or if a command
 //!   keeps stopping its supervisor (`while :; do kill -STOP $PPID; done`) until the program is gone;
 //! - that a command leaves its supervisor as it was: a changed priority, limit or pipe size
 //!   (`renice`, `prlimit`, `F_SETPIPE_SZ`) stays for the commands that this supervisor runs next;
-//! - that only the command writes to its output: a process elsewhere that was handed the pipe, or
-//!   opened it through `/proc`, can write into the next command's. What it writes between two
-//!   commands reaches neither;
+//! - that only the command writes to its output: a process elsewhere that was handed the pipe (or
+//!   is root's) can write into the next command's. What it writes between two reaches neither;
 //! - on systems without subreapers (macOS), that a child which makes its own session is found.
 
 use std::ffi::{OsStr, OsString};

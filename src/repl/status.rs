@@ -7,11 +7,15 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustyline::highlight::Highlighter;
 
 use crate::event::{Event, Stamped};
 use crate::terminal::{fit, size};
+
+/// What is shorter is not worth a line.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// What the line says, read off the stream of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,8 +23,17 @@ struct Facts {
     running: usize,
     /// Tasks that have ended and were not delivered yet.
     finished: usize,
-    /// What the main thread waits for, for how many seconds, and its progress.
-    waiting: Option<(String, u64, String)>,
+    waiting: Option<Waiting>,
+}
+
+/// What the main thread waits for, for how many seconds, and its progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiting {
+    /// The sub-agent that waits, in the main agent's place.
+    agent: Option<String>,
+    what: String,
+    seconds: u64,
+    progress: String,
 }
 
 /// Written by all threads that emit events, read by the line editor. Clones are the same.
@@ -29,10 +42,14 @@ pub struct Status(Arc<Mutex<Facts>>);
 
 impl Status {
     /// Takes an event from the stream. If that changes the line, it is to be drawn again.
-    pub fn note(&self, Stamped { agent, event, .. }: Stamped<'_>, redraw: impl FnOnce()) {
+    pub fn note(&self, stamped: Stamped<'_>, redraw: impl FnOnce()) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = facts.clone();
-        match event {
+        let (before, agent) = (facts.clone(), stamped.agent);
+        // What the main agent says of its waiting counts more than what a sub-agent says.
+        let shown = facts.waiting.as_ref();
+        let counts = !stamped.in_background
+            && shown.is_none_or(|shown| agent.is_none() || shown.agent.is_some());
+        match stamped.event {
             Event::TaskStarted { .. } => facts.running += 1,
             Event::TaskFinished { .. } => {
                 facts.running = facts.running.saturating_sub(1);
@@ -45,10 +62,17 @@ impl Status {
                 what,
                 elapsed,
                 progress,
-            } if agent.is_none() && elapsed.as_secs() > 0 => {
-                facts.waiting = Some((what.clone(), elapsed.as_secs(), progress.clone()));
+            } if counts && *elapsed >= AT_ONCE => {
+                facts.waiting = Some(Waiting {
+                    agent: agent.map(str::to_string),
+                    what: what.clone(),
+                    seconds: elapsed.as_secs(),
+                    progress: progress.clone(),
+                });
             }
-            Event::ToolFinished { .. } | Event::TurnFinished if agent.is_none() => {
+            Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
+                if counts =>
+            {
                 facts.waiting = None;
             }
             _ => return,
@@ -61,15 +85,17 @@ impl Status {
     fn line(&self, hint: &str) -> String {
         let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
-        let waiting = facts.waiting.as_ref().map(|(what, seconds, progress)| {
-            let what = what.lines().next().unwrap_or_default();
+        let waiting = facts.waiting.as_ref().map(|waiting| {
+            let what = waiting.what.lines().next().unwrap_or_default();
             let (short, _) = fit(what, 30);
             let more = if short.len() < what.len() { "…" } else { "" };
-            let progress = match progress.as_str() {
+            let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));
+            let progress = match waiting.progress.as_str() {
                 "" => String::new(),
                 progress => format!(" · {progress}"),
             };
-            format!("{short}{more}, {seconds} s{hint}{progress}")
+            let (who, seconds) = (who.unwrap_or_default(), waiting.seconds);
+            format!("{who}{short}{more}, {seconds} s{hint}{progress}")
         });
         let parts = [
             count(facts.running, "running"),

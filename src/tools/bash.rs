@@ -42,13 +42,10 @@ pub fn tool() -> Tool {
             };
             let (outcome, left) =
                 process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
-            let left = left_running(left);
-            answer(
-                &outcome,
-                &left.map_or(String::new(), |left| {
-                    format!("\n[The shell has exited; {left}, at most until this program ends.]")
-                }),
-            )
+            let left = left_running(left).map(|left| {
+                format!("\n[The shell has exited; {left}, at most until this program ends.]")
+            });
+            answer(&outcome, &left.unwrap_or_default())
         },
     )
 }

@@ -16,6 +16,7 @@ use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
+use crate::support::session::toolbox;
 use crate::support::terminal::Seat;
 
 fn call(tools: &Toolbox, name: &str, input: Value) -> Result<String, String> {
@@ -24,7 +25,7 @@ fn call(tools: &Toolbox, name: &str, input: Value) -> Result<String, String> {
 }
 
 fn board(folder: &Path) -> Toolbox {
-    Toolbox::new(task_board::tools(TaskBoard::open(folder)))
+    toolbox(task_board::tools(TaskBoard::open(folder)))
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn an_edit_takes_linear_time() {
     let folder = tempdir().expect("a folder");
     let file = folder.path().join("f");
     fs::write(&file, "a".repeat(2 << 20) + "end").expect("written");
-    let tools = Toolbox::new(files::tools(folder.path()));
+    let tools = toolbox(files::tools(folder.path()));
     let started = Instant::now();
     let texts = [
         ("a".repeat(1 << 19) + "b", Err("not found")),
@@ -158,7 +159,7 @@ fn a_history_that_is_none_is_left_alone_with_a_notice() {
 
 #[test]
 fn what_is_the_systems_is_no_file() {
-    let tools = Toolbox::new(files::tools("/"));
+    let tools = toolbox(files::tools("/"));
     for path in ["proc/self/environ", "sys/kernel/notes", "dev/null"] {
         let read = call(&tools, "read_file", json!({ "path": path }));
         assert!(

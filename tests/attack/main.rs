@@ -4,6 +4,7 @@
 mod support;
 
 mod files;
+mod limits;
 mod model;
 mod processes;
 mod screen;

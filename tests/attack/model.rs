@@ -12,14 +12,15 @@ use meanwhile::event::Events;
 use meanwhile::message::{ContentBlock, Message, Role, StopReason, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::outcome::{End, Outcome};
-use meanwhile::tool::{Context, Toolbox};
+use meanwhile::tool::Context;
 use meanwhile::tools::bash;
 
 use crate::support::program::{Lesson, eventually};
-use crate::support::prompt::{gate, open, served};
+use crate::support::prompt::{at_prompt, gate, open, served, until_traced};
 use crate::support::server::{Server, held, reply_blocks, reply_error, reply_text};
 use crate::support::session::{
-    AUTOMATIC, By, Chance, Main, delivered, executor, finished, id, reply, says, until_ended,
+    AUTOMATIC, By, Chance, Main, calls, delivered, executor, faults, finished, id, reply, says,
+    until_ended,
 };
 use crate::{odd_text, times};
 
@@ -113,7 +114,7 @@ fn what_a_person_types_is_a_prompt_whatever_it_begins_with() {
             1 => Ok(says("hello")),
             _ => Ok(reply(Vec::new(), StopReason::Refusal)),
         });
-        let agent = Agent::new(Arc::new(model), "", Toolbox::default(), Context::default());
+        let agent = Agent::new(Arc::new(model), "", Context::default());
         let mut messages = Vec::new();
         push_user(&mut messages, "hi");
         agent.ask(&mut messages).expect("a reply");
@@ -159,6 +160,63 @@ fn the_model_reads_each_result_in_its_own_words() {
     assert_eq!(delivered(&messages).len(), 1);
 }
 
+/// The request that was to bring a result fails, and the turn that takes it up is too long to keep:
+/// a new turn, or the same one, woken by the next result.
+#[test]
+fn a_result_that_was_delivered_in_vain_is_read_when_its_turn_is_compacted() {
+    for is_woken in [false, true] {
+        let executor = executor(1);
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let to = read.clone();
+        let main = Main::s09(&executor, [], Context::default(), move |request| {
+            let mut read = to.lock().unwrap();
+            read.push((
+                request.tools.is_empty(),
+                delivered(request.messages).concat(),
+            ));
+            match read.len() {
+                1 => Err(ModelError::Connection("nobody is there".into())),
+                _ => Ok(says("words")),
+            }
+        });
+        let long = || "x".repeat(160_000);
+        let mut messages = vec![
+            Message::user("hi"),
+            Message::new(Role::Assistant, says("hello").content),
+        ];
+        push_user(&mut messages, long());
+        if is_woken {
+            let reply = calls("t1", "read_file", json!({ "path": "f" }));
+            messages.push(Message::new(Role::Assistant, reply.content));
+            let result = ContentBlock::ToolResult {
+                tool_use_id: "t1".into(),
+                content: long(),
+                is_error: false,
+            };
+            messages.push(Message::new(Role::User, vec![result]));
+        }
+        let output = format!("its own words {}", long());
+        lock(&executor)
+            .submit(Kind::Command, &id("build"), |_| finished(output))
+            .expect("it starts");
+        until_ended(&executor, "build");
+        main.turn(&mut messages).expect_err("nobody is there");
+        if !is_woken {
+            push_user(&mut messages, long());
+        }
+        main.turn(&mut messages).expect("a turn");
+        let read = read.lock().unwrap();
+        let heads: Vec<_> = read
+            .iter()
+            .map(|(summary, words)| (summary, words.contains("its own words")))
+            .collect();
+        assert_eq!(heads, [(&false, true), (&true, true), (&false, true)]);
+        assert_eq!(delivered(&messages).len(), 1);
+        messages.pop();
+        assert_eq!(faults(&messages, false), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn what_leaving_drops_is_said() {
     let call = json!({ "type": "tool_use", "id": "t1", "name": "bg_bash", "input": { "id": "quick", "command": "echo done" } });
@@ -178,6 +236,28 @@ fn what_leaving_drops_is_said() {
     let shown = lesson.line("start it").line("exit").run();
     opener.join().expect("the opener");
     shown.has_in_order(&["it runs", "\nEnded before, and not delivered: quick."]);
+}
+
+#[test]
+fn what_leaving_drops_is_said_to_a_person_as_well() {
+    let call = json!({ "type": "tool_use", "id": "t1", "name": "bg_bash", "input": { "id": "quick", "command": "cat gate" } });
+    let (reply, last) = held(reply_text("it runs"));
+    let server = Server::start([reply_blocks(&[call], "tool_use"), last]);
+    let seat = served("s09_notifications", &server).argument("--yes");
+    let mut terminal = at_prompt(seat, "s09 >>");
+    gate(&terminal, "gate");
+    terminal.line("start it");
+    open(&terminal, "gate");
+    until_traced(&terminal, &["finished with exit code 0"]);
+    terminal.line("exit");
+    terminal.until_shows("(queued: exit)");
+    reply.send(()).expect("the server waits");
+    assert_eq!(terminal.wait(), 0);
+    let shown = terminal.text();
+    assert!(
+        shown.contains("\nEnded before, and not delivered: quick."),
+        "{shown}"
+    );
 }
 
 /// Where no room can be made before the delivery, each result begins one turn, and only one.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::program::{Lesson, clean_environment, eventually, program};
-use crate::support::server::{Server, reply_text, reply_tool};
+use crate::support::server::{Server, reply_blocks, reply_text, reply_tool};
 
 const S01: &str = "s01_agent_loop";
 const S08: &str = "s08_background_tasks";
@@ -46,12 +46,11 @@ fn a_file_that_may_not_grow_is_a_sentence() {
     assert!(shown.contains("(no output)"), "{shown}");
 }
 
-/// One command of an ordinary user, and what came of it.
-fn told(command: &str) -> String {
+/// One command, and what came of it.
+pub fn told(lesson: Lesson, command: &str) -> String {
     let call = reply_tool("t1", "bash", json!({ "command": command }));
     let server = Server::start([call, reply_text("done")]);
-    Lesson::new(S01)
-        .unprivileged()
+    lesson
         .variable("ANTHROPIC_BASE_URL", &server.url())
         .variable("ANTHROPIC_API_KEY", "sk-ant-a-secret")
         .argument("--yes")
@@ -65,29 +64,80 @@ fn told(command: &str) -> String {
         .to_string()
 }
 
+/// What an ordinary user's command is told.
+fn told_to_user(command: &str) -> String {
+    told(Lesson::new(S01).unprivileged(), command)
+}
+
 #[test]
 fn a_command_does_not_read_the_key() {
-    let program = "$(ps -o ppid= -p $PPID | tr -d ' ')";
-    for place in [program, "$PPID"] {
-        let answer = told(&format!("tr '\\0' '\\n' < /proc/{place}/environ"));
+    for place in ["$(ps -o ppid= -p $PPID | tr -d ' ')", "$PPID"] {
+        let answer = told_to_user(&format!("tr '\\0' '\\n' < /proc/{place}/environ"));
         assert!(!answer.contains("a-secret"), "{answer}");
         assert!(answer.contains("Permission denied"), "{answer}");
     }
 }
 
+/// Nor for the program: through no descriptor, and not through its memory.
 #[test]
 fn a_command_cannot_speak_for_its_supervisor() {
-    for way in [
-        "echo '{\"Exited\":[0,0]}' > /proc/$PPID/fd/0",
-        "exec 7> /proc/$PPID/fd/0",
-    ] {
-        let answer = told(&format!("{way}; echo still here"));
-        assert!(answer.contains("still here"), "{answer}");
-        assert!(
-            answer.contains("denied") || answer.contains("No such"),
-            "{answer}"
-        );
-    }
+    let answer = told_to_user(
+        "program=$(ps -o ppid= -p $PPID | tr -d ' '); for pid in $PPID $program; do
+            for file in fd/0 fd/1 fd/2 mem; do
+                exec 7> /proc/$pid/$file && echo opened || echo refused
+                echo '{\"Exited\":[0,0]}' > /proc/$pid/$file && echo written
+            done
+        done 2> errors; grep -c 'Permission denied' errors",
+    );
+    assert_eq!(answer, "refused\n".repeat(8) + "16", "{answer}");
+}
+
+/// Each result says where its whole is, and the files together take no more than was said.
+#[test]
+fn long_outputs_have_a_total() {
+    let tools: Vec<_> = ["700K", "700K", "700K", "1K"]
+        .iter()
+        .enumerate()
+        .map(|(number, size)| {
+            let command = format!("yes | head -c {size}; cat $TMPDIR/*/output-* | wc -c");
+            json!({ "type": "tool_use", "id": format!("t{number}"), "name": "bash", "input": { "command": command } })
+        })
+        .collect();
+    let server = Server::start([reply_blocks(&tools, "tool_use"), reply_text("done")]);
+    let lesson = Lesson::new(S01);
+    let temporary = lesson.folder.path().display().to_string();
+    lesson
+        .variable("TMPDIR", &temporary)
+        .variable("MEANWHILE_OUTPUT_MIB", "1")
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .argument("--yes")
+        .line("go on")
+        .run();
+    let last = server.requests()[1]
+        .messages()
+        .last()
+        .expect("a message")
+        .clone();
+    let result = |number: usize| {
+        last["content"][number]["content"]
+            .as_str()
+            .expect("text")
+            .to_string()
+    };
+    let full = "; no room for such files is left in this session …]";
+    assert!(result(0).contains("; the whole is in "), "{}", result(0));
+    let cut = result(1);
+    assert!(
+        cut.contains("; its first 3317") && cut.contains(full),
+        "{cut}"
+    );
+    let none = "; the whole could not be written to a file";
+    assert!(
+        result(2).contains(&format!("{none}{full}")),
+        "{}",
+        result(2)
+    );
+    assert!(result(3).ends_with("\n1048576"), "{}", result(3));
 }
 
 #[test]

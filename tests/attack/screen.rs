@@ -10,7 +10,7 @@ use meanwhile::agent::Agent;
 use meanwhile::event::{Event, Stamped};
 use meanwhile::permission;
 use meanwhile::screen::Screen;
-use meanwhile::tool::{Access, Context, Tool, Toolbox};
+use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::object;
 
 use crate::support::session::{By, Chance, calls, nobody};
@@ -156,7 +156,8 @@ fn question(input: Value) -> String {
         Access::Ask,
         run,
     );
-    let mut agent = Agent::new(Arc::new(By(nobody)), "", Toolbox::new([tool]), context);
+    let mut agent = Agent::new(Arc::new(By(nobody)), "", context);
+    agent.toolbox.add([tool]);
     agent.gate = permission::gate(false);
     agent.run_tools(calls("t1", "bash", input), &mut Vec::new());
     let text = asked.lock().unwrap();

@@ -48,7 +48,7 @@ fn a_signal_ends_the_program_while_a_drawn_screen_is_held() {
         terminal.hold();
         terminal.send("typed, and not shown");
         terminal.signal(signal);
-        assert_eq!(terminal.wait_for_exit(), 128 + signal as u32);
+        assert_eq!(terminal.wait(), 128 + signal as u32);
         eventually("nothing is left", || is_gone(command));
     }
 }

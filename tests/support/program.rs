@@ -19,12 +19,32 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until something has become true.
 #[track_caller]
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_or(what, String::new, is_so);
+}
+
+/// The same; if it does not become true, this is said as well.
+#[track_caller]
+pub fn eventually_or(what: &str, why: impl Fn() -> String, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "never so: {what}");
+        assert!(Instant::now() < deadline, "never so: {what}\n{}", why());
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Where each thread of a process stands: its name, its state, and the place in the kernel where
+/// it waits.
+pub fn threads(process: Pid) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let lines = tasks.map(|task| {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let (name, stat, place) = (read("comm"), read("stat"), read("wchan"));
+        let state = stat.rsplit_once(") ").map_or("?", |(_, rest)| &rest[..1]);
+        format!("  thread {:<15} {state} {place}", name.trim_end())
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A place where a command waits that reads from it (`cat NAME`), until something is written there.
@@ -36,6 +56,11 @@ pub fn gate(folder: &Path, name: &str) -> PathBuf {
 
 /// The user without rights; the same number on all systems we know.
 const NOBODY: u32 = 65534;
+
+/// From root nothing is hidden, and root can become somebody else.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
 
 /// The program of that name, as Cargo built it for these tests.
 pub fn program(name: &str) -> PathBuf {

@@ -17,7 +17,7 @@ use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
 use meanwhile::model::anthropic::repair;
-use meanwhile::model::{Model, ModelError, Progress, Request};
+use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::{End, Outcome};
 use meanwhile::process;
@@ -104,11 +104,7 @@ pub fn finished(output: impl Into<String>) -> Outcome {
 pub struct By<F>(pub F);
 
 impl<F: Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync> Model for By<F> {
-    fn reply(
-        &self,
-        request: &Request<'_>,
-        _: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Reply, ModelError> {
+    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let mut reply = (self.0)(request)?;
         repair(&mut reply, request.messages);
         Ok(reply)
@@ -190,7 +186,8 @@ impl Main {
         model: impl Fn(&Request<'_>) -> Result<Reply, ModelError> + Send + Sync + 'static,
     ) -> Self {
         let deliveries = Deliveries::new(executor);
-        let mut agent = Agent::new(Arc::new(By(model)), "main", Toolbox::new(tools), context);
+        let mut agent = Agent::new(Arc::new(By(model)), "main", context);
+        agent.toolbox.add(tools);
         agent.toolbox.add(deliveries.tools());
         Main {
             executor: executor.clone(),
@@ -298,4 +295,11 @@ pub fn sessions(count: u64, session: impl Fn(u64) -> Seen + Copy + Send + 'stati
     }
     println!("{all:?}");
     all
+}
+
+/// A toolbox with these tools.
+pub fn toolbox(tools: impl IntoIterator<Item = Tool>) -> Toolbox {
+    let mut toolbox = Toolbox::default();
+    toolbox.add(tools);
+    toolbox
 }

@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use tempfile::TempDir;
 
-use super::program::program;
 pub use super::program::{PATIENCE, eventually};
+use super::program::{eventually_or, program, threads};
 
 const SIZE: PtySize = PtySize {
     rows: 50,
@@ -278,29 +278,38 @@ impl Terminal {
             .expect("another size");
     }
 
-    /// Waits for the program's end, and for the last of what it printed; its exit code.
+    /// Waits for the program's end, and for the last of what it printed, unless the screen is held;
+    /// its exit code.
     #[track_caller]
     pub fn wait(&mut self) -> u32 {
-        let code = self.wait_for_exit();
+        let (id, child) = (self.id(), &mut self.child);
+        let mut status: Option<ExitStatus> = None;
+        eventually_or(
+            "the program ends",
+            || threads(id),
+            || {
+                status = child.try_wait().expect("a child");
+                status.is_some()
+            },
+        );
         self.wait_for("its end", |screen| screen.over);
-        code
+        status.map_or(0, |status| status.exit_code())
     }
 
     /// Takes no more of what the program prints, as Ctrl+S does where it is no key.
-    pub fn hold(&self) {
+    pub fn hold(&mut self) {
+        self.stop_reading();
         tcflow(self.other_end(), FlowArg::TCOOFF).expect("a terminal that can be held");
     }
 
-    /// The program's end, whether or not the terminal is held; its exit code.
-    #[track_caller]
-    pub fn wait_for_exit(&mut self) -> u32 {
-        let mut status: Option<ExitStatus> = None;
-        let child = &mut self.child;
-        eventually("the program ends", || {
-            status = child.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.map_or(0, |status| status.exit_code())
+    /// The reader would hold the terminal open. It notices once there is something to read: the
+    /// echo of a key.
+    fn stop_reading(&mut self) {
+        self.shown.closing.store(true, SeqCst);
+        if let Some(reader) = self.reader.take() {
+            self.send("x");
+            reader.join().expect("the reader");
+        }
     }
 
     fn other_end(&self) -> File {
@@ -319,10 +328,7 @@ impl Terminal {
         settings.control_chars[SpecialCharacterIndices::VEOF as usize] = 0;
         tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("its settings");
         drop(slave);
-        // The reader holds the terminal open until there is something to read: the echo of a key.
-        self.shown.closing.store(true, SeqCst);
-        self.send("x");
-        let _ = self.reader.take().map(JoinHandle::join);
+        self.stop_reading();
         self.keys = Box::new(std::io::sink());
         self.master = None;
     }

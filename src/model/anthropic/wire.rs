@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::failure::Failure;
 use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
-use crate::model::{ModelError, Request};
+use crate::model::Request;
 
 /// The most that one reply may cost. What needs more is cut off.
 const MAX_TOKENS: u32 = 8192;
@@ -59,6 +60,8 @@ pub(super) struct Assembly {
     blocks: Vec<(Value, Value)>,
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
+    /// Tokens so far; what the first event says is no count yet.
+    written: Option<u64>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
@@ -67,12 +70,12 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Takes in the next event; what is unknown is passed over.
-    pub(super) fn apply(&mut self, event: &str, on_text: OnText) -> Result<(), ModelError> {
+    pub(super) fn apply(&mut self, event: &str, on_text: OnText) -> Result<(), Failure> {
         let event: Value = match serde_json::from_str(event) {
             // Nested deeper than a `Value` is read: none of the events that we know.
             Err(_) if serde_json::from_str::<serde::de::IgnoredAny>(event).is_ok() => return Ok(()),
             event => event
-                .map_err(|error| ModelError::Protocol(format!("an event is no JSON ({error})")))?,
+                .map_err(|error| Failure::protocol(&format!("an event is no JSON ({error})")))?,
         };
         for place in [&event, &event["message"], &event["delta"]] {
             // Later counts replace earlier ones, unless they are missing.
@@ -84,6 +87,7 @@ impl Assembly {
                 self.stop_reason = Some(reason);
             }
         }
+        self.written = event["usage"]["output_tokens"].as_u64().or(self.written);
         let index = &event["index"];
         match event["type"].as_str() {
             Some("content_block_start") => self.begin(index, &event["content_block"], on_text),
@@ -108,11 +112,12 @@ impl Assembly {
         }
     }
 
-    fn extend(&mut self, index: &Value, delta: &Value, on_text: OnText) -> Result<(), ModelError> {
+    fn extend(&mut self, index: &Value, delta: &Value, on_text: OnText) -> Result<(), Failure> {
         let mut newest_first = self.blocks.iter_mut().rev();
         let Some((_, block)) = newest_first.find(|(known, _)| known == index) else {
-            let why = "a piece came of a block that had not begun";
-            return Err(ModelError::Protocol(why.to_string()));
+            return Err(Failure::protocol(
+                "a piece came of a block that had not begun",
+            ));
         };
         let key = match delta["type"].as_str() {
             Some("text_delta") => "text",
@@ -132,15 +137,18 @@ impl Assembly {
         Ok(())
     }
 
+    /// How many tokens it has written, if the server has said so by now.
+    pub(super) fn progress(&self) -> String {
+        let tokens = self.written.map(|tokens| format!("{tokens} tokens"));
+        tokens.unwrap_or_default()
+    }
+
     /// The reply, if it is complete.
-    pub(super) fn finish(self) -> Result<Reply, ModelError> {
+    pub(super) fn finish(self) -> Result<Reply, Failure> {
         let stop_reason = match self.stop_reason {
             Some(reason) => reason,
             None if self.stopped => StopReason::EndTurn,
-            None => {
-                let why = "it ended before it was complete";
-                return Err(ModelError::Protocol(why.to_string()));
-            }
+            None => return Err(Failure::protocol("it ended before it was complete")),
         };
         let blocks = self.blocks.into_iter();
         Ok(Reply {
@@ -180,7 +188,7 @@ pub(super) fn error_message(body: &Value) -> Option<String> {
 
 /// Inside the stream it is too late for a status: the kind of error, or llama.cpp's code, tells
 /// which one is meant.
-fn api_error(event: &Value) -> ModelError {
+fn api_error(event: &Value) -> Failure {
     let inner = &event["error"];
     let nested = Some(inner).filter(|inner| inner["error"].is_object());
     let event = nested.unwrap_or(event);
@@ -194,5 +202,5 @@ fn api_error(event: &Value) -> ModelError {
         _ => code.and_then(|code| code.try_into().ok()).unwrap_or(200),
     };
     let message = error_message(event).unwrap_or_else(|| event.to_string());
-    ModelError::Api { status, message }
+    Failure::api(status, &message)
 }
