@@ -423,7 +423,8 @@ fn step_shows_each_conversation_by_itself_and_what_was_shortened() {
         // Of what was sent before, the message that has changed.
         "(new in this request:\n5 user\n",
         "… 9 more lines, 265 bytes in all\n6 assistant\n",
-        "\n/compact\n  compact │ (new in this request:\n8 assistant\n",
+        "\n/compact\n",
+        "  compact │ (new in this request:\n8 assistant\n",
         "(new in this request:\n1 user\n  text, from the harness: <summary>\n",
         "  text: summarise this conversation, then run",
         "(new in this request:\n1 user\n  text: help)\n",
