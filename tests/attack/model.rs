@@ -175,7 +175,7 @@ fn a_result_that_was_delivered_in_vain_is_read_when_its_turn_is_compacted() {
                 delivered(request.messages).concat(),
             ));
             match read.len() {
-                1 => Err(ModelError::Connection("nobody is there".into())),
+                1 => Err(ModelError::Failed("nobody is there".into())),
                 _ => Ok(says("words")),
             }
         });
