@@ -96,7 +96,7 @@ impl Repl {
             options: options.clone(),
             prompt,
             context,
-            commands: Commands::new(&options.scenario),
+            commands: Commands::new(options),
             edited: editor.is_some(),
             editor,
             shared,
@@ -247,12 +247,12 @@ impl Repl {
                         let prompt = if shown { &self.prompt } else { "" };
                         shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
-                    let line = text.trim();
-                    if !is_leaving(line) {
+                    let mut line = text.trim().to_string();
+                    if !is_leaving(&line) {
                         shared.forget_warning();
                         // Where lines are edited, the keyboard has carried it out.
-                        if self.edited || !self.commands.carry_out(line, &shared.screen) {
-                            return Some(Input::Line(line.to_string()));
+                        if self.edited || !self.commands.carry_out(&mut line, &shared.screen) {
+                            return Some(Input::Line(line.trim().to_string()));
                         }
                     } else if !self.edited || shared.may_leave(true) {
                         return None;
