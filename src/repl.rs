@@ -51,10 +51,8 @@ pub struct Repl {
     /// What a turn was begun for. Should that turn fail before the delivery, it wakes no other.
     woken_for: Vec<String>,
     /// What is done at the end.
-    endings: Vec<Ending>,
+    endings: Vec<Box<dyn FnOnce(&Screen)>>,
 }
-
-type Ending = Box<dyn FnOnce(&Screen)>;
 
 impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
