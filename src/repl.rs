@@ -50,9 +50,10 @@ pub struct Repl {
     failed: bool,
     /// What a turn was begun for. Should that turn fail before the delivery, it wakes no other.
     woken_for: Vec<String>,
-    /// What is done at the end.
-    endings: Vec<Box<dyn FnOnce(&Screen)>>,
+    endings: Vec<Ending>,
 }
+
+type Ending = Box<dyn FnOnce(&Screen)>;
 
 impl Repl {
     /// Opens the prompt: takes over signals and the terminal.
