@@ -90,11 +90,6 @@ impl Compactor {
         }
         let fits = estimate(&turn) <= room;
         if messages.len() > 1 && !(earlier.is_empty() && fits) {
-            let count = messages.len();
-            let events = &agent.context.events;
-            events.notice(format!(
-                "Compacting: {count} messages are being summarised."
-            ));
             turn = go_on_from(&self.summarise(agent, messages)?, turn, fits);
         }
         let notice = if turn == *messages {
@@ -117,9 +112,13 @@ impl Compactor {
 
     /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
-        let mut worker = agent.clone();
+        let (mut worker, count) = (agent.clone(), messages.len());
+        let events = &agent.context.events;
+        events.notice(format!(
+            "Compacting: {count} messages are being summarised."
+        ));
         worker.toolbox = Toolbox::default();
-        worker.context.events = of_agent(&agent.context.events, "compact");
+        worker.context.events = of_agent(events, "compact");
         let mut copy = messages.to_vec();
         push_user(&mut copy, ASK);
         match worker.ask(&mut copy).map(|reply| reply.text()) {

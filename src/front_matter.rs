@@ -33,9 +33,8 @@ pub fn read(path: &Path) -> Result<Document, String> {
 /// Reads the text of a file. The error says what to add.
 pub fn parse(text: &str) -> Result<Document, String> {
     let text = text.trim_start_matches('\u{feff}').replace('\r', "") + "\n";
-    let parts = text
-        .strip_prefix("---\n")
-        .and_then(|rest| rest.split_once("\n---\n"));
+    let rest = text.strip_prefix("---\n");
+    let parts = rest.and_then(|rest| rest.split_once("\n---\n"));
     let (head, body) = parts.unwrap_or_default();
     let need = |key: &str| {
         let begin = "begin it with the lines ---, name: …, description: …, ---";
@@ -53,9 +52,8 @@ pub fn parse(text: &str) -> Result<Document, String> {
 /// text or as a list.
 fn value(head: &str, key: &str) -> Option<String> {
     const AROUND: [char; 6] = [' ', '"', '\'', '>', '|', '-'];
-    let mut lines = head
-        .lines()
-        .skip_while(|line| line.split(':').next() != Some(key));
+    let is_other = |line: &&str| line.split(':').next() != Some(key);
+    let mut lines = head.lines().skip_while(is_other);
     let (_, first) = lines.next()?.split_once(':')?;
     let mut value = first.trim_matches(AROUND).to_string();
     for line in lines.take_while(|line| line.starts_with([' ', '-'])) {

@@ -42,12 +42,9 @@ impl Inbox {
     /// With what is there from the beginning. A pipe is read only a few lines ahead; a person who
     /// types is not kept waiting.
     pub fn new(first: impl IntoIterator<Item = Wake>, person: bool) -> Self {
+        let ahead = || bounded(READ_AHEAD);
         Inbox {
-            lines: if person {
-                unbounded()
-            } else {
-                bounded(READ_AHEAD)
-            },
+            lines: (person.then(unbounded)).unwrap_or_else(ahead),
             bell: bounded(1),
             later: Arc::new(Mutex::new(first.into_iter().collect())),
         }

@@ -62,4 +62,5 @@ pub mod aids;
 
 mod program;
 
+pub use aids::messages::show;
 pub use program::{connect, prompt, start};

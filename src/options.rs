@@ -20,6 +20,8 @@ pub struct Options {
     pub yes: bool,
     /// `--demo`: play the scenario, then leave.
     pub demo: bool,
+    /// `--step`: Enter plays the scenario line by line, and each request is shown.
+    pub step: bool,
     /// `-p TEXT`: one turn, then leave.
     pub prompt: Option<String>,
     /// `--agent NAME`: run as that agent.
@@ -41,6 +43,7 @@ const HELP: &str = "\
 Options:
   -p TEXT        one turn with this text, then leave
   --demo         play the \"Try it\" lines of the lesson's page, then leave
+  --step         Enter plays the next of these lines, and what is new in a request is shown
   --yes          approve every tool call
   --agent NAME   run as that agent (from s04 on); without a name: list them
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
@@ -94,6 +97,7 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
         match argument {
             Arg::Long("yes") => options.yes = true,
             Arg::Long("demo") => options.demo = true,
+            Arg::Long("step") => options.step = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
             // Without a name: they are listed.
             Arg::Long("agent") => {

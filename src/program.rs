@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::aids::messages::step;
 use crate::aids::practice::Practice;
 use crate::aids::timeline::Timeline;
 use crate::model::Model;
@@ -28,6 +29,7 @@ pub fn prompt(options: &Options) -> Repl {
     repl.action("/timeline", "draw the last turn", move |_| {
         drawn.text(terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1)
     });
+    repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {
         if let Some(path) = &ended.trace
             && let Err(error) = timeline.finish()
@@ -50,9 +52,10 @@ pub fn prompt(options: &Options) -> Repl {
 /// The model that the environment asks for: the Messages API if there is a key, a token or a base
 /// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
 /// otherwise.
-pub fn connect() -> Arc<dyn Model> {
-    match Anthropic::from_vars(|name| std::env::var(name).ok()) {
+pub fn connect(options: &Options) -> Arc<dyn Model> {
+    let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
         Some(model) => Arc::new(model),
         None => Arc::new(Practice::from_env()),
-    }
+    };
+    step(options, model)
 }

@@ -50,7 +50,6 @@ pub struct Repl {
     failed: bool,
     /// What a turn was begun for. Should that turn fail before the delivery, it wakes no other.
     woken_for: Vec<String>,
-    /// What is done at the end.
     endings: Vec<Ending>,
 }
 
@@ -83,9 +82,8 @@ impl Repl {
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
         let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
-        let name = [Some(options.name.as_str()), options.agent.as_deref()];
-        let name = name.into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let prompt = format!("{name} >> ");
+        let agent = options.agent.iter().map(|name| format!(" {name}"));
+        let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
         let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
@@ -97,7 +95,7 @@ impl Repl {
             options: options.clone(),
             prompt,
             context,
-            commands: Commands::new(&options.scenario),
+            commands: Commands::new(options),
             edited: editor.is_some(),
             editor,
             shared,
@@ -165,9 +163,7 @@ impl Repl {
 
     /// Says who answers, and how to get help.
     pub fn greet(&self, model: &dyn Model) {
-        let agent = self.options.agent.as_ref();
-        let agent = agent.map_or(String::new(), |name| format!(" · as the agent {name}"));
-        let text = format!("{}{agent}\n{}", self.options.title, model.describe());
+        let text = format!("{}\n{}", self.options.title, model.describe());
         match self.options.prompt {
             Some(_) => self.shared.screen.say_aside(&text),
             None => self.say(text + "\nType /help for help, exit to leave."),
@@ -250,12 +246,12 @@ impl Repl {
                         let prompt = if shown { &self.prompt } else { "" };
                         shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
-                    let line = text.trim();
-                    if !is_leaving(line) {
+                    let mut line = text.trim().to_string();
+                    if !is_leaving(&line) {
                         shared.forget_warning();
                         // Where lines are edited, the keyboard has carried it out.
-                        if self.edited || !self.commands.carry_out(line, &shared.screen) {
-                            return Some(Input::Line(line.to_string()));
+                        if self.edited || !self.commands.carry_out(&mut line, &shared.screen) {
+                            return Some(Input::Line(line.trim().to_string()));
                         }
                     } else if !self.edited || shared.may_leave(true) {
                         return None;

@@ -1,5 +1,5 @@
-//! s05 · Skills: knowledge that is loaded when it is needed. The description of `load_skill` names
-//! them; the text is read from the file only when the tool is called.
+//! s05 · Skills: knowledge that is loaded when it is needed. The system prompt names them; the
+//! text is read from the file only when `load_skill` asks for it.
 
 use std::path::{Path, PathBuf};
 
@@ -62,11 +62,16 @@ impl Skills {
         }
     }
 
-    /// What the model is told from the start: a line each.
+    /// What the system prompt says of them: a line each. Empty when there are none.
     pub fn listing(&self) -> String {
-        let line =
-            |(skill, _): &(Document, _)| format!("\n- {}: {}", skill.name, skill.description);
-        self.list.iter().map(line).collect()
+        let mut text = String::new();
+        for (skill, _) in &self.list {
+            if text.is_empty() {
+                text += "\n\nSkills, to be loaded with load_skill before work that they are about:";
+            }
+            text += &format!("\n- {}: {}", skill.name, skill.description);
+        }
+        text
     }
 
     fn text(&self, name: &str) -> ToolOutcome {
@@ -89,8 +94,7 @@ struct LoadSkill {
 
 /// The tool `load_skill`.
 pub fn tool(skills: Skills) -> Tool {
-    let listing = skills.listing();
-    let about = format!("Loads the full text of a skill, before work that it is about:{listing}");
+    let about = "Loads the full text of a skill. The system prompt lists the skills.";
     let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
     let load = move |input: LoadSkill, _: &_| skills.text(&input.name);
     Tool::new("load_skill", about, schema, Access::Free, load)

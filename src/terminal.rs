@@ -162,12 +162,8 @@ pub fn size() -> Option<(usize, usize)> {
 /// The beginning of a text as one harmless line of at most so many columns, and the rest of it.
 pub fn fit(text: &str, columns: usize) -> (String, &str) {
     let (mut line, mut used) = (String::new(), 0);
-    for (at, character) in text.char_indices() {
-        let shown = if character.is_control() {
-            ' '
-        } else {
-            character
-        };
+    for (at, c) in text.char_indices() {
+        let shown = if c.is_control() { ' ' } else { c };
         let wide = shown.width().unwrap_or(0);
         if used + wide > columns {
             return (line, text.split_at(at).1);

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
+use support::changed;
 use support::program::Lesson;
 use support::server::{Server, reply_error};
 
@@ -54,7 +55,8 @@ type Problems = Vec<String>;
 
 #[track_caller]
 fn none(problems: Problems) {
-    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n\n"));
+    let problems = problems.join("\n\n");
+    assert!(problems.is_empty(), "\n\n{}{problems}\n", changed::note());
 }
 
 fn root() -> &'static Path {
@@ -81,6 +83,27 @@ fn lessons() -> Vec<String> {
 
 fn page(lesson: &str) -> String {
     text(format!("lessons/{lesson}/README.md"))
+}
+
+/// The paths of all pages: the first one, those of the lessons, and those beside the sources.
+fn pages() -> Vec<String> {
+    fn walk(folder: &Path, pages: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, pages);
+            } else if path.ends_with("README.md") {
+                let path = path.strip_prefix(root()).expect("inside");
+                pages.push(path.display().to_string());
+            }
+        }
+    }
+    let mut pages = vec!["README.md".to_string()];
+    for folder in ["lessons", "src", "benches"] {
+        walk(&root().join(folder), &mut pages);
+    }
+    pages.sort();
+    pages
 }
 
 /// `s08` of `s08_background_tasks`.
@@ -425,10 +448,7 @@ fn quote_problems(page_path: &str, page: &str) -> Problems {
 
 #[test]
 fn quoted_code_stands_in_the_source() {
-    let pages = lessons()
-        .into_iter()
-        .map(|lesson| format!("lessons/{lesson}/README.md"));
-    let pages = pages.chain(["README.md".to_string()]);
+    let pages = pages().into_iter();
     none(
         pages
             .flat_map(|path| quote_problems(&path, &text(&path)))
@@ -678,7 +698,8 @@ fn tools_grow_and_never_shrink() {
         assert_eq!(
             tools.iter().map(name).collect::<BTreeSet<String>>(),
             expected,
-            "{lesson}"
+            "{}{lesson}",
+            changed::note()
         );
         assert_eq!(tools.len(), expected.len(), "{lesson} offers a tool twice");
         for tool in &tools {
@@ -912,7 +933,111 @@ fn a_result_that_does_not_come_is_told() {
     assert!(waited(begun).contains("delivered 0 times, not once: build"));
 }
 
-// ---- 7. README ----
+/// The texts of string literals in code, each on one line.
+fn literals(code: &str) -> Vec<String> {
+    let odd = code.split('"').skip(1).step_by(2);
+    odd.map(|text| {
+        text.replace("\\\n", "")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_of_s08_quotes_what_the_model_is_told() {
+    let s08 = "s08_background_tasks";
+    let page = page(s08);
+    let tools = offered(s08);
+    let tool = tools.iter().find(|tool| tool["name"] == "bg_bash");
+    let told = tool.expect("bg_bash")["description"]
+        .as_str()
+        .expect("text");
+    let blocks = rust_blocks(&page).expect("a page");
+    let when = blocks.iter().find(|block| block.code[0].contains("WHEN"));
+    let when = literals(&when.expect("the two sentences").code.join("\n")).concat();
+    assert!(
+        when.ends_with("if B needs A's output, run A, then B."),
+        "{when}"
+    );
+    assert!(
+        told.contains(&when),
+        "the page says\n{when}\nthe model is told\n{told}"
+    );
+    let often = "ask with check_bg when it should be done, then rarely";
+    assert!(
+        told.contains(often) && page.contains(&format!("`{often}`")),
+        "{told}"
+    );
+}
+
+// ---- 7. README, and the pages beside the sources ----
+
+/// The targets of the links in a page that lead to a file, without what follows a `#`.
+fn linked(page: &str) -> Vec<&str> {
+    let targets = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    let files = targets.filter_map(|(target, _)| target.split('#').next());
+    files
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+        .collect()
+}
+
+#[test]
+fn links_lead_to_files() {
+    let mut problems = Problems::new();
+    for path in pages() {
+        let page = text(&path);
+        let folder = root().join(&path).parent().expect("a folder").to_path_buf();
+        let broken = linked(&page)
+            .into_iter()
+            .filter(|target| !folder.join(target).exists());
+        problems.extend(broken.map(|target| format!("{path}: there is no {target}")));
+    }
+    none(problems);
+    assert_eq!(
+        linked("[a](b.md#c) ![d](../e.svg) [f](https://g) [h](#i)"),
+        ["b.md", "../e.svg"]
+    );
+}
+
+/// The rows with figures of a table with limits.
+fn figures<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let rows = lines
+        .iter()
+        .filter(|line| line.starts_with("| ") && !line.ends_with("| Limit |"));
+    rows.copied().collect()
+}
+
+#[test]
+fn the_main_figures_are_those_of_the_page_of_the_benches() {
+    let (readme, all) = (text("README.md"), text("benches/README.md"));
+    let all = figures(&all.lines().collect::<Vec<_>>());
+    let main = figures(&section(&readme, "What the harness costs"));
+    assert!((3..10).contains(&main.len()), "{main:#?}");
+    let differs = main.into_iter().filter(|row| !all.contains(row));
+    none(
+        differs
+            .map(|row| format!("README.md: not in benches/README.md: {row}"))
+            .collect(),
+    );
+}
+
+#[test]
+fn the_page_of_the_benches_names_each_of_them() {
+    let (page, manifest) = (text("benches/README.md"), text("Cargo.toml"));
+    let tables = manifest.split("\n[[bench]]\n").skip(1);
+    let names = tables.filter_map(|table| table.split("name = \"").nth(1)?.split('"').next());
+    let missing = names.filter(|name| !page.contains(&format!("--bench {name}")));
+    none(
+        missing
+            .map(|name| format!("benches/README.md: `--bench {name}` is missing"))
+            .collect(),
+    );
+}
 
 #[test]
 fn the_readme_begins_with_what_to_do() {

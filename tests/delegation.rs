@@ -302,11 +302,11 @@ fn agents_come_from_files_and_what_cannot_be_used_is_said() {
     let (blank, _) = agent(&all, |_| says("x"));
     let description = subagent::tool(&blank, &definitions).spec.description;
     assert!(
-        description.contains("- plan: ours: better"),
+        description.contains("plan (all tools): ours: better"),
         "{description}"
     );
     assert!(
-        description.contains("- review: reads diffs"),
+        description.contains("review (read_file, bash, Grep): reads diffs"),
         "{description}"
     );
     let became = |name: &str| {
@@ -640,7 +640,7 @@ fn the_current_turn_is_kept_word_for_word_behind_the_summary() {
     );
     assert_eq!(messages[0].content.len(), 2);
 
-    let notice = &seen.lock().unwrap()[0].1;
+    let notice = &seen.lock().unwrap().pop().expect("a notice").1;
     let file = fs::read_dir(dir.path())
         .unwrap()
         .next()
@@ -757,7 +757,7 @@ fn a_summary_that_is_too_long_is_cut_and_a_transcript_that_cannot_be_kept_is_sai
         .unwrap();
     assert_valid(&messages);
     assert!(estimate(&messages) <= 1_000, "{}", estimate(&messages));
-    let notice = &seen.lock().unwrap()[0].1;
+    let notice = &seen.lock().unwrap().pop().expect("a notice").1;
     assert!(
         notice.contains("No transcript could be kept") && notice.contains("file"),
         "{notice}"

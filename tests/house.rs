@@ -3,6 +3,9 @@
 //!
 //! Each check is a function over texts, and has a test that it can fail.
 
+#[path = "support/changed.rs"]
+mod changed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -12,7 +15,7 @@ type Files = BTreeMap<String, String>;
 type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`.
-const ALL: usize = 7_500;
+const ALL: usize = 7_600; // 7,500 were planned: what waits and who speaks is said on the screen
 const FILE: usize = 300;
 /// Files with a limit of their own.
 const SMALL_FILES: [(&str, usize); 2] = [("src/background.rs", 200), ("src/notification.rs", 110)];
@@ -32,7 +35,8 @@ fn reading_limit(lesson: u32) -> usize {
 
 #[track_caller]
 fn none(problems: Problems) {
-    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n"));
+    let problems = problems.join("\n");
+    assert!(problems.is_empty(), "\n\n{}{problems}\n", changed::note());
 }
 
 /// Asserts that a check tells all of this about made-up files, one line for each.

@@ -290,6 +290,12 @@ fn every_phrase_becomes_its_call() {
             json!({"command": "ls", "timeout_seconds": 2}),
         ),
         ("load skill git", "load_skill", json!({"name": "git"})),
+        (
+            r#"please call load_skill {"name": "a, then b"}."#,
+            "load_skill",
+            json!({"name": "a, then b"}),
+        ),
+        ("together: list tasks;", "task_list", json!({})),
         ("read a.txt,\n", "read_file", json!({"path": "a.txt"})),
         ("load the skill git", "load_skill", json!({"name": "git"})),
     ];

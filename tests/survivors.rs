@@ -461,7 +461,7 @@ fn children(parent: Pid) -> Vec<Pid> {
 fn lesson_that_panics() -> ExitCode {
     let options = meanwhile::start("# panic · A lesson whose main thread panics");
     let mut repl = Repl::new(&options);
-    let model = meanwhile::connect();
+    let model = meanwhile::connect(&Default::default());
     repl.greet(&*model);
     let mut agent = Agent::new(model, "", repl.context());
     agent.toolbox.add([bash::tool()]);

@@ -13,7 +13,7 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
     let mut repl = meanwhile::prompt(&options);
-    let model = meanwhile::connect();
+    let model = meanwhile::connect(&options);
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, repl.context());
     agent.toolbox.add([bash::tool()]);
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     while let Some(line) = repl.read() {
         match line.as_str() {
             "/clear" => messages.clear(),
+            line if meanwhile::show(&repl, line, &messages) => {}
             prompt => {
                 push_user(&mut messages, prompt);
                 repl.report(turn(&mut messages));

@@ -17,7 +17,7 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
     let mut repl = meanwhile::prompt(&options);
-    let model = meanwhile::connect();
+    let model = meanwhile::connect(&options);
     repl.greet(&*model);
     let mut agent = Agent::new(model, SYSTEM, repl.context());
     agent.toolbox.add([bash::tool()]);
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
+    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     let agents = Definitions::load(".claude/agents");
     agents.attach(&mut repl);
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     while let Some(line) = repl.read() {
         match line.as_str() {
             "/clear" => messages.clear(),
+            line if meanwhile::show(&repl, line, &messages) => {}
             prompt => {
                 push_user(&mut messages, prompt);
                 repl.report(turn(&mut messages));

@@ -1,6 +1,6 @@
 //! aids · The practice model, which needs no key. It is not a language model: it carries out the
-//! course's instruction phrases, one tool call a reply. Like a real one it remembers nothing
-//! between requests: how far it has come, it reads off the conversation.
+//! course's instruction phrases, one tool call a reply or several `together`. Like a real one it
+//! remembers nothing between requests: how far it has come, it reads off the conversation.
 
 mod conversation;
 mod phrases;
@@ -40,9 +40,10 @@ impl Practice {
 
 impl Model for Practice {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let (text, call) = answer(request);
-        let look = calls(request.messages).pop();
-        let again = look.is_some_and(|look| look.says_running(&tasks(request)));
+        let (text, uses) = answer(request);
+        let recent = request.messages.rchunks(2).next().unwrap_or_default();
+        let tasks = tasks(request);
+        let again = calls(recent).iter().any(|look| look.says_running(&tasks));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
         if !request.pause(self.thinking.max(least)) {
             return Err(ModelError::Interrupted);
@@ -50,13 +51,13 @@ impl Model for Practice {
         for line in text.split_inclusive('\n') {
             request.events.emit(Event::Text(line.to_string()));
         }
-        let stop_reason = match call {
-            Some(_) => StopReason::ToolUse,
-            None => StopReason::EndTurn,
+        let stop_reason = match uses.is_empty() {
+            true => StopReason::EndTurn,
+            false => StopReason::ToolUse,
         };
         let text = (!text.is_empty()).then_some(ContentBlock::Text { text });
         Ok(Reply {
-            content: text.into_iter().chain(call).collect(),
+            content: text.into_iter().chain(uses).collect(),
             stop_reason,
             usage: Usage::default(),
         })
@@ -75,26 +76,27 @@ impl Model for Practice {
 type Ended = (String, bool);
 
 /// The text of a reply, and its call, if it makes one: the tool and its input.
-type Answer = (String, Option<(&'static str, Value)>);
+type Answer = (String, Option<(String, Value)>);
 
-fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
-    let messages = request.messages;
+fn answer(request: &Request<'_>) -> (String, Vec<ContentBlock>) {
+    let (messages, mut remarks, mut uses) = (request.messages, String::new(), Vec::new());
     let last = messages.last().map_or(&[][..], |message| &message.content);
     if is_cut(last) {
-        return (CUT.to_string(), None);
+        return (CUT.to_string(), uses);
     }
     let (turn, prompt) = current_turn(messages);
     let (calls, news) = (calls(turn), texts(&news(last)));
     let woken = !news.is_empty() && !last.iter().any(ContentBlock::is_prompt);
     let steps = match phrases::parse(prompt) {
-        Err(problem) if !woken => return (format!("{problem} {}", help(request)), None),
+        Err(problem) if !woken => return (format!("{problem} {}", help(request)), uses),
         Ok(steps) if !woken || !calls.iter().any(Call::was_interrupted) => steps,
-        _ => return (news, None), // no prompt, or one that was stopped
+        _ => return (news, uses), // no prompt, or one that was stopped
     };
     let (tasks, mut ended) = (tasks(request), Vec::new());
     for (index, step) in steps.iter().enumerate() {
         let call = calls.iter().rfind(|call| call.step() == Some(index));
         let next = match call {
+            _ if !step.together && !uses.is_empty() => break,
             Some(call) if step.verb != "wait" || !call.says_running(&tasks) => {
                 Ok((shorten(call.result), !call.is_error))
             }
@@ -102,23 +104,21 @@ fn answer(request: &Request<'_>) -> (String, Option<ContentBlock>) {
         };
         match next {
             Ok(end) => ended.push(end),
-            Err((text, call)) => {
-                let call = call.map(|(tool, input)| {
-                    ContentBlock::ToolUse(ToolCall {
-                        id: fresh_id(messages, index),
-                        name: tool.to_string(),
-                        input,
-                    })
-                });
-                return (text, call);
+            Err((text, None)) => return (remarks + &text, uses),
+            Err((text, Some((name, input)))) => {
+                let id = fresh_id(messages, index);
+                uses.push(ContentBlock::ToolUse(ToolCall { id, name, input }));
+                ended.push(Ended::default());
+                remarks += &text;
             }
         }
     }
     let is_result = |block: &_| matches!(block, ContentBlock::ToolResult { .. });
     let goes_on = last.iter().any(is_result) || steps.iter().any(|step| step.verb == "wait");
     match woken && !goes_on {
-        true => (news, None),
-        false => (report(&steps, &ended), None),
+        _ if !uses.is_empty() => (remarks, uses),
+        true => (news, uses),
+        false => (report(&steps, &ended), uses),
     }
 }
 
@@ -132,18 +132,22 @@ fn tasks<'a>(request: &Request<'a>) -> Vec<&'a str> {
 /// What comes of the next step without a further call, or the reply that goes on with it.
 fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended, Answer> {
     let step = &steps[ended.len()];
-    let (mut tool, lesson) = (step.tool, step.lesson);
+    let (mut tool, lesson) = (&*step.tool, step.lesson);
     let (mut input, mut remark) = (step.input.clone(), "");
     let offered = |tool| offers(request, tool, None);
-    if tool == "bg_bash" && !offered(tool) && offered("bash") {
+    if step.verb == "run" && !offered(tool) && offered("bash") {
         remark = "There is no bg_bash here: this runs in the foreground, and I wait for it.";
         (tool, input) = ("bash", json!({ "command": input["command"] }));
+    } else if step.verb == "plan" && offered(tool) {
+        input = json!({ "todos": todos(steps, ended) });
     } else if step.verb == "keep" {
         remark =
             "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
     }
     let mut fields = input.as_object().into_iter().flat_map(Map::keys);
     Ok(match step.verb {
+        // The harness knows which tools there are, and says so.
+        "call" => return Err((String::new(), Some((tool.to_string(), input)))),
         "summarise" | "summarize" => (summary(request.messages), true),
         "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {
@@ -159,11 +163,7 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
             let why = format!("{tool} takes no {field} here");
             (format!("{why} ({lesson} brings it)"), false)
         }
-        "plan" => {
-            let input = json!({ "todos": todos(steps, ended) });
-            return Err((String::new(), Some((tool, input))));
-        }
-        _ => return Err((remark.to_string(), Some((tool, input)))),
+        _ => return Err((remark.to_string(), Some((tool.to_string(), input)))),
     })
 }
 
@@ -222,7 +222,7 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
     let mut lines = Vec::new();
     for (step, (text, ok)) in steps.iter().zip(ended) {
         let (label, failed) = (&step.label, if *ok { "" } else { " failed" });
-        let line = match step.tool {
+        let line = match &*step.tool {
             _ if steps.len() == 1 && *ok => return text.clone(),
             _ if steps.len() == 1 => return format!("{label}{failed}: {text}"),
             // Of the updates of a plan only the first is worth a line, and only if it failed.

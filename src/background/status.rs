@@ -36,11 +36,8 @@ impl fmt::Display for Status {
             (None, Some(_)) => "shell exited",
             (None, None) => "running",
         };
-        let gap = if self.progress.line.is_empty() {
-            ""
-        } else {
-            "; "
-        };
-        write!(f, "[{mark}] {seconds:.1} s{gap}{}", self.progress.line)
+        let line = &self.progress.line;
+        let gap = if line.is_empty() { "" } else { "; " };
+        write!(f, "[{mark}] {seconds:.1} s{gap}{line}")
     }
 }

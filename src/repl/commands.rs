@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::screen::Screen;
+use crate::options::Options;
+use crate::screen::{Screen, Style};
 
 /// What a command does, given the rest of its line; what it returns is shown.
 type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
@@ -13,11 +14,13 @@ pub struct Commands {
     list: Vec<(&'static str, &'static str, Option<Action>)>,
     /// Lines to try.
     scenario: Vec<String>,
+    /// How many of them Enter has played; with `--step` only.
+    played: usize,
 }
 
 impl Commands {
     /// Those that every lesson has.
-    pub fn new(scenario: &[String]) -> Self {
+    pub fn new(options: &Options) -> Self {
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
@@ -30,7 +33,8 @@ impl Commands {
         ];
         Commands {
             list,
-            scenario: scenario.to_vec(),
+            scenario: options.scenario.clone(),
+            played: if options.step { 0 } else { usize::MAX },
         }
     }
 
@@ -40,8 +44,15 @@ impl Commands {
         self.list.insert(last, (name, what, action));
     }
 
-    /// Carries out what needs no agent. False if the line is for somebody else.
-    pub fn carry_out(&self, line: &str, screen: &Screen) -> bool {
+    /// Carries out what needs no agent. False if the line, as it is now, is for somebody else.
+    pub fn carry_out(&mut self, typed: &mut String, screen: &Screen) -> bool {
+        let next = self.scenario.get(self.played);
+        if let Some(next) = next.filter(|_| typed.trim().is_empty()) {
+            screen.lines(next, Style::Bold);
+            typed.clone_from(next);
+            self.played += 1;
+        }
+        let line = typed.trim();
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let mut commands = self.list.iter();
         let known = commands.find(|(command, ..)| command.split(' ').next() == Some(name));
@@ -52,13 +63,10 @@ impl Commands {
             Some((command, _, Some(action))) if rest.is_empty() || command.contains(' ') => {
                 screen.say(&action(rest.trim()));
             }
-            Some((_, _, None)) if rest.is_empty() => return false,
-            _ => {
-                let command: String = line.chars().take(40).collect();
-                screen.say(&format!(
-                    "There is no command {command}. /help lists the commands."
-                ));
-            }
+            Some((command, _, None)) if rest.is_empty() || command.contains(' ') => return false,
+            _ => screen.say(&format!(
+                "There is no command {line:.40}. /help lists the commands."
+            )),
         }
         true
     }
@@ -67,10 +75,8 @@ impl Commands {
         for (name, what, _) in &self.list {
             screen.say(&format!("  {name:<11} {what}"));
         }
-        screen.say("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:");
-        self.scenario
-            .iter()
-            .for_each(|line| screen.say(&format!("  {line}")));
+        let lines = self.scenario.join("\n  ");
+        screen.say(&format!("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:\n  {lines}"));
     }
 }
 

@@ -33,7 +33,7 @@ pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
     let its = shared.clone();
     let read = move || {
         match editor {
-            Some(editor) => editor.read_on(&commands),
+            Some(editor) => editor.read_on(commands),
             None => read_pipe(&its),
         }
         its.inbox.put(Wake::Leave);
@@ -149,7 +149,7 @@ impl Editor {
 
     /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
     /// What is printed from now on appears above the line.
-    fn read_on(mut self, commands: &Commands) {
+    fn read_on(mut self, mut commands: Commands) {
         terminal::mark_pastes();
         if let Ok(printer) = self.editor.create_external_printer() {
             self.shared.screen.print_above(printer);
@@ -164,7 +164,7 @@ impl Editor {
             };
             ends = if typed.is_none() { ends + 1 } else { 0 };
             let doing = shared.doing();
-            let line = typed.unwrap_or_else(|| match doing {
+            let mut line = typed.unwrap_or_else(|| match doing {
                 Doing::Asking => "no".to_string(),
                 Doing::Idle | Doing::Working => "exit".to_string(),
             });
@@ -178,7 +178,7 @@ impl Editor {
             }
             // An answer to an open question may be anything else.
             let is_command = doing != Doing::Asking || line.starts_with('/');
-            if !is_command || !commands.carry_out(line.trim(), &shared.screen) {
+            if !is_command || !commands.carry_out(&mut line, &shared.screen) {
                 shared.put_typed(line);
             }
         }

@@ -53,13 +53,17 @@ impl Watch for Handle {
     }
 }
 
+/// When a command belongs in the background, in two sentences for the model.
+const WHEN: &str = "Use it for what is slow and not needed for your next step: research, analysis of \
+    a large tree, documentation, audits, profiling, builds, tests, servers. Keep in the foreground \
+    what needs the user's input, edits that the user wants to review, and whatever your next step \
+    depends on: if B needs A's output, run A, then B.";
+
 /// `bg_bash` and `check_bg`, over one executor.
 pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
     let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output);
-    [
-        bg_bash(executor, "Go on with other work; ask with check_bg."),
-        check_bg(executor, with_output),
-    ]
+    let advice = "Go on with other work; ask with check_bg when it should be done, then rarely.";
+    [bg_bash(executor, advice), check_bg(executor, with_output)]
 }
 
 /// `bg_bash`. The advice says how the model gets to the result.
@@ -67,9 +71,7 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
     let executor = executor.clone();
     Tool::new(
         "bg_bash",
-        format!(
-            "Start a shell command in the background and return at once. For what takes long: builds, tests, servers. {advice}"
-        ),
+        format!("Start a shell command in the background and return at once. {WHEN} {advice}"),
         object(
             json!({
                 "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. It must not have been used before." },

@@ -41,8 +41,9 @@ pub fn threads(process: Pid) -> String {
     let lines = tasks.map(|task| {
         let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
         let (name, stat, place) = (read("comm"), read("stat"), read("wchan"));
-        let rest = stat.rsplit_once(") ").map_or("?", |(_, rest)| rest);
-        let state = rest.split(' ').next().unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .map_or("?", |(_, rest)| rest.get(..1).unwrap_or("?"));
         format!("  thread {:<15} {state} {place}", name.trim_end())
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -98,7 +98,7 @@ fn compare(options: &Options) -> Result<(), String> {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
     if options.real {
-        let model = meanwhile::connect();
+        let model = meanwhile::connect(&Default::default());
         if model.is_practice() {
             return Err("No model is connected: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or ANTHROPIC_BASE_URL.".to_string());
         }

@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, from_str, json};
 
 use super::short;
 use super::words::{FILLERS, Word, source, split, words};
@@ -15,13 +15,15 @@ pub struct Step {
     /// anything else than instructions.
     pub verb: &'static str,
     /// The tool that it needs, or `-`.
-    pub tool: &'static str,
+    pub tool: String,
     /// The lesson that brings the tool, or `-`.
     pub lesson: &'static str,
     /// The tool's input; of an update, it is made when its time comes.
     pub input: Value,
     /// The item of a plan that it carries out.
     pub item: Option<Value>,
+    /// True if it joins the reply of the step before.
+    pub together: bool,
 }
 
 /// Lesson, tool and phrase. A word in capitals is a slot, named like the field of the tool's
@@ -55,6 +57,7 @@ s07 task_update start task NUMBER
 s07 task_update complete task NUMBER
 s07 task_list list tasks
 s07 task_get show task NUMBER
+- - call NAME {json}
 - - summarise …
 - - summarize …
 - - help
@@ -68,10 +71,10 @@ fn phrases() -> impl Iterator<Item = [&'static str; 3]> {
 
 /// The phrases whose tools are offered, with the fields they need, one a line.
 pub fn list(offered: impl Fn(&str, Option<&str>) -> bool) -> String {
-    let mut list = match offered("todo", None) {
-        true => "\n  plan: A; B; C".to_string(),
-        false => String::new(),
-    };
+    let mut list = "\n  together: A; B".to_string();
+    if offered("todo", None) {
+        list += "\n  plan: A; B; C";
+    }
     for [_, tool, phrase] in phrases() {
         let mut fields = phrase.split(' ').filter_map(field);
         if tool == "-" || offered(tool, None) && fields.all(|field| offered(tool, Some(&field))) {
@@ -87,6 +90,7 @@ fn field(slot: &str) -> Option<String> {
         "NUMBER" => "id".to_string(),
         "NUMBERS" => "blockedBy".to_string(),
         "foreground" => "wait".to_string(),
+        "{json}" => "input".to_string(),
         name if name.starts_with(char::is_uppercase) => name.to_lowercase(),
         _ => return None,
     };
@@ -98,11 +102,15 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
     let parts = split(words(prompt)?);
     let mut steps = Vec::new();
     for (index, part) in parts.iter().enumerate() {
+        let items = part[1..].split(|word| word.is(";"));
+        let items = items.filter(|item| !item.is_empty());
+        let together = part[0].is("together:");
         let found = match &part[0] {
-            first if first.is("plan:") => plan(&part[1..]),
+            first if first.is("plan:") => plan(items),
+            _ if together => items.map(step).collect(),
             _ => step(part).map(|step| vec![step]),
         };
-        let Some(found) = found else {
+        let Some(mut found) = found else {
             let number = match parts.len() {
                 1 => String::new(),
                 _ => format!("step {}, ", index + 1),
@@ -112,7 +120,9 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
                 "I do not understand {number}{part}. I did nothing."
             ));
         };
-        steps.extend(found);
+        let joined = found.iter_mut().skip(1);
+        joined.for_each(|step| step.together = together);
+        steps.append(&mut found);
     }
     let none = || "I find no instruction in that.".to_string();
     (!steps.is_empty()).then_some(steps).ok_or_else(none)
@@ -122,17 +132,22 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
 fn step(part: &[Word]) -> Option<Step> {
     let (row, mut input) = phrases().find_map(|row| Some((row, fits(row[2], part)?)))?;
     let [lesson, tool, phrase] = row;
+    let mut tool = tool.to_string();
     let verb = phrase.split(' ').next()?;
     match verb {
         "delegate" if input["description"].is_null() => {
             let prompt = input["prompt"].as_str().unwrap_or_default();
             input["description"] = short(prompt, 40).into();
         }
+        "call" => {
+            tool = input["name"].as_str()?.to_string();
+            input = input["input"].take();
+        }
         "start" => input["status"] = "in_progress".into(),
         "complete" => input["status"] = "completed".into(),
         _ => {}
     }
-    let (label, item) = (short(&source(part), 60), None);
+    let (label, item, together) = (short(&source(part), 60), None, false);
     Some(Step {
         label,
         verb,
@@ -140,6 +155,7 @@ fn step(part: &[Word]) -> Option<Step> {
         lesson,
         input,
         item,
+        together,
     })
 }
 
@@ -159,6 +175,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         let Some(field) = field(slot) else { continue };
         input[field] = match slot {
             "foreground" => true.into(),
+            "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
             "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" => {
                 let numbers = once(word).chain(words.by_ref());
@@ -173,18 +190,18 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
 
 /// The steps of a plan. If every item is an instruction, each stands between two updates of
 /// the plan; if not, the plan is only kept. `None` if it has no items.
-fn plan(part: &[Word]) -> Option<Vec<Step>> {
+fn plan<'a>(parts: impl Iterator<Item = &'a [Word]>) -> Option<Vec<Step>> {
     let todo = |label: &str, verb, input| Step {
         label: label.to_string(),
         verb,
-        tool: "todo",
+        tool: "todo".to_string(),
         lesson: "s03",
         input,
         item: None,
+        together: false,
     };
     let (mut items, mut steps) = (Vec::new(), vec![todo("plan", "plan", Value::Null)]);
-    let parts = part.split(|word| word.is(";"));
-    for item in parts.filter(|item| !item.is_empty()) {
+    for item in parts {
         let mut priorities = ["high", "medium", "low"].into_iter();
         let priority = priorities.find(|priority| item[0].is(&format!("{priority}:")));
         let item = &item[usize::from(priority.is_some())..];

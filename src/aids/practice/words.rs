@@ -2,6 +2,8 @@
 
 use std::mem::take;
 
+use serde_json::{Map, Value, from_str};
+
 use super::short;
 
 /// Between the words that count.
@@ -9,7 +11,7 @@ pub const FILLERS: [&str; 7] = ["and", "please", "the", "then", ",", ";", "\n"];
 /// What opens a quoted text, and what closes it.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
-/// A word or a mark; or a quoted text, which is never taken for an instruction.
+/// A word or a mark; the input of a call; or a quoted text, which is never taken for an instruction.
 pub struct Word {
     pub text: String,
     pub quoted: bool,
@@ -30,10 +32,11 @@ impl Word {
 }
 
 /// A quote opens where no word goes on, and ends at its own kind. A backslash keeps it open, and
-/// is dropped then; all other backslashes stay. The marks are `,`, `;` and a newline.
+/// is dropped then; all other backslashes stay. What follows `call NAME` is JSON, to the brace that
+/// makes it whole. The marks are `,`, `;` and a newline.
 pub fn words(prompt: &str) -> Result<Vec<Word>, String> {
-    let (mut words, mut text) = (Vec::new(), String::new());
-    let mut push = |mut text: String, quoted: bool| {
+    let (mut words, mut text) = (Vec::<Word>::new(), String::new());
+    let push = |words: &mut Vec<Word>, mut text: String, quoted: bool| {
         // A full stop ends a sentence, but that of `..` and `a/.` belongs to a path.
         if !quoted && !text.ends_with("..") && !text.ends_with("/.") {
             text.truncate(text.trim_end_matches('.').len());
@@ -44,14 +47,20 @@ pub fn words(prompt: &str) -> Result<Vec<Word>, String> {
     };
     let (mut open, mut before) = (None, ' ');
     for c in prompt.chars().chain(['\n']) {
-        if let Some((_, close)) = open {
+        let is_call = words.iter().nth_back(1).is_some_and(|word| word.is("call"));
+        if is_call && open.is_none() && (text.starts_with('{') || text.is_empty() && c == '{') {
+            text.push(c);
+            if c == '}' && from_str::<Map<String, Value>>(&text).is_ok() {
+                push(&mut words, take(&mut text), false);
+            }
+        } else if let Some((_, close)) = open {
             if c != close {
                 text.push(c);
             } else if before == '\\' {
                 text.pop();
                 text.push(c);
             } else {
-                push(take(&mut text), true);
+                push(&mut words, take(&mut text), true);
                 open = None;
             }
         } else {
@@ -59,22 +68,24 @@ pub fn words(prompt: &str) -> Result<Vec<Word>, String> {
             open = quotes.find(|(quote, _)| *quote == c && !before.is_alphanumeric());
             let is_mark = matches!(c, ',' | ';' | '\n');
             if open.is_some() || is_mark || c.is_whitespace() {
-                push(take(&mut text), false);
+                push(&mut words, take(&mut text), false);
             } else {
                 text.push(c);
             }
             if is_mark {
-                push(c.to_string(), false);
+                push(&mut words, c.to_string(), false);
             }
         }
         before = if (before, c) == ('\\', '\\') { ' ' } else { c };
     }
-    if let Some((quote, _)) = open {
-        let rest = short(text.trim_end(), 60);
-        let what = format!("This quote never ends: {quote}{rest}");
-        return Err(what + ". I did nothing.");
+    let rest = short(text.trim_end(), 60);
+    match open {
+        Some((quote, _)) => Err(format!(
+            "This quote never ends: {quote}{rest}. I did nothing."
+        )),
+        None if text.is_empty() => Ok(words),
+        None => Err(format!("This is not a JSON object: {rest}. I did nothing.")),
     }
-    Ok(words)
 }
 
 /// The steps: between them stands `then` or a newline. A plan does not end at a bare `then`.
