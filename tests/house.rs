@@ -15,7 +15,8 @@ type Files = BTreeMap<String, String>;
 type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`.
-const ALL: usize = 7_600; // 7,500 were planned: what waits and who speaks is said on the screen
+/// Planned are 7,500, and they are missed. This is what there is, so that it can only get less.
+const ALL: usize = 7_591;
 const FILE: usize = 300;
 /// Files with a limit of their own.
 const SMALL_FILES: [(&str, usize); 2] = [("src/background.rs", 200), ("src/notification.rs", 110)];
