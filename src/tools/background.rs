@@ -148,7 +148,7 @@ pub fn announced(
         what,
     });
     let outcome = Outcome::of(work);
-    let result = outcome.to_string();
+    let result = format!("{outcome}\n{}", outcome.output);
     events.emit(Event::TaskFinished { id, result });
     outcome
 }
