@@ -149,6 +149,7 @@ pub fn announced(
     });
     let outcome = Outcome::of(work);
     let result = format!("{outcome}\n{}", outcome.output);
+    let result = result.trim_end().to_string();
     events.emit(Event::TaskFinished { id, result });
     outcome
 }
