@@ -74,7 +74,7 @@ impl Deliveries {
             let odd = |c: char| c.is_control() || "\"<>".contains(c);
             let task = format!(" task=\"{}\"", id.to_string().replace(odd, "'"));
             let block = block("task-notification", &task, &format!("{line}\n{output}"));
-            events.emit(Event::Delivered(line));
+            events.emit(Event::Delivered(id.to_string(), line));
             push_note(
                 messages,
                 format!(

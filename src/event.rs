@@ -46,8 +46,8 @@ pub enum Event {
         id: String,
         result: String,
     },
-    /// The result of a background task is put into the conversation; its first line.
-    Delivered(String),
+    /// The result of a background task is put into the conversation: its id, and its first line.
+    Delivered(String, String),
     /// A sentence for the person at the prompt.
     Notice(String),
 }

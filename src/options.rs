@@ -30,6 +30,8 @@ pub struct Options {
     pub trace: Option<PathBuf>,
     /// `--chart FILE.svg`: draw the last turn when the program ends.
     pub chart: Option<PathBuf>,
+    /// `--html FILE`: write the session as a page when the program ends.
+    pub html: Option<PathBuf>,
 }
 
 impl Options {
@@ -48,6 +50,7 @@ Options:
   --agent NAME   run as that agent (from s04 on); without a name: list them
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
+  --html FILE    at the end, write a page that plays the session in a browser
   --help         this text
 
 Lines from a pipe work as well: one line, one turn.
@@ -106,6 +109,7 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             }
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
+            Arg::Long("html") => options.html = Some(parser.value()?.into()),
             Arg::Long("help") | Arg::Short('h') => return Ok(true),
             other => return Err(other.unexpected()),
         }

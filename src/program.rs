@@ -24,27 +24,17 @@ pub fn prompt(options: &Options) -> Repl {
         let path = path.display();
         repl.say(format!("No trace will be written to {path}: {error}."));
     }
-    let (noted, drawn, ended) = (timeline.clone(), timeline.clone(), options.clone());
+    let (noted, drawn, options) = (timeline.clone(), timeline.clone(), options.clone());
     repl.add_reader(Box::new(move |event| noted.note(event)));
-    repl.action("/timeline", "draw the last turn", move |_| {
-        drawn.text(terminal::size().map_or(80, |(columns, _)| columns.min(120)) - 1)
+    let what = "draw the last turn, or the session";
+    repl.action("/timeline [all]", what, move |which| {
+        let columns = terminal::size().map_or(80, |(columns, _)| columns.min(120));
+        drawn.text(columns - 1, which)
     });
     repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {
-        if let Some(path) = &ended.trace
-            && let Err(error) = timeline.finish()
-        {
-            let path = path.display();
-            screen.say(&format!("The trace in {path} is not complete: {error}."));
-        }
-        if let Some(path) = &ended.chart
-            && let Err(error) = std::fs::write(path, timeline.chart().svg(&ended.title))
-        {
-            let path = path.display();
-            screen.say(&format!(
-                "The chart could not be written to {path}: {error}."
-            ));
-        }
+        let problems = timeline.finish(&options);
+        problems.iter().for_each(|problem| screen.say(problem));
     });
     repl
 }

@@ -116,7 +116,9 @@ impl Screen {
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(it) => self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold),
+            Event::Delivered(_, it) => {
+                self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold)
+            }
             Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));
@@ -284,7 +286,7 @@ pub fn describe(input: &Value) -> String {
 }
 
 /// Harmless text in which nothing hides: characters that nobody would see are shown as `\u{…}`.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let show = |c: char| match c as u32 {
         0xad | 0x115f..0x1161 | 0x200b..0x2010 | 0x2028..0x202a => c.escape_unicode().to_string(),
         0x2060..0x2070 | 0x3164 | 0xfe00..0xfe10 | 0xfeff | 0xffa0 => {

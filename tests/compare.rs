@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use std::time::Instant;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::program::{clean_environment, program};
+use serde_json::Value;
+use support::program::{clean_environment, eventually, program};
 use support::server::{Server, reply_text};
 use support::terminal::{Seat, Terminal};
 use tempfile::TempDir;
@@ -367,4 +370,139 @@ fn nothing_runs_on_after_ctrl_c_or_a_kill() {
             assert!(!terminal.is_taken_over());
         }
     }
+}
+
+/// The lanes of a page's run, by their labels: when the first bar starts and the last one ends.
+fn lanes(page: &Value, run: usize) -> HashMap<String, (f64, f64)> {
+    let lanes = page["runs"][run]["chart"]["lanes"]
+        .as_array()
+        .expect("lanes");
+    let time =
+        |bar: Option<&Value>, what: &str| bar.expect("a bar")[what].as_f64().expect("a time");
+    let lane = |lane: &Value| {
+        let bars = lane["bars"].as_array().expect("bars");
+        let label = lane["label"].as_str().expect("a label").to_string();
+        (
+            label,
+            (time(bars.first(), "start"), time(bars.last(), "end")),
+        )
+    };
+    lanes.iter().map(lane).collect()
+}
+
+#[test]
+fn in_s10_the_question_is_answered_while_all_agents_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["auth", "billing", "search"];
+    for name in names {
+        mkfifo(&folder.path().join(name), Mode::S_IRWXU).expect("a FIFO");
+    }
+    // In s10 every agent waits for its gate.
+    let wait = |name: &str, seconds: &str| {
+        let gate = folder.path().join(name);
+        let gate = gate.display();
+        format!("{name}: run \"case $PWD in *s10*) cat {gate};; *) sleep {seconds};; esac\"\n")
+    };
+    let scenario = wait("auth", "{8}")
+        + &wait("billing", "{40}")
+        + &wait("search", "{40}")
+        + "after {4}: run \"echo 391\"";
+    std::fs::write(folder.path().join("list.txt"), scenario).unwrap();
+
+    let root = folder.path().to_path_buf();
+    let opener = std::thread::spawn(move || {
+        // A turn for the instructions, and one for the question.
+        let answered = std::panic::catch_unwind(|| {
+            eventually("the question is answered while no agent can end", || {
+                turns_that_ended(&root) >= 2
+            });
+        });
+        // In any case, so that this test ends; for reading as well, so as not to wait for `cat`.
+        for name in names {
+            let mut gate = fs::OpenOptions::new();
+            let gate = gate.read(true).write(true).open(root.join(name));
+            gate.expect("a gate")
+                .write_all(b"open\n")
+                .expect("it takes it");
+        }
+        assert!(answered.is_ok(), "the question was not answered meanwhile");
+    });
+    let arguments = [
+        "--scene",
+        "agents",
+        "--scenario",
+        "list.txt",
+        "--scale",
+        "40",
+        "--html",
+        "page.html",
+    ];
+    let output = run(&arguments, &[], folder.path());
+    opener.join().expect("the gates were opened");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let (_, data) = page.split_once("id=\"data\">").expect("data");
+    let page: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).expect("JSON");
+
+    let [one_by_one, all, background] = [0, 1, 2].map(|run| lanes(&page, run));
+    let (_, answered) = background["you"];
+    for name in names {
+        let (started, ended) = background[name];
+        assert!(started < answered && answered < ended, "{name}\n{shown}");
+        assert!(all[name].1 <= all["you"].1, "{name}\n{shown}");
+    }
+    assert!(one_by_one["sub-agent"].1 <= one_by_one["you"].1, "{shown}");
+    // Who waits for all has the first result, of 0.2 s, after the longest, of 1 s.
+    let (first, done) = (row(&shown, "first result"), row(&shown, "all done"));
+    assert!(
+        first[1] >= 1.0 && first[0] < done[0] && done[0] >= 2.2,
+        "{shown}"
+    );
+    assert!(row(&shown, "question answered")[2] < done[2], "{shown}");
+    assert_eq!(row(&shown, "blocked on tools")[2], 0.0, "{shown}");
+}
+
+/// Turns of s10 that a line began, and that have ended.
+fn turns_that_ended(root: &Path) -> usize {
+    let entries = std::fs::read_dir(root).expect("the folder");
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut traces = paths.map(|path| path.join("s10_background_agents/trace.json"));
+    let trace = traces.find_map(|path| std::fs::read_to_string(path).ok());
+    let trace = trace.unwrap_or_default();
+    let turn_ends =
+        |line: &&str| line.contains("\"ph\":\"E\"") && line.contains("\"cat\":\"turn\"");
+    trace.lines().filter(turn_ends).count()
+}
+
+#[test]
+fn what_the_scene_with_agents_needs_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |list: &str| {
+        std::fs::write(folder.path().join("list.txt"), list).unwrap();
+        let output = run(
+            &["--scene", "agents", "--scenario", "list.txt"],
+            &[],
+            folder.path(),
+        );
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = told("auth: run \"true\"");
+    assert!(
+        code == Some(1) && said.contains("a question, `after {10}: what to do`"),
+        "{said}"
+    );
+    let (code, said) = told("run \"true\"");
+    assert!(
+        code == Some(1) && said.contains("Not `NAME: what to do`: run \"true\""),
+        "{said}"
+    );
+    let output = run(&["--scene", "teams"], &[], folder.path());
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("--scene takes commands or agents"),
+        "{said}"
+    );
+    let output = run(&["--help"], &[], folder.path());
+    assert!(text(&output.stdout).contains("MEANWHILE_THINKING_MS=1500"));
 }

@@ -352,7 +352,7 @@ fn a_delivery_says_what_it_is() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let (seen, locked) = (events.clone(), main.executor.clone());
     let reader = move |stamped: Stamped<'_>| {
-        if let Event::Delivered(line) = stamped.event {
+        if let Event::Delivered(_, line) = stamped.event {
             // Whoever is told may look at the tasks.
             assert!(locked.try_lock().is_ok(), "the executor is locked");
             seen.lock().unwrap().push(line.clone());

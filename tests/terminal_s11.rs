@@ -405,7 +405,7 @@ fn tasks_are_listed_and_stopped_at_once() {
     terminal.line("/tasks bash-1");
     terminal.until_shows("\nThere is no task \"bash-1\". Known ids: two, bash-2.\n");
     terminal.line("/timeline");
-    terminal.until_shows("  ░ thinking   █ waiting for a tool   ═ running in the background\n");
+    terminal.until_shows("  ░ thinking  █ waiting for a tool  ═ in the background\n");
     terminal.line("/tasks nope");
     terminal.until_shows("\nThere is no task \"nope\". Known ids: two, bash-2.\n");
     terminal.line("/stop");

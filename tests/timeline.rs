@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use meanwhile::agent::Agent;
 use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
 use meanwhile::aids::timeline::{Kind, Timeline};
-use meanwhile::event::{Event, Events};
+use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::message::{ContentBlock, Message, Reply, StopReason, ToolCall, Usage};
 use meanwhile::model::{Model, ModelError, Request};
+use meanwhile::options::Options;
 use meanwhile::tool::{Access, Context, Tool};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -390,14 +392,18 @@ fn ten_thousand_tool_calls_stay_within_the_bound_and_what_is_left_out_is_said() 
             .all(|bar| bar.end < chart.seconds),
         "what ended has its end"
     );
-    let note = "Later spans are left out; --trace FILE keeps them all.";
-    assert!(timeline.text(79).contains(note), "{}", timeline.text(79));
+    let note = "Earlier spans are left out; --trace FILE keeps them all.";
+    assert!(
+        timeline.text(79, "").contains(note),
+        "{}",
+        timeline.text(79, "")
+    );
     assert!(chart.svg("many").contains(note));
     // A turn later, the room is free again.
     turn(&timeline, 3);
     let chart = timeline.chart();
     assert_eq!((chart.lanes[0].bars.len(), chart.note), (7, ""));
-    timeline.finish().unwrap();
+    assert!(timeline.finish(&Options::default()).is_empty());
     let trace = Trace::of_file(&path);
     assert_eq!(
         trace.begun("main").len(),
@@ -434,7 +440,7 @@ fn time_does_not_go_back_on_a_track_whoever_gets_the_lock_first() {
             });
         }
     });
-    timeline.finish().unwrap();
+    assert!(timeline.finish(&Options::default()).is_empty());
     let trace = Trace::of_file(&path);
     assert_eq!((trace.open.len(), trace.tracks.len()), (0, 8 * 200 + 1));
 }
@@ -551,5 +557,196 @@ fn a_picture_takes_any_name() {
         );
         assert!(!said.contains("00000"), "a time as it is written: {said}");
         chart.draw(80, seconds);
+    }
+}
+
+/// A session of three turns: the task `build` is started in the first, runs through the second, and
+/// wakes the third. The number is the second in which it happens.
+fn three_turns() -> Timeline {
+    let task = || "build".to_string();
+    let call = |name: &str| Event::ToolStarted {
+        name: name.to_string(),
+        input: json!({ "id": "build" }),
+    };
+    let answer = || Event::ToolFinished {
+        output: "so".to_string(),
+        is_error: false,
+        elapsed: Duration::ZERO,
+    };
+    let reply = || Event::RequestFinished(Some(Usage::default()));
+    let events = [
+        (0, Event::TurnStarted("start it".to_string())),
+        (0, Event::RequestStarted),
+        (2, reply()),
+        (2, call("bg_bash")),
+        (
+            3,
+            Event::TaskStarted {
+                id: task(),
+                what: "make".to_string(),
+            },
+        ),
+        (3, answer()),
+        (3, Event::TurnFinished),
+        (4, Event::TurnStarted("look".to_string())),
+        (4, Event::RequestStarted),
+        (5, reply()),
+        (5, call("check_bg")),
+        (5, answer()),
+        (5, Event::RequestStarted),
+        (6, reply()),
+        (6, Event::TurnFinished),
+        (
+            9,
+            Event::TaskFinished {
+                id: task(),
+                result: "finished".to_string(),
+            },
+        ),
+        (9, Event::TurnStarted(String::new())),
+        (9, Event::Delivered(task(), "build: finished".to_string())),
+        (9, Event::RequestStarted),
+        (10, reply()),
+        (10, Event::TurnFinished),
+        // `/clear`, say: no turn to look at.
+        (11, Event::TurnStarted("/clear".to_string())),
+        (11, Event::TurnFinished),
+    ];
+    let (timeline, zero) = (Timeline::default(), Instant::now());
+    for (second, event) in &events {
+        timeline.note(Stamped {
+            at: zero + Duration::from_secs(*second),
+            agent: None,
+            in_background: false,
+            event,
+        });
+    }
+    timeline
+}
+
+#[test]
+fn the_last_turn_is_shown_with_what_led_to_it() {
+    let timeline = three_turns();
+    let chart = timeline.chart();
+    assert_eq!(
+        chart.seconds, 7.0,
+        "from the start of what was delivered in it"
+    );
+    let bars = |lane: &Lane| -> Vec<(Kind, f64, f64)> {
+        let bars = lane.bars.iter();
+        bars.map(|bar| (bar.kind, bar.start, bar.end)).collect()
+    };
+    let labels: Vec<&str> = chart.lanes.iter().map(|lane| &*lane.label).collect();
+    assert_eq!(labels, ["main", "build"]);
+    assert_eq!(bars(&chart.lanes[1]), [(Kind::Task, 0.0, 6.0)]);
+    let main = [
+        (Kind::Poll, 1.0, 2.0), // the request that only asked
+        (Kind::Poll, 2.0, 2.0),
+        (Kind::Thinking, 2.0, 3.0),
+        (Kind::Thinking, 6.0, 7.0),
+    ];
+    assert_eq!(bars(&chart.lanes[0]), main);
+
+    let all = timeline.text(60, "all");
+    assert!(
+        all.starts_with("               0 s") && all.contains(" 11.0 s\n"),
+        "{all}"
+    );
+    let last = timeline.text(60, "");
+    assert!(last.contains(" 7.0 s\n"), "{last}");
+    for text in [all, last] {
+        assert!(
+            text.contains('?') && text.contains("? asking in vain"),
+            "{text}"
+        );
+    }
+    let other = timeline.text(60, "yesterday");
+    assert_eq!(
+        other,
+        "/timeline draws the last turn, /timeline all the session."
+    );
+    let picture = chart.svg("a");
+    assert!(picture.contains("class=\"Poll\"") && picture.contains("asking in vain"));
+}
+
+#[test]
+fn a_reply_that_also_did_something_was_not_in_vain() {
+    let timeline = Timeline::default();
+    let tell = |event: Event| {
+        timeline.note(Stamped {
+            at: Instant::now(),
+            agent: None,
+            in_background: false,
+            event: &event,
+        })
+    };
+    tell(Event::TurnStarted("go".to_string()));
+    tell(Event::TaskStarted {
+        id: "build".to_string(),
+        what: String::new(),
+    });
+    tell(Event::RequestStarted);
+    tell(Event::RequestFinished(None));
+    for name in ["check_bg", "bash"] {
+        tell(Event::ToolStarted {
+            name: name.to_string(),
+            input: json!({ "id": "build" }),
+        });
+        tell(Event::ToolFinished {
+            output: String::new(),
+            is_error: false,
+            elapsed: Duration::ZERO,
+        });
+    }
+    let kinds: Vec<Kind> = timeline.chart().lanes[0]
+        .bars
+        .iter()
+        .map(|bar| bar.kind)
+        .collect();
+    assert!(
+        kinds.contains(&Kind::Thinking) && kinds.contains(&Kind::Poll),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn a_picture_of_a_woken_turn_shows_the_task_that_woke_it() {
+    let lesson = Lesson::new("s09_notifications")
+        .argument("--chart")
+        .argument("chart.svg");
+    let gate = support::program::gate(lesson.folder.path(), "gate");
+    let opener = std::thread::spawn(move || std::fs::write(gate, "through\n"));
+    let line = r#"run "cat gate" in the background as build"#;
+    let told = lesson.argument("-p").argument(line).run();
+    opener.join().unwrap().expect("the gate");
+    told.has("◆ build: finished with exit code 0");
+    let picture = told.file("chart.svg").expect("a picture");
+    assert!(
+        picture.contains(">build</text>") && picture.contains("class=\"Task\""),
+        "{picture}"
+    );
+}
+
+#[test]
+fn a_poll_in_vain_is_seen_in_the_picture() {
+    let lesson = Lesson::new(S08);
+    fifo(&lesson, "gate");
+    let line = r#"run "cat gate" in the background as build, then check build, then run "echo > gate", then wait for build"#;
+    let told = lesson
+        .line(line)
+        .line("/timeline")
+        .line("/timeline all")
+        .run();
+    let pictures: Vec<&str> = told.out.split("/timeline").skip(1).collect();
+    assert_eq!(pictures.len(), 2, "{}", told.out);
+    for picture in pictures {
+        let main = picture
+            .lines()
+            .find(|line| line.starts_with("  main "))
+            .expect("a lane");
+        assert!(
+            main.contains('?') && picture.contains("? asking in vain"),
+            "{picture}"
+        );
     }
 }

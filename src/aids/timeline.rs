@@ -1,5 +1,5 @@
-//! aids · What happened when: a reader of the event stream that keeps the last turn for a picture,
-//! and writes the whole session as a trace.
+//! aids · What happened when: a reader of the event stream that keeps the session for pictures and
+//! for a page to play it, and writes it as a trace.
 //!
 //! The trace is in the Trace Event format (JSON array) that Perfetto and `chrome://tracing` open:
 //! a track for the main thread, one for each sub-agent, one for each background task. Every record
@@ -7,29 +7,32 @@
 //! program runs, and when it was killed: the format allows the closing bracket to be missing.
 
 pub mod chart;
+pub mod page;
 mod record;
 mod svg;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::event::{Event, Stamped};
-use crate::screen::describe;
-use crate::terminal::fit;
+use crate::options::Options;
+use crate::screen::{describe, visible};
 use chart::Chart;
-pub use record::{Kind, Record, Span, Trace};
+use page::Run;
+pub use record::{Kind, MAIN, Record, Span, Trace};
 
-/// The name of the main thread's track.
-const MAIN: &str = "main";
-
-/// Bounds the memory of one turn: a span that begins later is kept only until it ends.
+/// Bounds the memory of a session: of more spans, the oldest are forgotten.
 const MAX_SPANS: usize = 5_000;
+
+/// Characters and lines that are kept of a text.
+const MAX_TEXT: (usize, usize) = (600, 12);
 
 /// Collects records. Clones are the same timeline.
 #[derive(Clone, Default)]
@@ -43,8 +46,10 @@ struct Recorder {
     now: u64,
     /// The track of every owner in this session. They are numbered from 1 on.
     tracks: HashMap<Owner, usize>,
-    /// The last turn that has anything in it, and what runs on from earlier ones.
+    /// The session.
     trace: Trace,
+    /// What the model has said so far, by the track of its request.
+    said: HashMap<usize, String>,
     /// The trace; an error if it could not be written any further.
     file: Option<io::Result<File>>,
 }
@@ -72,34 +77,59 @@ impl Timeline {
         self.lock().note(stamped);
     }
 
-    /// The last turn, as far as it has come.
+    /// The last turn, as far as it has come, with what led to it.
     pub fn chart(&self) -> Chart {
         let mut recorder = self.lock();
         let now = recorder.since_start(Instant::now());
-        let until = recorder.trace.turn_end().unwrap_or(now);
-        let mut chart = Chart::of(&recorder.trace, until);
-        if recorder.trace.spans.len() >= MAX_SPANS {
-            chart.note = "Later spans are left out; --trace FILE keeps them all.";
-        }
-        chart
+        Chart::of(&recorder.trace, recorder.trace.last_turn(now))
     }
 
-    /// The last turn as text, its lanes at most `width` characters wide; or a sentence if there is
-    /// nothing to draw.
-    pub fn text(&self, width: usize) -> String {
-        let chart = self.chart();
+    /// The last turn as text, or with `all` the whole session, its lanes at most `width` characters
+    /// wide; or a sentence if there is nothing to draw.
+    pub fn text(&self, width: usize, which: &str) -> String {
+        let chart = match which {
+            "" => self.chart(),
+            "all" => self.session(Chart::of),
+            _ => return "/timeline draws the last turn, /timeline all the session.".to_string(),
+        };
         if chart.lanes.is_empty() {
-            return "Nothing to draw: no request and no tool call so far, or none in the last turn."
-                .to_string();
+            return "Nothing to draw: no request and no tool call so far.".to_string();
         }
         chart.draw(width, chart.seconds) + &chart.legend()
     }
 
+    fn session<T>(&self, make: impl FnOnce(&Trace, Range<u64>) -> T) -> T {
+        let mut recorder = self.lock();
+        let now = recorder.since_start(Instant::now());
+        make(&recorder.trace, recorder.trace.session(now))
+    }
+
+    /// Writes the files that the options ask for. Returns a sentence for each that is not there,
+    /// or not complete.
+    pub fn finish(&self, options: &Options) -> Vec<String> {
+        let title = &options.title;
+        let chart = |path: &PathBuf| std::fs::write(path, self.chart().svg(title));
+        let page = |path: &PathBuf| {
+            let run = self
+                .session(|trace, time| Run::of("", Chart::of(trace, time.clone()), trace, time));
+            std::fs::write(path, page::html(title, &[run], &[]))
+        };
+        let written = [
+            ("chart", &options.chart, options.chart.as_ref().map(chart)),
+            ("page", &options.html, options.html.as_ref().map(page)),
+            ("trace", &options.trace, Some(self.end_trace())),
+        ];
+        let problems = written.into_iter().filter_map(|(what, path, written)| {
+            let (path, error) = (path.as_ref()?.display(), written?.err()?);
+            Some(format!(
+                "The {what} could not be written to {path}: {error}."
+            ))
+        });
+        problems.collect()
+    }
+
     /// Ends in the file what is still open, and the file.
-    ///
-    /// # Errors
-    /// When not all of the session could be written.
-    pub fn finish(&self) -> io::Result<()> {
+    fn end_trace(&self) -> io::Result<()> {
         let mut recorder = self.lock();
         recorder.now = recorder.since_start(Instant::now()).max(recorder.now);
         let args = json!({ "result": "still going on when the program ended" });
@@ -123,7 +153,7 @@ impl Recorder {
     fn note(&mut self, stamped: Stamped<'_>) {
         let (what, name) = match (stamped.event, stamped.agent) {
             (Event::TaskStarted { id, .. } | Event::TaskFinished { id, .. }, _) => ("task", &**id),
-            (_, None) => ("thread", MAIN),
+            (_, None) => ("thread", "main"),
             // What a background agent does is drawn within its task, but what it did when it was
             // sent there ends where it began.
             (_, Some(name)) if stamped.in_background && !self.is_busy("agent", name) => {
@@ -133,38 +163,45 @@ impl Recorder {
         };
         self.now = self.since_start(stamped.at).max(self.now);
         let tid = self.track(what, name);
-        let text = |what: &str, text: &str| json!({ what: fit(text, 120).0 });
+        let text = |what: &str, text: &str| json!({ what: shorten(text) });
         match stamped.event {
             Event::TurnStarted(prompt) => {
                 self.begin(tid, Kind::Turn, "turn", text("prompt", prompt));
             }
             Event::RequestStarted => self.begin(tid, Kind::Thinking, "thinking", Value::Null),
             Event::ToolStarted { name, input } => {
-                let args = json!({ "input": fit(&describe(input), 120).0, "id": input["id"] });
+                let args = json!({ "input": shorten(&describe(input)), "id": input["id"] });
                 self.begin(tid, Kind::Tool, name, args);
             }
             Event::TaskStarted { id, what } => {
                 self.begin(tid, Kind::Task, id, text("input", what));
             }
-            Event::Delivered(line) => {
-                self.begin(tid, Kind::Delivered, "delivered", Value::Null);
+            Event::Delivered(id, line) => {
+                self.begin(tid, Kind::Delivered, "delivered", json!({ "id": id }));
                 self.end(tid, text("result", line));
             }
-            Event::RequestFinished(Some(usage)) => self.end(tid, json!(usage)),
-            Event::RequestFinished(None) => self.end(tid, text("result", "no reply")),
+            Event::Text(text) => {
+                let said = self.said.entry(tid).or_default();
+                if said.chars().count() <= MAX_TEXT.0 {
+                    *said += text;
+                }
+            }
+            Event::RequestFinished(usage) => {
+                let no_reply = json!({ "result": "no reply" });
+                let mut args = usage.map_or(no_reply, |usage| json!(usage));
+                args["text"] = self.said.remove(&tid).map(|said| shorten(&said)).into();
+                self.end(tid, args);
+            }
             Event::ToolFinished { output, .. } => self.end(tid, text("result", output)),
             Event::TaskFinished { result, .. } => self.end(tid, text("result", result)),
             Event::TurnFinished => self.end(tid, Value::Null),
-            Event::Text(_) | Event::Notice(_) | Event::Waiting { .. } => {}
+            Event::Notice(_) | Event::Waiting { .. } => {}
         }
     }
 
     fn begin(&mut self, tid: usize, kind: Kind, name: &str, args: Value) {
-        let spans = &mut self.trace.spans;
-        if kind != Kind::Turn && spans.last().is_some_and(|last| last.is(Kind::Turn)) {
-            // The first thing happens in a new turn: of what was before, only what runs on is
-            // part of it.
-            spans.retain(|span| span.end.is_none());
+        if self.trace.spans.len() >= MAX_SPANS {
+            self.trace.forget(MAX_SPANS / 5);
         }
         self.record('B', tid, Some(kind), name, args);
     }
@@ -176,12 +213,6 @@ impl Recorder {
         };
         let Record { kind, name, .. } = self.trace.spans[at].begin.clone();
         self.record('E', tid, kind, &name, args);
-        let is_turn = kind == Some(Kind::Turn);
-        // `/clear` is no turn to look at.
-        let is_empty = is_turn && at + 1 == self.trace.spans.len();
-        if is_empty || !is_turn && at >= MAX_SPANS {
-            self.trace.spans.remove(at);
-        }
     }
 
     fn is_busy(&self, what: &'static str, name: &str) -> bool {
@@ -228,4 +259,13 @@ impl Recorder {
         }
         self.trace.add(record);
     }
+}
+
+/// The beginning of a text, made harmless.
+fn shorten(text: &str) -> String {
+    let (characters, lines) = MAX_TEXT;
+    let start = text.split_inclusive('\n').take(lines).flat_map(str::chars);
+    let start: String = start.take(characters).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    visible(&start).trim_end().to_string() + more
 }

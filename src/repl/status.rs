@@ -57,7 +57,7 @@ impl Status {
             }
             // Where nothing is delivered, the agent may look now.
             Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
-            Event::Delivered(_) => facts.finished = facts.finished.saturating_sub(1),
+            Event::Delivered(..) => facts.finished = facts.finished.saturating_sub(1),
             Event::Waiting {
                 what,
                 elapsed,

@@ -148,7 +148,8 @@ pub fn announced(
         what,
     });
     let outcome = Outcome::of(work);
-    let result = outcome.to_string();
+    let result = format!("{outcome}\n{}", outcome.output);
+    let result = result.trim_end().to_string();
     events.emit(Event::TaskFinished { id, result });
     outcome
 }

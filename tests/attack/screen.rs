@@ -81,7 +81,7 @@ fn event(chance: &mut Chance) -> Event {
             id: one,
             result: two,
         },
-        10 => Event::Delivered(one),
+        10 => Event::Delivered(one, two),
         11 => Event::TaskStarted { id: one, what: two },
         _ => Event::Notice(one),
     }
@@ -113,7 +113,7 @@ fn names_and_tool_lines_hide_nothing_and_are_one_line() {
     for (agent, event) in [
         (Some(odd.clone()), Event::Notice("text".into())),
         (Some(odd.clone()), Event::Text("text".into())),
-        (None, Event::Delivered(odd.clone())),
+        (None, Event::Delivered(odd.clone(), odd.clone())),
         (
             None,
             Event::ToolStarted {

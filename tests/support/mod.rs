@@ -1,6 +1,7 @@
 //! What several test crates share.
 #![allow(dead_code)] // each of them uses a part
 
+pub mod browser;
 pub mod changed;
 pub mod program;
 pub mod prompt;

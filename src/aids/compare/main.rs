@@ -1,10 +1,11 @@
 //! aids · Synchronous beside background: one and the same list of instructions, given to the real
-//! lesson programs at the same time, as bars that grow while they work, and as a table.
+//! lesson programs at the same time, as bars that grow while they work, as a table, and as a page.
 //!
 //! The programs write a trace (`--trace`); this one reads it while it grows, and measures nothing.
 
 mod picture;
 mod run;
+mod scene;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, exit};
@@ -14,53 +15,66 @@ use std::thread::sleep;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lexopt::{Arg, Parser, ValueExt};
+use meanwhile::aids::timeline::page;
 use meanwhile::terminal;
-use picture::{Page, charts, longest, show, table};
+use picture::{Screen, charts, longest, rows, show, table};
 use run::Run;
+use scene::{SCENES, Scene};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// The programs that differ in how results arrive, and their titles.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("s07_task_system", "s07 synchronous"),
-    ("s08_background_tasks", "s08 background"),
-    ("s09_notifications", "s09 notified"),
-];
 const FRAME: Duration = Duration::from_millis(100);
 
 const HELP: &str = "\
-compare: the same instructions given to s07, s08 and s09, side by side
+compare: the same work given to three programs, side by side
 
-  --scenario FILE  instructions, one a line; {30} stands for 30 s, scaled
-  --scale N        divide times by N (20)
+  --scene NAME     commands (slow commands in s07, s08 and s09: what it does without this option)
+                   agents (three sub-agents and a question: one after the other as in s04;
+                   side by side, but the turn waits for all; in the background as in s10)
+  --scenario FILE  other work, one a line; {30} stands for 30 s, scaled
+  --scale N        divide times by N (20; 5 is a speed to talk over, 1 takes them as they are)
   --chart FOLDER   also write each chart there as an SVG picture
+  --html FILE      also write a page that plays it all in a browser
   --real           use the model that the environment names, instead of the practice model
   --help           this text
+
+To show one lesson in slow motion, let the practice model think longer:
+  MEANWHILE_THINKING_MS=1500 cargo run --bin s08_background_tasks
 ";
 
 struct Options {
-    scenario: String,
+    scene: &'static Scene,
+    scenario: Option<String>,
     scale: f64,
     chart: Option<PathBuf>,
+    html: Option<PathBuf>,
     real: bool,
 }
 
 /// Leaves the program after `--help`.
 fn options(mut parser: Parser) -> Result<Options, lexopt::Error> {
     let mut options = Options {
-        scenario: include_str!("scenario.txt").to_string(),
+        scene: &SCENES[0],
+        scenario: None,
         scale: 20.0,
         chart: None,
+        html: None,
         real: false,
     };
     while let Some(argument) = parser.next()? {
         match argument {
+            Arg::Long("scene") => {
+                let name = parser.value()?.string()?;
+                let found = SCENES.iter().find(|scene| scene.name == name);
+                options.scene = found.ok_or("--scene takes commands or agents")?;
+            }
             Arg::Long("scenario") => {
                 let path: PathBuf = parser.value()?.into();
                 let failed = |error| format!("{} cannot be read: {error}", path.display());
-                options.scenario = std::fs::read_to_string(&path).map_err(failed)?;
+                options.scenario = Some(std::fs::read_to_string(&path).map_err(failed)?);
             }
             Arg::Long("scale") => options.scale = parser.value()?.parse()?,
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
+            Arg::Long("html") => options.html = Some(parser.value()?.into()),
             Arg::Long("real") => options.real = true,
             Arg::Long("help") | Arg::Short('h') => {
                 show(HELP);
@@ -89,10 +103,14 @@ fn main() -> ExitCode {
 }
 
 fn compare(options: &Options) -> Result<(), String> {
-    let instructions = instructions(&options.scenario, options.scale);
-    if instructions.is_empty() {
-        return Err("The scenario holds no instruction. Give it one a line.".to_string());
-    }
+    let Options { scene, scale, .. } = options;
+    let scenario = options.scenario.as_deref().unwrap_or(scene.scenario);
+    let script = |(program, title)| {
+        let script = scene.script(program, scenario, *scale)?;
+        Ok((program, title, script))
+    };
+    let scripts: Result<Vec<_>, String> = scene.programs.into_iter().map(script).collect();
+    let scripts = scripts?;
     if let Some(folder) = &options.chart {
         let failed = |error| format!("{} cannot be made: {error}", folder.display());
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -104,7 +122,7 @@ fn compare(options: &Options) -> Result<(), String> {
         }
         eprintln!("{}", model.describe());
     }
-    build()?;
+    build(scene)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let _ = signal_hook::flag::register(signal, stop.clone());
@@ -113,39 +131,22 @@ fn compare(options: &Options) -> Result<(), String> {
     let name = format!("meanwhile-compare-{}-{now:x}", std::process::id());
     let work = std::env::temp_dir().join(name);
     let scale = (!options.real).then_some(options.scale);
-    let start = |(program, title)| {
-        Run::start(program, title, &work, &instructions, scale)
+    let start = |(program, title, script)| {
+        Run::start(program, title, &work, &script, scale)
             .map_err(|error| format!("{title} cannot be started: {error}"))
     };
-    let runs: Result<Vec<Run>, String> = PROGRAMS.into_iter().map(start).collect();
+    let runs: Result<Vec<Run>, String> = scripts.into_iter().map(start).collect();
     let shown = runs.and_then(|runs| watch(runs, &stop, options));
     let _ = std::fs::remove_dir_all(&work);
     shown
 }
 
-/// One prompt of all lines, with every `{30}` divided by the scale. Other braces stay as they are.
-fn instructions(scenario: &str, scale: f64) -> String {
-    let mut lines: Vec<&str> = scenario.lines().map(str::trim).collect();
-    lines.retain(|line| !line.is_empty() && !line.starts_with('#'));
-    let scenario = lines.join(", then ");
-    let mut parts = scenario.split('{');
-    let mut text = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let (time, rest) = part.split_once('}').unwrap_or_default();
-        text += &match time.parse::<f64>() {
-            Ok(seconds) if seconds.is_finite() => format!("{}{rest}", seconds / scale),
-            _ => format!("{{{part}"),
-        };
-    }
-    text
-}
-
 /// Builds the lesson programs if Cargo runs us: `cargo run` builds only what it runs.
-fn build() -> Result<(), String> {
+fn build(scene: &Scene) -> Result<(), String> {
     let Some(cargo) = std::env::var_os("CARGO") else {
         return Ok(());
     };
-    let names = PROGRAMS.map(|(program, _)| program);
+    let names = scene.programs.map(|(program, _)| program);
     eprintln!("Building {} …", names.join(", "));
     let mut build = Command::new(cargo);
     // Cargo's variables about this package would make it compile `ring`, and all that rests on
@@ -166,15 +167,15 @@ fn build() -> Result<(), String> {
 }
 
 fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(), String> {
-    let page = terminal::is_interactive().then(Page::open);
+    let screen = terminal::is_interactive().then(Screen::open);
     while !runs.iter().all(|run| run.status.is_some()) && !stop.load(Relaxed) {
         sleep(FRAME);
         runs.iter_mut().for_each(Run::update);
-        if let (Some(page), Some(size)) = (&page, terminal::size()) {
-            page.draw(&runs, size); // the size is asked for again each time: that is all a resize takes
+        if let (Some(screen), Some(size)) = (&screen, terminal::size()) {
+            screen.draw(&runs, size); // the size is asked for again each time: that is all a resize takes
         }
     }
-    drop(page);
+    drop(screen);
     if stop.load(Relaxed) {
         return Err("Stopped.".to_string());
     }
@@ -186,7 +187,15 @@ fn watch(mut runs: Vec<Run>, stop: &AtomicBool, options: &Options) -> Result<(),
     let width = terminal::size().map_or(80, |(columns, _)| columns.min(120));
     let seconds = longest(&runs);
     let charts = charts(&runs, width.saturating_sub(1), seconds);
-    show(&format!("{charts}\n{}", table(&runs)));
+    let rows = rows(&runs, options.scene);
+    show(&format!("{charts}\n{}", table(&rows)));
+    if let Some(path) = &options.html {
+        let played = |run: &Run| page::Run::of(run.title, run.chart(), &run.trace, run.time());
+        let played: Vec<page::Run> = runs.iter().map(played).collect();
+        let html = page::html("The same work, side by side", &played, &rows);
+        let failed = |error| format!("{} cannot be written: {error}", path.display());
+        std::fs::write(path, html).map_err(failed)?;
+    }
     for run in &runs {
         let Some(folder) = &options.chart else { break };
         let path = folder.join(format!("{}.svg", run.name()));

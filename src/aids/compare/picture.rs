@@ -2,11 +2,12 @@
 
 use std::io::{Write, stdout};
 
-use meanwhile::aids::timeline::chart::Chart;
-use meanwhile::aids::timeline::{Kind, Span};
+use meanwhile::aids::timeline::chart::{Chart, legend_line};
+use meanwhile::aids::timeline::{Kind, MAIN, Span};
 use meanwhile::terminal::fit;
 
 use crate::run::Run;
+use crate::scene::Scene;
 
 /// Columns of what the table's rows are called, and of their cells.
 const LABEL: usize = 34;
@@ -27,16 +28,17 @@ pub fn charts(runs: &[Run], width: usize, seconds: f64) -> String {
         let lanes = chart.draw(width, seconds);
         text += &format!("{title}: {:.1} s{more}\n{lanes}\n", chart.seconds);
     }
-    text + &Chart::default().legend() + "\n"
+    let charts: Vec<Chart> = runs.iter().map(Run::chart).collect();
+    text + &legend_line(&charts.iter().collect::<Vec<_>>()) + "\n"
 }
 
 /// Another page of the terminal, without a cursor; the first one comes back when this is dropped.
-pub struct Page;
+pub struct Screen;
 
-impl Page {
+impl Screen {
     pub fn open() -> Self {
         show("\x1b[?1049h\x1b[?25l");
-        Page
+        Screen
     }
 
     /// What does not fit is cut off.
@@ -50,7 +52,7 @@ impl Page {
     }
 }
 
-impl Drop for Page {
+impl Drop for Screen {
     fn drop(&mut self) {
         show("\x1b[?25h\x1b[?1049l");
     }
@@ -62,55 +64,113 @@ pub fn show(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// The rows of the table. The first cell of each is its label.
+pub fn rows(runs: &[Run], scene: &Scene) -> Vec<Vec<String>> {
+    let columns: Vec<_> = runs.iter().map(scene.figures).collect();
+    let labels = columns[0].iter().map(|(label, _)| label.to_string());
+    let row = |(at, label): (usize, String)| -> Vec<String> {
+        let cells = columns.iter().map(|column| column[at].1.clone());
+        [label].into_iter().chain(cells).collect()
+    };
+    let names = runs.iter().map(|run| run.name().to_string());
+    let names: Vec<String> = [String::new()].into_iter().chain(names).collect();
+    [names]
+        .into_iter()
+        .chain(labels.enumerate().map(row))
+        .collect()
+}
+
 /// The table in Markdown.
-pub fn table(runs: &[Run]) -> String {
-    let columns: Vec<_> = runs.iter().map(figures).collect();
+pub fn table(rows: &[Vec<String>]) -> String {
     let mut table = String::new();
-    for (row, (label, _)) in columns[0].iter().enumerate() {
-        let cells = columns.iter().map(|it| format!(" {:>CELL$} |", it[row].1));
-        table += &format!("| {label:<LABEL$} |{}\n", cells.collect::<String>());
-        if row == 0 {
-            let rule = format!("{}:|", "-".repeat(CELL + 1)).repeat(columns.len());
+    for (index, row) in rows.iter().enumerate() {
+        let cells = row[1..].iter().map(|cell| format!(" {cell:>CELL$} |"));
+        table += &format!("| {:<LABEL$} |{}\n", row[0], cells.collect::<String>());
+        if index == 0 {
+            let rule = format!("{}:|", "-".repeat(CELL + 1)).repeat(row.len() - 1);
             table += &format!("|{}|{rule}\n", "-".repeat(LABEL + 2));
         }
     }
     table
 }
 
-/// A program's column, with the labels of its rows.
-fn figures(run: &Run) -> [(&'static str, String); 6] {
+/// Figures of the scene with commands.
+pub fn commands(run: &Run) -> Vec<(&'static str, String)> {
     let spans = &run.trace.spans;
-    let of = |kind| spans.iter().filter(move |span| span.is(kind));
-    let seconds = |micros: u64| format!("{:.1} s", micros as f64 / 1e6);
-    let waits = of(Kind::Tool).filter(|call| call.begin.tid == 1);
-    let waits = waits.filter_map(|call| Some(call.end? - call.begin.ts));
-    // When the first result was there to be handed over, and how many looks found something that
-    // still ran.
-    let (mut first, mut in_vain) = (u64::MAX, 0);
-    for call in of(Kind::Tool).chain(of(Kind::Delivered)) {
-        let (name, Some(at)) = (&*call.begin.name, call.end) else {
-            continue;
+    // When the first result was there to be handed over.
+    let first = spans.iter().filter_map(|call| {
+        let found = |task: &Span| task.is_asked_by(call) && task.end <= call.end;
+        let found = |task: &Span| task.end.is_some() && found(task);
+        let hands_over = match &*call.begin.name {
+            "check_bg" => spans.iter().any(found),
+            name => matches!(name, "bash" | "delivered"),
         };
-        let id = call.begin.args["id"].as_str().map(str::trim);
-        let asked = of(Kind::Task).filter(|task| id.is_none_or(|id| id == task.begin.name));
-        let begun = asked.filter(|task| task.begin.ts <= at);
-        let ended = |task: &Span| task.end.is_some_and(|end| end <= at);
-        let (ended, running): (Vec<&Span>, Vec<&Span>) = begun.partition(|task| ended(task));
-        in_vain += usize::from(name == "check_bg" && !running.is_empty());
-        if matches!(name, "bash" | "delivered") || name == "check_bg" && !ended.is_empty() {
-            first = first.min(at);
-        }
-    }
-    let requests = of(Kind::Thinking).count();
-    let start = of(Kind::Turn).next().map_or(0, |turn| turn.begin.ts);
-    let handed = of(Kind::Thinking).find(|request| request.begin.ts >= first);
-    let handed = handed.map_or("never".into(), |it| seconds(it.begin.ts - start));
-    [
-        ("", run.name().to_string()),
-        ("wall time", format!("{:.1} s", run.chart().seconds)),
-        ("main thread blocked on tools", seconds(waits.sum())),
-        ("first result in the model's hands", handed),
-        ("requests to the model", requests.to_string()),
-        ("of those, polls that found nothing", in_vain.to_string()),
+        call.end.filter(|_| hands_over)
+    });
+    let polls = spans.iter().filter(|span| span.is(Kind::Poll)).count();
+    vec![
+        ("wall time", seconds(run.time().end - run.time().start)),
+        ("main thread blocked on tools", seconds(blocked(run))),
+        (
+            "first result in the model's hands",
+            handed(run, first.min()),
+        ),
+        ("requests to the model", requests(run)),
+        ("of those, polls that found nothing", polls.to_string()),
     ]
+}
+
+/// Figures of the scene with sub-agents.
+pub fn agents(run: &Run) -> Vec<(&'static str, String)> {
+    let (spans, start) = (&run.trace.spans, run.time().start);
+    // Where there are background tasks, `task` only starts one.
+    let waits = !spans.iter().any(|span| span.is(Kind::Task));
+    let hands_over = |call: &&Span| call.is(Kind::Delivered) || waits && call.begin.name == "task";
+    let first = spans.iter().filter(hands_over).filter_map(|call| call.end);
+    let asked = run.asked.map_or(0, |asked| asked.as_micros() as u64);
+    let answered = run
+        .answered()
+        .map_or("never".to_string(), |at| seconds(at - start));
+    vec![
+        ("question typed", seconds(asked)),
+        ("question answered", answered),
+        (
+            "first result in the model's hands",
+            handed(run, first.min()),
+        ),
+        ("all done", seconds(run.time().end - start)),
+        ("main thread blocked on tools", seconds(blocked(run))),
+        ("requests, sub-agents included", requests(run)),
+    ]
+}
+
+fn seconds(micros: u64) -> String {
+    format!("{:.1} s", micros as f64 / 1e6)
+}
+
+/// How long the main thread waited for tools, in microseconds.
+fn blocked(run: &Run) -> u64 {
+    let calls = run.trace.spans.iter().filter(|call| call.begin.tid == MAIN);
+    let calls = calls.filter(|call| call.is(Kind::Tool) || call.is(Kind::Poll));
+    calls
+        .filter_map(|call| Some(call.end? - call.begin.ts))
+        .sum()
+}
+
+fn requests(run: &Run) -> String {
+    let spans = run.trace.spans.iter();
+    spans
+        .filter(|span| span.is(Kind::Thinking))
+        .count()
+        .to_string()
+}
+
+/// When the main agent's model was given what had come by then.
+fn handed(run: &Run, come: Option<u64>) -> String {
+    let is_own = |span: &&Span| span.is(Kind::Thinking) && span.begin.tid == MAIN;
+    let mut requests = run.trace.spans.iter().filter(is_own);
+    let request = come.and_then(|come| requests.find(|request| request.begin.ts >= come));
+    request.map_or("never".to_string(), |it| {
+        seconds(it.begin.ts - run.time().start)
+    })
 }

@@ -1,14 +1,17 @@
 //! aids · A lesson program at work, seen through its trace.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::Range;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use meanwhile::aids::timeline::Trace;
-use meanwhile::aids::timeline::chart::Chart;
+use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
+use meanwhile::aids::timeline::{Kind, Span, Trace};
+
+use crate::scene::Script;
 
 /// The practice model's thinking time in seconds at full scale: what a real one takes.
 const THINKING_TIME: f64 = 2.0;
@@ -45,6 +48,9 @@ pub struct Run {
     /// The last line of the file, which may not be complete yet.
     line: Vec<u8>,
     started: Instant,
+    script: Script,
+    /// When the question was typed, counted from the start.
+    pub asked: Option<Duration>,
 }
 
 impl Run {
@@ -54,7 +60,7 @@ impl Run {
         program: &str,
         title: &'static str,
         work: &Path,
-        instructions: &str,
+        script: &Script,
         scale: Option<f64>,
     ) -> io::Result<Run> {
         let me = std::env::current_exe()?;
@@ -67,9 +73,13 @@ impl Run {
         File::create(&path)?;
         let mut command = Command::new(me);
         command.arg(ARGUMENT).arg(id().to_string()).arg(program);
-        command.args(["--yes", "-p", instructions, "--trace", "trace.json"]);
-        command.current_dir(&folder).stdin(Stdio::null());
+        command.args(["--yes", "--trace", "trace.json"]);
+        command.current_dir(&folder);
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        match script.question {
+            None => command.args(["-p", &script.prompt]).stdin(Stdio::null()),
+            Some(_) => command.stdin(Stdio::piped()),
+        };
         if let Some(scale) = scale {
             for name in ["API_KEY", "AUTH_TOKEN", "BASE_URL"] {
                 command.env_remove(format!("ANTHROPIC_{name}"));
@@ -77,7 +87,7 @@ impl Run {
             let thinking = format!("{:.0}", THINKING_TIME * 1000.0 / scale);
             command.env("MEANWHILE_THINKING_MS", thinking);
         }
-        Ok(Run {
+        let mut run = Run {
             title,
             trace: Trace::default(),
             file: BufReader::new(File::open(&path)?),
@@ -85,10 +95,22 @@ impl Run {
             status: None,
             line: Vec::new(),
             started: Instant::now(),
-        })
+            script: script.clone(),
+            asked: None,
+        };
+        run.type_line(&script.prompt);
+        Ok(run)
     }
 
-    /// Reads what has come into the trace since.
+    /// Into its standard input, where that is a pipe. A program that has gone is seen otherwise.
+    fn type_line(&mut self, line: &str) {
+        if let Some(stdin) = &mut self.child.stdin {
+            let _ = writeln!(stdin, "{line}");
+        }
+    }
+
+    /// Reads what has come into the trace since; types the question when its time has come, and ends
+    /// the input when there is nothing more to come.
     pub fn update(&mut self) {
         // In this order: what it wrote before it ended is then not missed.
         self.status = self.status.or_else(|| self.child.try_wait().ok().flatten());
@@ -101,6 +123,36 @@ impl Run {
             }
             self.line.clear();
         }
+        let (now, question) = (self.started.elapsed(), self.script.question.clone());
+        match question {
+            Some((seconds, text)) if self.asked.is_none() && now.as_secs_f64() >= seconds => {
+                self.type_line(&text);
+                self.asked = Some(now);
+            }
+            _ if self.has_done_all() => self.child.stdin = None,
+            _ => {}
+        }
+    }
+
+    /// The turns that a line began: the instructions, then the question.
+    pub fn turns(&self) -> impl Iterator<Item = &Span> {
+        let turns = self.trace.spans.iter().filter(|span| span.is(Kind::Turn));
+        turns.filter(|turn| turn.begin.args["prompt"] != "")
+    }
+
+    /// When the question was answered, in microseconds of the trace.
+    pub fn answered(&self) -> Option<u64> {
+        self.turns().nth(1)?.end
+    }
+
+    /// True if all lines were dealt with, and the results of all tasks were delivered.
+    fn has_done_all(&self) -> bool {
+        let spans = &self.trace.spans;
+        let count = |kind| spans.iter().filter(|span| span.is(kind)).count();
+        let lines = 1 + usize::from(self.script.question.is_some());
+        self.turns().count() == lines
+            && spans.iter().all(|span| span.end.is_some())
+            && count(Kind::Task) == count(Kind::Delivered)
     }
 
     /// The short name of the lesson.
@@ -108,15 +160,35 @@ impl Run {
         self.title.split(' ').next().unwrap_or_default()
     }
 
-    /// True if it came to its end, and its turn did.
+    /// True if it came to its end, its turns did, and every request brought a reply.
     pub fn is_good(&self) -> bool {
-        self.status.is_some_and(|status| status.success()) && self.trace.turn_end().is_some()
+        let ended = self.turns().filter(|turn| turn.end.is_some()).count();
+        let mut requests = self.trace.spans.iter().filter(|it| it.is(Kind::Thinking));
+        self.status.is_some_and(|status| status.success())
+            && ended == 1 + usize::from(self.script.question.is_some())
+            && requests.all(|request| request.result["input_tokens"].is_u64())
+    }
+
+    /// When it is over, how long it took; until then, how long it has taken. In microseconds.
+    pub fn time(&self) -> Range<u64> {
+        self.trace
+            .session(self.started.elapsed().as_micros() as u64)
     }
 
     pub fn chart(&self) -> Chart {
-        let now = self.started.elapsed().as_micros() as u64;
-        let end = self.trace.turn_end().filter(|_| self.status.is_some());
-        Chart::of(&self.trace, end.unwrap_or(now))
+        let mut chart = Chart::of(&self.trace, self.time());
+        if let (Some(asked), Some((_, text))) = (self.asked, &self.script.question) {
+            let since_start = |at: u64| (at - self.time().start) as f64 / 1e6;
+            let waits = Bar {
+                kind: Kind::Question,
+                name: text.clone(),
+                start: asked.as_secs_f64(),
+                end: self.answered().map_or(chart.seconds, since_start),
+            };
+            let (label, bars) = ("you".to_string(), vec![waits]);
+            chart.lanes.insert(0, Lane { label, bars });
+        }
+        chart
     }
 }
 

@@ -1,7 +1,7 @@
 //! aids · A chart as a picture for slides: text that can be selected, no fonts from elsewhere,
 //! readable in black and white and on a dark page.
 
-use super::chart::{Chart, LEGEND};
+use super::chart::{Chart, legend};
 use crate::terminal::fit;
 
 const WIDTH: f64 = 960.0;
@@ -19,18 +19,22 @@ const STYLE: &str = "\
   .ink { stroke: #1a1a1a; fill: none }
   .Tool { fill: #1a1a1a }
   .Thinking { fill: url(#dots); stroke: #d9480f; stroke-width: 0.4 }
+  .Poll { fill: url(#lines); stroke: #d9480f; stroke-width: 0.4 }
   .Task { fill: url(#stripes); stroke: #1a1a1a }
+  .Question { fill: none; stroke: #1a1a1a; stroke-dasharray: 4 3 }
   .paper { fill: #ffffff }
   .accent { fill: #d9480f }
   .stripe { stroke: #1c7ed6; stroke-width: 3 }
+  .line { stroke: #d9480f; stroke-width: 2.4 }
   @media (prefers-color-scheme: dark) {
     text { fill: #eee } .paper { fill: #16181c } .axis { stroke: #555 }
-    .Tool { fill: #eee } .Task { stroke: #eee } .stripe { stroke: #74c0fc }
-    .accent { fill: #ffa94d }
+    .Tool { fill: #eee } .Task, .Question { stroke: #eee } .stripe { stroke: #74c0fc }
+    .accent { fill: #ffa94d } .line { stroke: #ffa94d }
   }";
 
 const PATTERNS: &str = r#"<defs>
 <pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><rect class="paper" width="6" height="6"/><circle class="accent" cx="3" cy="3" r="1.4"/></pattern>
+<pattern id="lines" width="5" height="5" patternUnits="userSpaceOnUse"><rect class="paper" width="5" height="5"/><line class="line" x1="1" y1="0" x2="1" y2="5"/></pattern>
 <pattern id="stripes" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="paper" width="8" height="8"/><line class="stripe" x1="0" y1="0" x2="0" y2="8"/></pattern>
 </defs>"#;
 
@@ -78,7 +82,7 @@ impl Chart {
             svg += &format!("<text x=\"{x:.1}\" y=\"{y:.1}\">{busy:.1} s</text>\n");
         }
         let (mut at, top, y) = (LABELS, bottom + 24.0, bottom + 37.0);
-        for (kind, _, meaning) in LEGEND {
+        for (kind, _, meaning) in legend(&[self]) {
             let x = at + 36.0;
             svg += &format!(
                 r#"<rect class="{kind:?}" x="{at:.1}" y="{top:.1}" width="28" height="16"/><text x="{x:.1}" y="{y:.1}">{meaning}</text>
