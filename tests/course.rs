@@ -2,7 +2,11 @@
 //! they count is true, and what they tell people to type works. A message here is meant for the
 //! author of a page: it says which file, and what to do.
 
+#[path = "course/facts.rs"]
+mod facts;
 mod support;
+#[path = "course/transcript.rs"]
+mod transcript;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -301,9 +305,9 @@ fn a_page_without_its_form_is_told() {
 
 // ---- 3. Quoted code ----
 
-/// A block of Rust in a page.
+/// A block of a page.
 #[derive(Debug)]
-struct Block {
+pub struct Block {
     /// Of its opening fence, counted from 1.
     line: usize,
     /// The last line before it that is not blank.
@@ -311,8 +315,8 @@ struct Block {
     code: Vec<String>,
 }
 
-/// The ```rust blocks, and a problem for a fence that is never closed.
-fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
+/// The blocks in that language, and a problem for a fence that is never closed.
+fn blocks(page: &str, wanted: &str) -> Result<Vec<Block>, String> {
     let ticks = |line: &str| line.trim_start().chars().take_while(|c| *c == '`').count();
     let (mut blocks, mut lead) = (Vec::new(), "");
     let mut lines = page.lines().enumerate();
@@ -333,7 +337,7 @@ fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
                 code.push(line.to_string());
             }
             let language = line.trim().trim_start_matches('`');
-            if language == "rust" || language.starts_with("rust,") {
+            if language.split(',').next() == Some(wanted) {
                 blocks.push(Block {
                     line: number + 1,
                     lead: lead.to_string(),
@@ -419,7 +423,7 @@ fn named_file(lead: &str, folder: &Path) -> Option<PathBuf> {
 }
 
 fn quote_problems(page_path: &str, page: &str) -> Problems {
-    let blocks = match rust_blocks(page) {
+    let blocks = match blocks(page, "rust") {
         Ok(blocks) => blocks,
         Err(why) => return vec![format!("{page_path}: {why}")],
     };

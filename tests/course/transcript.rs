@@ -1,0 +1,302 @@
+//! Transcripts in pages: what a page says is typed is typed again, into the same program, and what
+//! the program prints is compared with what the page says it prints.
+//!
+//! In a page, a line that is only `…` stands for any number of lines, and a `…` in a line for any
+//! text. Times (`3.0 s`) may be up to a second longer than the page says; from one second on, they
+//! may not be shorter.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::support::program::{Lesson, PATIENCE, clean_environment, program};
+use super::{Block, Problems, blocks, short_name};
+
+/// When nothing more has been printed for so long, nothing more is expected.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often a transcript is typed again that differs in nothing but times: a busy machine is slow.
+const TRIES: usize = 4;
+
+/// What is typed, and what the page shows of the answer.
+#[derive(Debug, PartialEq)]
+pub struct Step {
+    /// Where in the page, counted from 1.
+    pub line: usize,
+    pub typed: String,
+    pub shown: Vec<String>,
+}
+
+/// The steps of one program, in the order of the page.
+#[derive(Debug, PartialEq)]
+pub struct Session {
+    pub lesson: String,
+    pub steps: Vec<Step>,
+}
+
+/// The command in backticks that ends the line before a block, such as `/messages`.
+fn slash_command(lead: &str) -> Option<&str> {
+    let span = lead.split('`').skip(1).step_by(2).last()?;
+    span.starts_with('/').then_some(span)
+}
+
+/// Which of the lessons a line is typed into, and what is typed.
+fn typed<'l, 't>(lessons: &'l [String], line: &'t str) -> Option<(&'l String, &'t str)> {
+    let (name, text) = line.split_once(" >> ")?;
+    let lesson = lessons.iter().find(|lesson| short_name(lesson) == name)?;
+    Some((lesson, text))
+}
+
+/// The sessions that the page shows, then the commands for a shell, and the blocks that are neither.
+/// Blocks whose first line begins with one of `left_out` are passed over.
+pub fn read(
+    page: &str,
+    lessons: &[String],
+    left_out: &[&str],
+) -> Result<(Vec<Session>, Vec<Step>, Vec<Block>), String> {
+    let (mut sessions, mut shell, mut others) = (Vec::<Session>::new(), Vec::new(), Vec::new());
+    for block in blocks(page, "text")? {
+        let first = block.code.first().map_or("", String::as_str);
+        if left_out.iter().any(|start| first.starts_with(start)) {
+            continue;
+        }
+        let mut steps = Vec::new();
+        for (index, line) in block.code.iter().enumerate() {
+            let step = |typed: &str| Step {
+                line: block.line + 1 + index,
+                typed: typed.to_string(),
+                shown: Vec::new(),
+            };
+            // Nothing else is ever run in a shell: a page may well show a `kill`.
+            let command = line.strip_prefix("$ cargo run --bin ");
+            match (typed(lessons, line), command) {
+                (Some((lesson, text)), _) => steps.push((Some(lesson), step(text))),
+                (None, Some(command)) => steps.push((None, step(command))),
+                (None, None) => {
+                    if index == 0
+                        && let Some(command) = slash_command(&block.lead)
+                        && let Some(session) = sessions.last()
+                    {
+                        let lesson = lessons.iter().find(|it| **it == session.lesson);
+                        steps.push((lesson, step(command)));
+                    }
+                    let Some((_, step)) = steps.last_mut() else {
+                        break;
+                    };
+                    step.shown.push(line.trim_end().to_string());
+                }
+            }
+        }
+        if steps.is_empty() {
+            others.push(block);
+        }
+        for (lesson, step) in steps {
+            let Some(lesson) = lesson else {
+                shell.push(step);
+                continue;
+            };
+            match sessions.iter_mut().find(|it| it.lesson == *lesson) {
+                Some(session) => session.steps.push(step),
+                None => sessions.push(Session {
+                    lesson: lesson.clone(),
+                    steps: vec![step],
+                }),
+            }
+        }
+    }
+    Ok((sessions, shell, others))
+}
+
+// ---- Lines that may leave something out ----
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Times {
+    /// As the page says them, within the limits above.
+    Compared,
+    Ignored,
+}
+
+/// The `3.0` of a text that begins with `3.0 s`, and what follows.
+fn time(text: &str) -> Option<(f64, &str)> {
+    let (number, rest) = text.split_once(" s")?;
+    let (whole, tenth) = number.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let ends = !rest.starts_with(char::is_alphanumeric);
+    (digits(whole) && digits(tenth) && tenth.len() == 1 && ends)
+        .then(|| Some((number.parse().ok()?, rest)))?
+}
+
+/// Whether a printed line is what a line of a page says.
+pub fn fits(says: &str, prints: &str, times: Times) -> bool {
+    if let Some(rest) = says.strip_prefix('…') {
+        let mut ends = prints.char_indices().map(|(at, _)| at);
+        return rest.is_empty() || ends.any(|at| fits(rest, prints.split_at(at).1, times));
+    }
+    if let (Some((stated, says)), Some((measured, prints))) = (time(says), time(prints)) {
+        let holds = times == Times::Ignored
+            || (measured < stated + 1.0 && (stated < 1.0 || measured > stated - 0.05));
+        return holds && fits(says, prints, times);
+    }
+    let (mut says, mut prints) = (says.chars(), prints.chars());
+    match (says.next(), prints.next()) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one == other && fits(says.as_str(), prints.as_str(), times),
+        _ => false,
+    }
+}
+
+/// Where the page and the program differ; `None` where they agree.
+pub fn difference(says: &[String], prints: &[String], times: Times) -> Option<String> {
+    let fit = |(says, prints): (&String, &String)| fits(says, prints, times);
+    let mut chunks = says.split(|line| line == "…").peekable();
+    let first = chunks.next().unwrap_or_default();
+    let begin = match chunks.peek() {
+        None => first.len().max(prints.len()),
+        Some(_) => first.len(),
+    };
+    let differs = |at: &usize| !first.get(*at).zip(prints.get(*at)).is_some_and(fit);
+    if let Some(at) = (0..begin).find(differs) {
+        let [says, prints] = [first, prints].map(|lines| lines.get(at).map_or("", |it| it));
+        return Some(format!("the page says\n  {says}\nit prints\n  {prints}"));
+    }
+    let mut rest = &prints[begin..];
+    while let Some(chunk) = chunks.next() {
+        let mut places = 0..(rest.len() + 1).saturating_sub(chunk.len());
+        let is_there = |at: &usize| chunk.iter().zip(&rest[*at..]).all(fit);
+        let place = match chunks.peek() {
+            None => places.last().filter(is_there),
+            Some(_) => places.find(is_there),
+        };
+        let Some(place) = place else {
+            let (chunk, rest) = (chunk.join("\n  "), rest.join("\n  "));
+            return Some(format!(
+                "the page says\n  {chunk}\nwhich is not in\n  {rest}"
+            ));
+        };
+        rest = &rest[place + chunk.len()..];
+    }
+    None
+}
+
+// ---- The programs ----
+
+/// A program that is typed into.
+struct Running {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+    text: Vec<u8>,
+    prompt: String,
+}
+
+impl Running {
+    fn start(lesson: &mut Lesson, name: &str) -> Self {
+        let mut child = lesson.start();
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                let _ = sender.send(buffer[..count].to_vec());
+            }
+        });
+        Running {
+            child,
+            output,
+            text: Vec::new(),
+            prompt: format!("{} >> ", short_name(name)),
+        }
+    }
+
+    /// What was printed after each line that was typed.
+    fn answers(&self) -> Vec<Vec<String>> {
+        let text = String::from_utf8_lossy(&self.text);
+        let mut answers: Vec<Vec<String>> = Vec::new();
+        for line in text.lines() {
+            match answers.last_mut() {
+                _ if line.starts_with(&self.prompt) => answers.push(Vec::new()),
+                Some(answer) => answer.push(line.trim_end().to_string()),
+                None => {} // the greeting
+            }
+        }
+        answers
+    }
+
+    /// Waits until something more has been printed. False after a long silence, or at the end.
+    fn prints_more(&mut self, silence: Duration) -> bool {
+        let more = self.output.recv_timeout(silence);
+        more.map(|more| self.text.extend(more)).is_ok()
+    }
+}
+
+/// Types the lines of a session, each when the answer to the one before is there or nothing comes
+/// any more, and returns the answers.
+fn answers(session: &Session, lesson: &mut Lesson) -> Vec<Vec<String>> {
+    let mut running = Running::start(lesson, &session.lesson);
+    let mut stdin = running.child.stdin.take().expect("a pipe");
+    for (index, step) in session.steps.iter().enumerate() {
+        if writeln!(stdin, "{}", step.typed).is_err() {
+            break; // it has ended, and the answers show where
+        }
+        let is_there = |running: &Running| {
+            let answers = running.answers();
+            let answer = answers.get(index);
+            answer.is_some_and(|it| difference(&step.shown, it, Times::Ignored).is_none())
+        };
+        while !is_there(&running) && running.prints_more(SILENCE) {}
+    }
+    drop(stdin);
+    while running.prints_more(PATIENCE) {}
+    let _ = running.child.kill(); // it has ended, unless it hangs
+    let _ = running.child.wait();
+    let mut answers = running.answers();
+    if let Some(last) = answers.last_mut() {
+        // What the end of the pipe cut off is no answer to the last line.
+        last.retain(|line| !line.starts_with("Ended, as it was still running: "));
+    }
+    answers
+}
+
+/// What a page says of one program and does not hold, and all that the program printed.
+pub fn session_problems(page: &str, session: &Session) -> (Problems, Vec<String>, Lesson) {
+    let mut tries = 0;
+    loop {
+        let mut lesson = Lesson::new(&session.lesson).variable("MEANWHILE_THINKING_MS", "300");
+        let answers = answers(session, &mut lesson);
+        let compare = |times| -> Problems {
+            let steps = session.steps.iter().enumerate();
+            let problems = steps.filter_map(|(index, step)| {
+                let answer = answers.get(index).map_or(&[][..], Vec::as_slice);
+                let why = difference(&step.shown, answer, times)?;
+                let Step { line, typed, .. } = step;
+                Some(format!("{page}, line {line}: {typed}\n{why}"))
+            });
+            problems.collect()
+        };
+        let problems = compare(Times::Compared);
+        tries += 1;
+        if problems.is_empty() || tries == TRIES || !compare(Times::Ignored).is_empty() {
+            return (problems, answers.concat(), lesson);
+        }
+    }
+}
+
+/// The same for a `$ cargo run --bin …`, in the folder of the session before it.
+pub fn shell_problem(
+    page: &str,
+    step: &Step,
+    folder: Option<Lesson>,
+) -> (Problems, Vec<String>, Lesson) {
+    let lesson = folder.unwrap_or_else(|| Lesson::new("s01_agent_loop"));
+    let (name, arguments) = step.typed.split_once(" -- ").unwrap_or((&step.typed, ""));
+    let command = format!("{} {arguments}", program(name.trim()).display());
+    let mut bash = Command::new("bash");
+    clean_environment(&mut bash, lesson.folder.path());
+    let run = bash.arg("-c").arg(command).stdin(Stdio::null()).output();
+    let printed = String::from_utf8_lossy(&run.expect("bash runs").stdout).into_owned();
+    let printed: Vec<String> = printed.lines().map(str::to_string).collect();
+    let why = difference(&step.shown, &printed, Times::Compared);
+    let Step { line, typed, .. } = step;
+    let problem = why.map(|why| format!("{page}, line {line}: cargo run --bin {typed}\n{why}"));
+    (problem.into_iter().collect(), printed, lesson)
+}
