@@ -35,10 +35,15 @@ pub struct Session {
     pub steps: Vec<Step>,
 }
 
-/// The command in backticks that ends the line before a block, such as `/messages`.
-fn slash_command(lead: &str) -> Option<&str> {
-    let span = lead.split('`').skip(1).step_by(2).last()?;
-    span.starts_with('/').then_some(span)
+/// The last command of the prompt, such as `/messages`, that the paragraph above a block names.
+fn slash_command(page: &str, block: &Block) -> Option<String> {
+    let above: Vec<&str> = page.lines().take(block.line - 1).collect();
+    let mut paragraphs = above.split(|line| line.trim().is_empty());
+    let paragraph = paragraphs.rfind(|paragraph| !paragraph.is_empty())?;
+    let paragraph = paragraph.join(" ");
+    let spans = paragraph.split('`').skip(1).step_by(2);
+    let is_command = |span: &&str| span.starts_with('/') && !span.ends_with('/');
+    spans.filter(is_command).last().map(str::to_string)
 }
 
 /// Which of the lessons a line is typed into, and what is typed.
@@ -75,11 +80,11 @@ pub fn read(
                 (None, Some(command)) => steps.push((None, step(command))),
                 (None, None) => {
                     if index == 0
-                        && let Some(command) = slash_command(&block.lead)
+                        && let Some(command) = slash_command(page, &block)
                         && let Some(session) = sessions.last()
                     {
                         let lesson = lessons.iter().find(|it| **it == session.lesson);
-                        steps.push((lesson, step(command)));
+                        steps.push((lesson, step(&command)));
                     }
                     let Some((_, step)) = steps.last_mut() else {
                         break;
@@ -214,6 +219,7 @@ impl Running {
         let mut answers: Vec<Vec<String>> = Vec::new();
         for line in text.lines() {
             match answers.last_mut() {
+                _ if line == self.prompt => {} // it waits
                 _ if line.starts_with(&self.prompt) => answers.push(Vec::new()),
                 Some(answer) => answer.push(line.trim_end().to_string()),
                 None => {} // the greeting
@@ -294,7 +300,10 @@ pub fn shell_problem(
     clean_environment(&mut bash, lesson.folder.path());
     let run = bash.arg("-c").arg(command).stdin(Stdio::null()).output();
     let printed = String::from_utf8_lossy(&run.expect("bash runs").stdout).into_owned();
-    let printed: Vec<String> = printed.lines().map(str::to_string).collect();
+    let printed: Vec<String> = printed
+        .lines()
+        .map(|line| line.trim_end().to_string())
+        .collect();
     let why = difference(&step.shown, &printed, Times::Compared);
     let Step { line, typed, .. } = step;
     let problem = why.map(|why| format!("{page}, line {line}: cargo run --bin {typed}\n{why}"));
