@@ -969,7 +969,6 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
         let mut runs: Vec<_> = alone.collect();
         let waits = prompts.iter().filter(|_| delivers(lesson));
         runs.extend(waits.map(|prompt| scope.spawn(move || waited_for(prompt))));
-        runs.push(scope.spawn(|| typed(prompts)));
         runs.push(scope.spawn(demo));
         runs.into_iter()
             .flat_map(|run| run.join().expect("a run"))

@@ -15,7 +15,7 @@ use super::support::program::{Lesson, PATIENCE, clean_environment, program};
 use super::{Block, Problems, blocks, short_name};
 
 /// When nothing more has been printed for so long, nothing more is expected.
-const SILENCE: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(10);
 /// How often a transcript is typed again that differs in nothing but times: a busy machine is slow.
 const TRIES: usize = 4;
 
@@ -53,14 +53,15 @@ fn typed<'l, 't>(lessons: &'l [String], line: &'t str) -> Option<(&'l String, &'
     Some((lesson, text))
 }
 
-/// The sessions that the page shows, then the commands for a shell, and the blocks that are neither.
+/// The sessions that the page shows, then the commands after `$ cargo run --bin `, and the blocks
+/// that are neither.
 /// Blocks whose first line begins with one of `left_out` are passed over.
 pub fn read(
     page: &str,
     lessons: &[String],
     left_out: &[&str],
 ) -> Result<(Vec<Session>, Vec<Step>, Vec<Block>), String> {
-    let (mut sessions, mut shell, mut others) = (Vec::<Session>::new(), Vec::new(), Vec::new());
+    let (mut sessions, mut commands, mut others) = (Vec::<Session>::new(), Vec::new(), Vec::new());
     for block in blocks(page, "text")? {
         let first = block.code.first().map_or("", String::as_str);
         if left_out.iter().any(|start| first.starts_with(start)) {
@@ -98,7 +99,7 @@ pub fn read(
         }
         for (lesson, step) in steps {
             let Some(lesson) = lesson else {
-                shell.push(step);
+                commands.push(step);
                 continue;
             };
             match sessions.iter_mut().find(|it| it.lesson == *lesson) {
@@ -110,7 +111,7 @@ pub fn read(
             }
         }
     }
-    Ok((sessions, shell, others))
+    Ok((sessions, commands, others))
 }
 
 // ---- Lines that may leave something out ----
@@ -237,7 +238,7 @@ impl Running {
 
 /// Types the lines of a session, each when the answer to the one before is there or nothing comes
 /// any more, and returns the answers.
-fn answers(session: &Session, lesson: &mut Lesson) -> Vec<Vec<String>> {
+fn answers(session: &Session, lesson: &mut Lesson, silence: Duration) -> Vec<Vec<String>> {
     let mut running = Running::start(lesson, &session.lesson);
     let mut stdin = running.child.stdin.take().expect("a pipe");
     for (index, step) in session.steps.iter().enumerate() {
@@ -249,7 +250,7 @@ fn answers(session: &Session, lesson: &mut Lesson) -> Vec<Vec<String>> {
             let answer = answers.get(index);
             answer.is_some_and(|it| difference(&step.shown, it, Times::Ignored).is_none())
         };
-        while !is_there(&running) && running.prints_more(SILENCE) {}
+        while !is_there(&running) && running.prints_more(silence) {}
     }
     drop(stdin);
     while running.prints_more(PATIENCE) {}
@@ -264,11 +265,15 @@ fn answers(session: &Session, lesson: &mut Lesson) -> Vec<Vec<String>> {
 }
 
 /// What a page says of one program and does not hold, and all that the program printed.
-pub fn session_problems(page: &str, session: &Session) -> (Problems, Vec<String>, Lesson) {
+pub fn session_problems(
+    page: &str,
+    session: &Session,
+    silence: Duration,
+) -> (Problems, Vec<String>, Lesson) {
     let mut tries = 0;
     loop {
         let mut lesson = Lesson::new(&session.lesson).variable("MEANWHILE_THINKING_MS", "300");
-        let answers = answers(session, &mut lesson);
+        let answers = answers(session, &mut lesson, silence);
         let compare = |times| -> Problems {
             let steps = session.steps.iter().enumerate();
             let problems = steps.filter_map(|(index, step)| {
@@ -288,7 +293,7 @@ pub fn session_problems(page: &str, session: &Session) -> (Problems, Vec<String>
 }
 
 /// The same for a `$ cargo run --bin …`, in the folder of the session before it.
-pub fn shell_problem(
+pub fn command_problem(
     page: &str,
     step: &Step,
     folder: Option<Lesson>,
@@ -308,4 +313,106 @@ pub fn shell_problem(
     let Step { line, typed, .. } = step;
     let problem = why.map(|why| format!("{page}, line {line}: cargo run --bin {typed}\n{why}"));
     (problem.into_iter().collect(), printed, lesson)
+}
+
+#[test]
+fn a_line_may_leave_something_out() {
+    for (says, prints) in [
+        ("a b", "a b"),
+        ("…", ""),
+        ("a … c", "a b b c"),
+        ("a…", "a"),
+        ("  └ 0.0 s · … more lines", "  └ 0.3 s · … 9 more lines"),
+        ("after 3.0 s · built", "after 3.4 s · built"),
+        ("1.2.3 seconds", "1.2.3 seconds"),
+    ] {
+        assert!(fits(says, prints, Times::Compared), "{says} / {prints}");
+    }
+    for (says, prints) in [
+        ("a b", "a c"),
+        ("a", "a b"),
+        ("a … d", "a b c"),
+        ("wrote 5 bytes", "wrote 6 bytes"),
+        ("after 3.0 s", "after 2.0 s"),
+        ("after 3.0 s", "after 4.1 s"),
+        ("after 0.0 s", "after 3.0 s"),
+        ("3.0 seconds", "3.1 seconds"),
+    ] {
+        assert!(!fits(says, prints, Times::Compared), "{says} / {prints}");
+    }
+    assert!(fits("after 3.0 s", "after 9.0 s", Times::Ignored));
+}
+
+#[test]
+fn what_differs_is_told() {
+    let lines = |text: &str| text.lines().map(str::to_string).collect::<Vec<_>>();
+    let printed = lines("a\nb\nc\nb\nd");
+    let told = |says: &str| difference(&lines(says), &printed, Times::Compared);
+    for says in [
+        "a\nb\nc\nb\nd",
+        "…",
+        "a\n…",
+        "…\nd",
+        "a\n…\nb\n…\nb\nd",
+        "a\n…\nb\nc\nb\nd",
+    ] {
+        assert_eq!(told(says), None, "{says}");
+    }
+    for (says, why) in [
+        ("a\nb\nx\nb\nd", "the page says\n  x\nit prints\n  c"),
+        ("a\nb", "the page says\n  \nit prints\n  c"),
+        ("a\nb\nc\nb\nd\ne", "the page says\n  e\nit prints\n  "),
+        ("b\n…", "the page says\n  b\nit prints\n  a"),
+        ("…\nc", "which is not in"),
+        ("a\n…\nd\n…\nb\n…", "the page says\n  b\nwhich is not in"),
+        ("", "it prints\n  a"),
+    ] {
+        let told = told(says).unwrap_or_else(|| panic!("not told: {says}"));
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn sessions_are_read_from_a_page() {
+    let page = "# s01\n\n```text\ns01 >> one\n● bash: one\n```\n\nLook with `/messages`,\nand see:\n\n```text\n1 user\n```\n\n```text\ns02 >> two\ns01 >> three\n…\n```\n\n```text\n$ cargo run --bin s01_a -- -p x\nout\n$ kill -9 1\n```\n\n```text\ndrawing\n```\n\n```text\nkey\n```\n";
+    let lessons = ["s01_a", "s02_b"].map(str::to_string);
+    let (sessions, commands, others) = read(page, &lessons, &["key"]).expect("a page");
+    let typed = |session: &Session| {
+        let steps = session.steps.iter();
+        let steps = steps.map(|step| format!("{}: {}", step.typed, step.shown.join("|")));
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        typed(&sessions[0]),
+        ["one: ● bash: one", "/messages: 1 user", "three: …"]
+    );
+    assert_eq!(typed(&sessions[1]), ["two: "]);
+    assert_eq!((sessions[0].steps[0].line, sessions.len()), (4, 2));
+    // Only programs of the course are started.
+    assert_eq!(commands.len(), 1);
+    assert_eq!(commands[0].typed, "s01_a -- -p x");
+    assert_eq!(commands[0].shown, ["out", "$ kill -9 1"]);
+    assert_eq!(others.len(), 1);
+}
+
+#[test]
+fn a_transcript_that_is_not_true_is_told() {
+    let told = |shown: &str| {
+        let page = format!("```text\ns01 >> run \"echo a; sleep 1\"\n{shown}\n```\n");
+        let (sessions, ..) = read(&page, &super::lessons(), &[]).expect("a page");
+        session_problems("here", &sessions[0], Duration::from_secs(3))
+            .0
+            .join("\n")
+    };
+    let good = "● bash: echo a; sleep 1\n  └ 1.0 s · a\na";
+    assert_eq!(told(good), "");
+    for (from, to) in [
+        ("· a", "· b"),
+        ("1.0 s", "3.0 s"),
+        ("\na", ""),
+        ("a; sleep", "b; sleep"),
+    ] {
+        let told = told(&good.replacen(from, to, 1));
+        assert!(told.contains("here, line 2: run"), "{from} → {to}: {told}");
+    }
 }
