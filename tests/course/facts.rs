@@ -145,10 +145,12 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s08", "docker build"),
     ("s08", "npm install"),
     ("s08", "pytest"),
+    ("s08", "systemd"),
     ("s08", "std::panic::catch_unwind"),
     ("s10", "Arc<Mutex<Vec<Message>>>"),
     ("s10", "as NAME"),
     ("s10", "stop_bg NAME"),
+    ("s11", "/tasks ID"),
     ("s11", "/tasks look"),
     ("s11", "sleep 4 & echo started"),
     ("README", "--scale 1"),
@@ -197,7 +199,7 @@ fn spans(prose: &str) -> Vec<(usize, &str)> {
 
 // ---- What the program says ----
 
-/// The sources, their string literals with `…` for what is filled in, and all paths.
+/// The sources without their comments, their string literals with `…` for what is filled in, and all paths.
 struct Sources {
     text: String,
     literals: Vec<String>,
@@ -258,18 +260,17 @@ fn sources() -> &'static Sources {
             .filter(|path| root().join(path).is_file());
         let mut all = String::new();
         for file in files {
-            let mut lines = text(file)
-                .lines()
-                .map(str::to_string)
-                .collect::<Vec<_>>()
-                .into_iter();
-            while let Some(mut line) = lines.next() {
+            let code = text(file);
+            // Words of a comment are no words of the program.
+            let mut lines = code.lines().filter(|it| !it.trim_start().starts_with("//"));
+            while let Some(line) = lines.next() {
+                all += line;
                 // A literal that goes on in the next line.
-                while line.ends_with('\\') {
-                    line.pop();
-                    line += lines.next().unwrap_or_default().trim_start();
+                while all.ends_with('\\') {
+                    all.pop();
+                    all += lines.next().unwrap_or_default().trim_start();
                 }
-                all += &(line + "\n");
+                all += "\n";
             }
         }
         Sources {
@@ -296,16 +297,16 @@ fn replay(page: &str, path: &str) -> Replay {
     let (mut problems, mut printed, mut others) = (Problems::new(), Vec::new(), Vec::new());
     match read(&text(path), &lessons(), &left_out) {
         Err(why) => problems.push(format!("{path}: {why}")),
-        Ok((sessions, commands, blocks)) => {
-            others = blocks;
+        Ok(found) => {
+            others = found.others;
             let mut folder = None;
-            for session in &sessions {
+            for session in &found.sessions {
                 let (wrong, lines, lesson) = session_problems(path, session, SILENCE);
                 problems.extend(wrong);
                 printed.extend(lines);
                 folder = Some(lesson);
             }
-            for step in &commands {
+            for step in &found.commands {
                 let (wrong, lines, lesson) = command_problem(path, step, folder.take());
                 problems.extend(wrong);
                 printed.extend(lines);
@@ -376,6 +377,16 @@ fn is_message(words: &str) -> bool {
     letters(words) >= 4 && sources().literals.iter().any(is_it)
 }
 
+/// Whether these words are a tool and its fields, `check_bg {id?}`, and the sources have each of them.
+fn is_tool(words: &str, text: &str) -> bool {
+    let parts = words.strip_suffix('}').and_then(|it| it.split_once(" {"));
+    parts.is_some_and(|(name, fields)| {
+        let fields = fields.split(", ").map(|field| field.trim_end_matches('?'));
+        let has = |word: &str| text.contains(&format!("\"{word}\""));
+        has(name) && fields.into_iter().all(has)
+    })
+}
+
 /// Whether a page may have these words: `own` is what it shows or makes the programs print.
 fn is_known(words: &str, page: &str, own: &str) -> bool {
     let Sources { text, paths, .. } = sources();
@@ -392,7 +403,8 @@ fn is_known(words: &str, page: &str, own: &str) -> bool {
     let is_path = |path: &String| path == name || path.ends_with(&format!("/{name}"));
     let mut lines = own.lines().chain(text.lines());
     own.contains(words)
-        || text.contains(words)
+        || text.contains(name)
+        || is_tool(words, text)
         || text.contains(&words.replace('"', "\\\""))
         || NOT_OURS.iter().any(is_named)
         || paths.iter().any(is_path)
@@ -674,6 +686,7 @@ fn words_that_are_not_there_are_told() {
     for known in [
         "`src/agent.rs`, `agent.rs`, `src/process/`",
         "`cargo run --bin s01_agent_loop -- --demo`",
+        "`check_bg {id?}` and `bash {command}`",
         "`ERROR: there is no tool \"x\". The tools are: a.`",
         "`(Nothing to compact yet.)` and `Still about … tokens`",
         "`+42 −0`, `run_tools` and `exit code 7`",
@@ -688,6 +701,8 @@ fn words_that_are_not_there_are_told() {
         "`ERROR: there is no such tool \"x\"`",
         "`(Nothing to compact, yet.)`",
         "`ran_tools`",
+        "`bg_check {id}`",
+        "`bash {order}`",
         "```text\nexit with code 7\n```",
     ] {
         assert!(told(strange).contains("have th"), "{strange}");

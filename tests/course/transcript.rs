@@ -53,14 +53,18 @@ fn typed<'l, 't>(lessons: &'l [String], line: &'t str) -> Option<(&'l String, &'
     Some((lesson, text))
 }
 
-/// The sessions that the page shows, then the commands after `$ cargo run --bin `, and the blocks
-/// that are neither.
+/// What the ```text blocks of a page are.
+pub struct Transcripts {
+    pub sessions: Vec<Session>,
+    /// What follows `$ cargo run --bin `.
+    pub commands: Vec<Step>,
+    /// Neither of these.
+    pub others: Vec<Block>,
+}
+
+/// The transcripts of a page.
 /// Blocks whose first line begins with one of `left_out` are passed over.
-pub fn read(
-    page: &str,
-    lessons: &[String],
-    left_out: &[&str],
-) -> Result<(Vec<Session>, Vec<Step>, Vec<Block>), String> {
+pub fn read(page: &str, lessons: &[String], left_out: &[&str]) -> Result<Transcripts, String> {
     let (mut sessions, mut commands, mut others) = (Vec::<Session>::new(), Vec::new(), Vec::new());
     for block in blocks(page, "text")? {
         let first = block.code.first().map_or("", String::as_str);
@@ -111,7 +115,11 @@ pub fn read(
             }
         }
     }
-    Ok((sessions, commands, others))
+    Ok(Transcripts {
+        sessions,
+        commands,
+        others,
+    })
 }
 
 // ---- Lines that may leave something out ----
@@ -376,7 +384,8 @@ fn what_differs_is_told() {
 fn sessions_are_read_from_a_page() {
     let page = "# s01\n\n```text\ns01 >> one\n● bash: one\n```\n\nLook with `/messages`,\nand see:\n\n```text\n1 user\n```\n\n```text\ns02 >> two\ns01 >> three\n…\n```\n\n```text\n$ cargo run --bin s01_a -- -p x\nout\n$ kill -9 1\n```\n\n```text\ndrawing\n```\n\n```text\nkey\n```\n";
     let lessons = ["s01_a", "s02_b"].map(str::to_string);
-    let (sessions, commands, others) = read(page, &lessons, &["key"]).expect("a page");
+    let page = read(page, &lessons, &["key"]).expect("a page");
+    let (sessions, commands, others) = (page.sessions, page.commands, page.others);
     let typed = |session: &Session| {
         let steps = session.steps.iter();
         let steps = steps.map(|step| format!("{}: {}", step.typed, step.shown.join("|")));
@@ -399,7 +408,9 @@ fn sessions_are_read_from_a_page() {
 fn a_transcript_that_is_not_true_is_told() {
     let told = |shown: &str| {
         let page = format!("```text\ns01 >> run \"echo a; sleep 1\"\n{shown}\n```\n");
-        let (sessions, ..) = read(&page, &super::lessons(), &[]).expect("a page");
+        let sessions = read(&page, &super::lessons(), &[])
+            .expect("a page")
+            .sessions;
         session_problems("here", &sessions[0], Duration::from_secs(3))
             .0
             .join("\n")
