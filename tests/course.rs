@@ -2,7 +2,11 @@
 //! they count is true, and what they tell people to type works. A message here is meant for the
 //! author of a page: it says which file, and what to do.
 
+#[path = "course/facts.rs"]
+mod facts;
 mod support;
+#[path = "course/transcript.rs"]
+mod transcript;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -299,11 +303,121 @@ fn a_page_without_its_form_is_told() {
     }
 }
 
+// ---- The top of a page, and its length ----
+
+/// Words that are read in ten to fifteen minutes, without blocks and folded answers.
+const MOST_WORDS: usize = 1500;
+/// Words that are read in a minute, code beside them.
+const PACE: usize = 100;
+/// Minutes that an exercise takes.
+const EXERCISE: usize = 15;
+
+/// The way through the course as it stands under the title of a page: the page before and the page
+/// after are links, `s01 › … › [s02](../s02_b/README.md) › [s03] › [s04](../s04_d/README.md) › … › s11`.
+fn way(lessons: &[String], here: usize) -> String {
+    let stop = |at: usize| match (at.abs_diff(here), short_name(&lessons[at])) {
+        (0, name) => Some(format!("[{name}]")),
+        (1, name) => Some(format!("[{name}](../{}/README.md)", lessons[at])),
+        (_, name) if at == 0 || at == lessons.len() - 1 => Some(name.to_string()),
+        (2, _) => Some("…".to_string()),
+        _ => None,
+    };
+    let stops: Vec<String> = (0..lessons.len()).filter_map(stop).collect();
+    stops.join(" › ")
+}
+
+fn words(page: &str) -> usize {
+    let prose = facts::prose(page);
+    let parts = prose.split("<details>").map(|part| {
+        let (folded, rest) = part.split_once("</details>").unwrap_or(("", part));
+        let asked = folded.split("</summary>").next().unwrap_or_default();
+        asked.split_whitespace().count() + rest.split_whitespace().count()
+    });
+    parts.sum()
+}
+
+fn top_problems(lessons: &[String], here: usize, page: &str) -> Problems {
+    let mut problems = Problems::new();
+    let mut wrong =
+        |what: String| problems.push(format!("lessons/{}/README.md: {what}", lessons[here]));
+    let lines: Vec<&str> = page.lines().filter(|line| !line.is_empty()).collect();
+    let way = way(lessons, here);
+    if lines.get(1) != Some(&way.as_str()) {
+        wrong(format!("below the title must stand\n  {way}"));
+    }
+    let layer = |line: &&str| line.starts_with("Harness layer: ") && line.ends_with('.');
+    if !lines.get(3).is_some_and(layer) {
+        wrong("below the motto must stand one line with the part of the harness that this lesson is about, such as\n  Harness layer: planning. The model writes the plan; the harness checks it.".into());
+    }
+    let count = words(page);
+    if count > MOST_WORDS {
+        wrong(format!(
+            "{count} words, blocks and folded answers not counted; at most {MOST_WORDS}, so that it is read in fifteen minutes"
+        ));
+    }
+    problems
+}
+
+#[test]
+fn every_page_says_where_it_stands_and_is_read_in_fifteen_minutes() {
+    let lessons = lessons();
+    let problems = |(here, lesson): (usize, &String)| top_problems(&lessons, here, &page(lesson));
+    none(lessons.iter().enumerate().flat_map(problems).collect());
+}
+
+#[test]
+fn the_readme_states_the_minutes_of_each_lesson() {
+    let minutes = |lesson: &String| {
+        let minutes = (words(&page(lesson)).div_ceil(PACE) + EXERCISE).next_multiple_of(5);
+        format!("{} {minutes}", short_name(lesson))
+    };
+    let minutes: Vec<String> = lessons().iter().map(minutes).collect();
+    let line = format!("Minutes, the exercise included: {}.", minutes.join(", "));
+    let readme = facts::prose(&text("README.md"));
+    assert!(
+        readme.contains(&line),
+        "README.md must say, at {PACE} words a minute and {EXERCISE} minutes for an exercise:\n{line}"
+    );
+}
+
+#[test]
+fn a_page_that_is_lost_or_long_is_told() {
+    let lessons = ["s01_a", "s02_b", "s03_c", "s04_d", "s05_e"].map(str::to_string);
+    assert_eq!(
+        way(&lessons, 2),
+        "s01 › [s02](../s02_b/README.md) › [s03] › [s04](../s04_d/README.md) › s05"
+    );
+    let way = way(&lessons, 0);
+    assert_eq!(way, "[s01] › [s02](../s02_b/README.md) › … › s05");
+    let good = format!(
+        "# s01 · A\n\n{way}\n\n> motto\n\nHarness layer: the loop. It loops.\n\n```text\n{}\n```\n<details>\n<summary>why</summary>\n{}</details>\n",
+        "code ".repeat(MOST_WORDS),
+        "answer ".repeat(MOST_WORDS)
+    );
+    assert_eq!(top_problems(&lessons, 0, &good), Problems::new());
+    for (from, to, told) in [
+        (way.as_str(), "s01", "below the title"),
+        ("s02_b", "s03_c", "below the title"),
+        (
+            "Harness layer: the loop. It loops.",
+            "The loop.",
+            "below the motto",
+        ),
+        ("<summary>why", &"why ".repeat(MOST_WORDS), "words, blocks"),
+    ] {
+        let problems = top_problems(&lessons, 0, &good.replacen(from, to, 1)).join("\n");
+        assert!(
+            problems.contains(told),
+            "{told:?} is missing in:\n{problems}"
+        );
+    }
+}
+
 // ---- 3. Quoted code ----
 
-/// A block of Rust in a page.
+/// A block of a page.
 #[derive(Debug)]
-struct Block {
+pub struct Block {
     /// Of its opening fence, counted from 1.
     line: usize,
     /// The last line before it that is not blank.
@@ -311,8 +425,8 @@ struct Block {
     code: Vec<String>,
 }
 
-/// The ```rust blocks, and a problem for a fence that is never closed.
-fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
+/// The blocks in that language, and a problem for a fence that is never closed.
+fn blocks(page: &str, wanted: &str) -> Result<Vec<Block>, String> {
     let ticks = |line: &str| line.trim_start().chars().take_while(|c| *c == '`').count();
     let (mut blocks, mut lead) = (Vec::new(), "");
     let mut lines = page.lines().enumerate();
@@ -333,7 +447,7 @@ fn rust_blocks(page: &str) -> Result<Vec<Block>, String> {
                 code.push(line.to_string());
             }
             let language = line.trim().trim_start_matches('`');
-            if language == "rust" || language.starts_with("rust,") {
+            if language.split(',').next() == Some(wanted) {
                 blocks.push(Block {
                     line: number + 1,
                     lead: lead.to_string(),
@@ -419,7 +533,7 @@ fn named_file(lead: &str, folder: &Path) -> Option<PathBuf> {
 }
 
 fn quote_problems(page_path: &str, page: &str) -> Problems {
-    let blocks = match rust_blocks(page) {
+    let blocks = match blocks(page, "rust") {
         Ok(blocks) => blocks,
         Err(why) => return vec![format!("{page_path}: {why}")],
     };
@@ -855,7 +969,6 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
         let mut runs: Vec<_> = alone.collect();
         let waits = prompts.iter().filter(|_| delivers(lesson));
         runs.extend(waits.map(|prompt| scope.spawn(move || waited_for(prompt))));
-        runs.push(scope.spawn(|| typed(prompts)));
         runs.push(scope.spawn(demo));
         runs.into_iter()
             .flat_map(|run| run.join().expect("a run"))
@@ -954,7 +1067,7 @@ fn the_page_of_s08_quotes_what_the_model_is_told() {
     let told = tool.expect("bg_bash")["description"]
         .as_str()
         .expect("text");
-    let blocks = rust_blocks(&page).expect("a page");
+    let blocks = blocks(&page, "rust").expect("a page");
     let when = blocks.iter().find(|block| block.code[0].contains("WHEN"));
     let when = literals(&when.expect("the two sentences").code.join("\n")).concat();
     assert!(

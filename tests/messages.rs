@@ -19,7 +19,6 @@ use support::server::{Server, reply_text, reply_tool};
 use support::terminal::{Seat, eventually};
 
 const S01: &str = "s01_agent_loop";
-const S03: &str = "s03_todo_write";
 const S10: &str = "s10_background_agents";
 
 /// What stands between a typed line and the next prompt.
@@ -36,19 +35,14 @@ fn answer<'a>(run: &'a Transcript, line: &str) -> &'a str {
     rest.split_at(end).0
 }
 
-/// The lines of a lesson's page that are to be tried, and its blocks of text.
-fn page(lesson: &str) -> (Vec<String>, Vec<String>) {
+/// The lines of a lesson's page that are to be tried.
+fn tries(lesson: &str) -> Vec<String> {
     let page = fs::read_to_string(format!("lessons/{lesson}/README.md")).expect("a page");
     let prompt = format!("{} >> ", lesson.split('_').next().expect("a name"));
     let (_, tries) = page.split_once("\n## Try it\n").expect("lines to try");
     let (tries, _) = tries.split_once("\n## ").expect("a section after it");
     let lines = tries.lines().filter_map(|line| line.strip_prefix(&prompt));
-    let blocks = page.split("```").skip(1).step_by(2);
-    let blocks = blocks.filter_map(|block| block.strip_prefix("text\n"));
-    (
-        lines.map(str::to_string).collect(),
-        blocks.map(str::to_string).collect(),
-    )
+    lines.map(str::to_string).collect()
 }
 
 // ---- /messages ----
@@ -194,31 +188,6 @@ fn control_characters_are_shown_not_sent() {
         assert!(answer(&run, line).starts_with("1 user\n  text: what ^[[2J^G is \\u{202e} this\n"));
     }
     run.has_not("\x1b").has_not("\x07").has_not("\u{202e}");
-}
-
-#[test]
-fn the_pages_of_s01_and_s03_show_what_it_says() {
-    for (lesson, command, start) in [
-        (S01, "/messages", "5 user\n"),
-        (S03, "/messages all", "  tool_result "),
-    ] {
-        let (lines, blocks) = page(lesson);
-        let lines = lines.iter().take(if lesson == S01 { 2 } else { 3 });
-        let run = Lesson::new(lesson);
-        let run = lines
-            .fold(run, |run, line| run.line(line))
-            .line(command)
-            .run();
-        let block = blocks
-            .iter()
-            .find(|block| block.starts_with(start))
-            .expect("a block");
-        let shown = answer(&run, command);
-        assert!(
-            shown.contains(block.trim_end()),
-            "{lesson}: not in\n{shown}\nbut on the page:\n{block}"
-        );
-    }
 }
 
 // ---- call and together ----
@@ -368,7 +337,7 @@ fn together_shows_in_s10_what_is_resolved() {
 
 #[test]
 fn with_step_enter_plays_the_page_and_each_request_is_shown() {
-    let (lines, _) = page(S01);
+    let lines = tries(S01);
     let mut terminal = Seat::new(S01).argument("--step").start();
     terminal.until_ends("exit to leave.\ns01 >>");
     terminal.until_shows("\nWith --step, Enter plays the next line of the page.\n");
@@ -424,9 +393,11 @@ fn step_shows_each_conversation_by_itself_and_what_was_shortened() {
     run.has_in_order(&[
         // Of what was sent before, the message that has changed.
         "(new in this request:\n5 user\n",
-        "… 9 more lines, 265 bytes in all\n6 assistant\n",
+        "… 9 more lines, 264 bytes in all\n10 assistant\n",
+        "(new in this request:\n7 user\n",
+        "… 9 more lines, 264 bytes in all\n12 assistant\n",
         "\n/compact\n",
-        "  compact │ (new in this request:\n8 assistant\n",
+        "  compact │ (new in this request:\n14 assistant\n",
         "(new in this request:\n1 user\n  text, from the harness: <summary>\n",
         "  text: summarise this conversation, then run",
         "(new in this request:\n1 user\n  text: help)\n",
