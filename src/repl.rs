@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
+use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::options::Options;
 use crate::screen::{Screen, Style};
@@ -84,7 +85,14 @@ impl Repl {
         let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
         let agent = options.agent.iter().map(|name| format!(" {name}"));
         let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
-        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
+        let edit = || {
+            Editor::new(
+                prompt.clone(),
+                Helper::new(status, colour, &shared),
+                &shared,
+            )
+            .ok()
+        };
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
         if person_is_there() {
@@ -232,9 +240,7 @@ impl Repl {
                 None => return Some(Input::Woken),
                 Some(Wake::News) => continue,
                 Some(Wake::Leave) => return None,
-                Some(Wake::Interrupted) if script => return None,
-                // Without the editor it is a signal.
-                Some(Wake::Interrupted) if !self.edited && shared.may_leave(false) => return None,
+                Some(Wake::Interrupted) if script || shared.may_leave(false) => return None,
                 Some(Wake::Interrupted) => interrupt.reset(),
                 Some(Wake::Line { text, echo }) => {
                     if !self.edited {
@@ -276,6 +282,8 @@ impl Repl {
             Some(Wake::Leave) if news && !self.edited => shared.inbox.put_back(Wake::Leave),
             None if news => {}
             Some(wake) => return Some(wake),
+            // The editor has Ctrl+C as a key; as a signal it is for the line that is about to come.
+            None if self.edited => return Some(shared.inbox.wait([&Interrupt::default(); 2])),
             None => return Some(shared.inbox.wait([&shared.interrupt; 2])),
         }
         self.woken_for = ended;

@@ -25,6 +25,9 @@ const WRAP: usize = 78;
 pub struct Screen {
     colour: bool,
     out: Mutex<Out>,
+    /// Triggered while a prompt of the line editor stands. What is printed in between, the editor
+    /// would write into its next prompt.
+    stands: Interrupt,
 }
 
 struct Out {
@@ -62,6 +65,7 @@ impl Screen {
                 above: None,
                 unfinished: String::new(),
             }),
+            stands: Interrupt::default(),
         }
     }
 
@@ -167,8 +171,12 @@ impl Screen {
         // Shows nothing: up a line, down a line. The editor takes one text at a time: once it takes
         // this one, those before it are shown.
         const NOTHING: &str = "\x1b[A\n";
+        let stands = self.stands.clone();
         let print = move || {
             for (text, done) in &printed {
+                while !stands.is_triggered() {
+                    let _ = stands.receiver().recv();
+                }
                 let text = match text.is_empty() {
                     // What comes next has the prompt drawn as well.
                     true if done.is_none() && !printed.is_empty() => continue,
@@ -182,6 +190,16 @@ impl Screen {
         if thread.spawn(print).is_ok() {
             self.out().above = Some(lines);
         }
+    }
+
+    /// The line editor has drawn its prompt, or will draw no more.
+    pub fn prompt_stands(&self) {
+        self.stands.trigger();
+    }
+
+    /// The line has ended: what is printed from now on waits for the next prompt.
+    pub fn prompt_ends(&self) {
+        self.stands.reset();
     }
 
     /// Has the prompt drawn again, where there is one all the time.

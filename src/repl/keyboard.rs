@@ -33,7 +33,10 @@ pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
     let its = shared.clone();
     let read = move || {
         match editor {
-            Some(editor) => editor.read_on(commands),
+            Some(editor) => {
+                editor.read_on(commands);
+                its.screen.prompt_stands();
+            }
             None => read_pipe(&its),
         }
         its.inbox.put(Wake::Leave);
@@ -188,7 +191,12 @@ impl Editor {
     fn next(&mut self) -> Option<String> {
         loop {
             terminal::until_in_foreground();
-            match self.editor.readline(&format!("\n{}", self.prompt)) {
+            if let Some(helper) = self.editor.helper_mut() {
+                helper.is_drawn.set(false);
+            }
+            let typed = self.editor.readline(&format!("\n{}", self.prompt));
+            self.shared.screen.prompt_ends();
+            match typed {
                 Ok(line) => {
                     self.remember(&line);
                     return Some(line);

@@ -84,18 +84,22 @@ impl Shared {
         }
     }
 
+    /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
+    pub fn line_ends(&self) {
+        self.screen.prompt_ends();
+        if self.state().doing == Doing::Idle {
+            self.interrupt.reset();
+        }
+    }
+
     /// A line for the main thread, which is at work from now on: locked, so that the next line
     /// finds it so.
     pub fn put_typed(&self, text: String) {
         let mut state = self.state();
         let echo = state.doing != Doing::Idle;
-        match state.doing {
-            Doing::Working => self
-                .screen
-                .lines(&format!("(queued: {})", text.trim()), Style::Dim),
-            // A Ctrl+C from now on is for the turn of this line.
-            Doing::Idle => self.interrupt.reset(),
-            Doing::Asking => {}
+        if state.doing == Doing::Working {
+            let text = format!("(queued: {})", text.trim());
+            self.screen.lines(&text, Style::Dim);
         }
         state.doing = Doing::Working;
         self.inbox.put(Wake::Line { text, echo });

@@ -6,11 +6,14 @@
 //! wider than the terminal.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustyline::highlight::Highlighter;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 
+use super::shared::Shared;
 use crate::event::{Event, Stamped};
 use crate::terminal::{fit, size};
 
@@ -107,7 +110,7 @@ impl Status {
 }
 
 /// What the line editor asks.
-#[derive(rustyline::Completer, rustyline::Helper, rustyline::Hinter, rustyline::Validator)]
+#[derive(rustyline::Completer, rustyline::Helper, rustyline::Hinter)]
 pub struct Helper {
     /// Whose line it draws.
     status: Status,
@@ -115,15 +118,19 @@ pub struct Helper {
     pub hint: String,
     /// Whether it is drawn in grey.
     colour: bool,
+    /// False until the prompt of this line stands.
+    pub is_drawn: Cell<bool>,
+    shared: Arc<Shared>,
 }
 
 impl Helper {
-    pub fn new(status: Status, colour: bool) -> Self {
-        let hint = String::new();
+    pub fn new(status: Status, colour: bool, shared: &Arc<Shared>) -> Self {
         Helper {
             status,
-            hint,
+            hint: String::new(),
             colour,
+            is_drawn: Cell::new(false),
+            shared: shared.clone(),
         }
     }
 }
@@ -134,6 +141,9 @@ impl Highlighter for Helper {
         prompt: &'p str,
         default: bool,
     ) -> Cow<'b, str> {
+        if !self.is_drawn.replace(true) {
+            self.shared.screen.prompt_stands();
+        }
         if !default || !prompt.starts_with('\n') {
             return Cow::Borrowed(prompt);
         }
@@ -143,5 +153,13 @@ impl Highlighter for Helper {
             true => format!("\x1b[2m{line}\x1b[0m{prompt}").into(),
             false => (line + prompt).into(),
         }
+    }
+}
+
+/// Asked with Enter, before the terminal gets its own mode back.
+impl Validator for Helper {
+    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        self.shared.line_ends();
+        Ok(ValidationResult::Valid(None))
     }
 }
