@@ -6,13 +6,14 @@
 
 mod at_work;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
+use crate::background::{BackgroundExecutor, Kind, Refusal};
+use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::event::Events;
 use crate::notification::TaskId;
@@ -149,7 +150,7 @@ pub fn todo_read(
         Access::Free,
         move |_: Map<String, Value>, _| {
             let agents = agent_todos(&executor, &deliveries)?;
-            let plan = todos.lock().unwrap_or_else(PoisonError::into_inner);
+            let plan = lock(&todos);
             let text = agents + &plan.by_priority();
             Ok(match text.trim_end() {
                 "" => "No todos.".to_string(),

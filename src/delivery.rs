@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;

@@ -10,14 +10,15 @@ mod task_list;
 mod tools;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
+use crate::caught::lock;
 use crate::delivery::block;
 use crate::event::Event;
 use crate::interrupt::Interrupt;
@@ -110,13 +111,9 @@ impl Foreground {
         foreground
     }
 
-    fn current(&self) -> MutexGuard<'_, Waiting> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Ctrl+B. False if nothing runs in the foreground.
     pub fn press(&self) -> bool {
-        matches!(&*self.current(), Some((_, key)) if key.send(()).is_ok())
+        matches!(&*lock(&self.current), Some((_, key)) if key.send(()).is_ok())
     }
 
     /// `! COMMAND`: runs it without the model. What it prints joins the conversation, and is
@@ -200,7 +197,7 @@ impl Foreground {
         context: &Context,
     ) -> Result<Waited, String> {
         let (key, pressed) = unbounded();
-        *self.current() = Some((work.current.clone(), key));
+        *lock(&self.current) = Some((work.current.clone(), key));
         let (watch, started) = (work.current.watch.clone(), work.current.started);
         let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
         let look = tick(LOOK);
@@ -233,7 +230,7 @@ impl Foreground {
             }
         };
         // Locked until it stands among the background tasks: a list shows it always, and once.
-        let mut current = self.current();
+        let mut current = lock(&self.current);
         *current = None;
         if !matches!(waited, Waited::Ended(_)) {
             self.hand_over(work, context)?;

@@ -26,7 +26,6 @@ pub use pool::supervise_with;
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,10 +49,6 @@ const HANDSHAKE: u16 = 10_000;
 
 /// How often `watch` is shown how a command stands.
 const LOOK: Duration = Duration::from_millis(200);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What is heard of a command.
 pub enum News {

@@ -5,7 +5,7 @@
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unicode_width::UnicodeWidthChar;
 
-use crate::caught::is_caught;
+use crate::caught::{is_caught, lock};
 use crate::interrupt::Interrupt;
 
 /// The settings from before the program, for every thread that ends it.
@@ -56,7 +56,7 @@ pub fn save(with_editor: bool) {
         settings,
         with_editor,
     });
-    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = saved.ok();
+    *lock(&SAVED) = saved.ok();
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_caught() {
@@ -105,7 +105,7 @@ pub fn mark_pastes() {
 
 /// Puts the remembered settings back. Waits for no other thread, and not for a screen that is held.
 pub fn restore() {
-    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let saved = lock(&SAVED);
     let Some(saved) = &*saved else { return };
     if is_in_background() {
         return; // the settings are those of the shell

@@ -15,8 +15,9 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use meanwhile::background::{Control, Kind, Progress, Watch, lock};
+use meanwhile::background::{Control, Kind, Progress, Watch};
 use meanwhile::background_agent::ALONE;
+use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
 use meanwhile::model::{ModelError, Request};

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde_json::{Value, json};
 
-use meanwhile::background::{BackgroundExecutor, Kind, lock};
+use meanwhile::background::{BackgroundExecutor, Kind};
+use meanwhile::caught::lock;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::foreground::Foreground;

@@ -1,10 +1,11 @@
 //! s10 · At work: an agent as a task, seen from outside: what it has cost, what it does, how to
 //! stop it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
+use crate::caught::lock;
 use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
@@ -98,10 +99,6 @@ impl AtWork {
             Err(why) => Outcome::new(End::Failed(why), ""),
         }
     }
-}
-
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch for AtWork {

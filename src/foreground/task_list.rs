@@ -2,7 +2,8 @@
 //! reads it.
 
 use super::Foreground;
-use crate::background::{Kind, Refusal, Status, lock};
+use crate::background::{Kind, Refusal, Status};
+use crate::caught::lock;
 use crate::notification::TaskId;
 
 /// Lines of output or transcript that are shown of one task.
@@ -35,7 +36,7 @@ impl Foreground {
 
     /// Stops a task, waited for or not.
     pub fn stop(&self, id: &str) -> String {
-        if let Some((current, _)) = &*self.current()
+        if let Some((current, _)) = &*lock(&self.current)
             && current.id.to_string() == id
         {
             current.watch.stop();
@@ -65,7 +66,7 @@ impl Foreground {
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let (mut rows, current) = (Vec::new(), self.current());
+        let (mut rows, current) = (Vec::new(), lock(&self.current));
         let mut executor = lock(&self.executor);
         for id in executor.ids() {
             if let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) {

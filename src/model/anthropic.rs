@@ -11,7 +11,7 @@ mod wire;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::mem::take;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, tick, unb
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
+use crate::caught::lock;
 use crate::event::Event;
 use crate::message::Reply;
 use crate::model::thinking::LOOK;
@@ -125,7 +126,7 @@ impl Anthropic {
 
     /// One try.
     fn attempt(&self, body: Arc<Vec<u8>>, asked: &Request<'_>) -> Result<Reply, Failure> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || lock(&self.idle);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
         let mut request = agent.post(format!("{}/v1/messages", self.base_url));
         request = request.header("content-type", "application/json");

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::output::Output;
 use super::pool::Control;
-use super::{lock, supervisor};
+use super::supervisor;
+use crate::caught::lock;
 use crate::outcome::{End, Outcome};
 
 /// A command as it stands now.

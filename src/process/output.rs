@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, OnceLock};
 
-use super::lock;
+use crate::caught::lock;
 
 /// Kept from the beginning.
 const HEAD: usize = 8 * 1024;

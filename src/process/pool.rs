@@ -20,7 +20,8 @@ use nix::unistd::{Pid, getpid};
 
 use super::output::scratch_folder;
 use super::supervisor::{self, Status};
-use super::{HANDSHAKE, Handle, PERSISTENCE, lock, tree};
+use super::{HANDSHAKE, Handle, PERSISTENCE, tree};
+use crate::caught::lock;
 
 /// How many supervisors are kept for the next commands.
 const MAX_IDLE: usize = 2;

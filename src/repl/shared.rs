@@ -1,9 +1,10 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, Style};
@@ -42,7 +43,7 @@ struct State {
 
 /// Behind an `Arc`; every method may be called on either thread.
 pub struct Shared {
-    pub screen: Arc<Screen>,
+    pub screen: Screen,
     pub inbox: Inbox,
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
@@ -50,11 +51,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(screen: Arc<Screen>, inbox: Inbox, interrupt: Interrupt) -> Self {
+    pub fn new(screen: Screen, inbox: Inbox) -> Self {
         Shared {
             screen,
             inbox,
-            interrupt,
+            interrupt: Interrupt::default(),
             beside: OnceLock::new(),
             state: Mutex::new(State {
                 doing: Doing::Working,
@@ -64,21 +65,17 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn doing(&self) -> Doing {
-        self.state().doing
+        lock(&self.state).doing
     }
 
     pub fn set(&self, doing: Doing) {
-        self.state().doing = doing;
+        lock(&self.state).doing = doing;
     }
 
     /// The main thread is about to wait, unless a line is there.
     pub fn rest(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if self.inbox.waiting() == 0 {
             state.doing = Doing::Idle;
         }
@@ -87,7 +84,7 @@ impl Shared {
     /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
     pub fn line_ends(&self) {
         self.screen.prompt_ends();
-        if self.state().doing == Doing::Idle {
+        if lock(&self.state).doing == Doing::Idle {
             self.interrupt.reset();
         }
     }
@@ -95,7 +92,7 @@ impl Shared {
     /// A line for the main thread, which is at work from now on: locked, so that the next line
     /// finds it so.
     pub fn put_typed(&self, text: String) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let echo = state.doing != Doing::Idle;
         if state.doing == Doing::Working {
             let text = format!("(queued: {})", text.trim());
@@ -120,7 +117,7 @@ impl Shared {
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
     /// time that something would end with it, and are told so.
     pub fn may_leave(&self, sure: bool) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
@@ -139,12 +136,12 @@ impl Shared {
     /// Ctrl+C during a turn.
     pub fn interrupt_turn(&self) {
         self.interrupt.trigger();
-        self.state().interrupted = Some(Instant::now());
+        lock(&self.state).interrupted = Some(Instant::now());
     }
 
     /// Something else came in between: the next wish to leave is a first one.
     pub fn forget_warning(&self) {
-        self.state().told = false;
+        lock(&self.state).told = false;
     }
 
     /// Puts a question to the person; its last line is the prompt. What was typed before is no

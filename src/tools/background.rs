@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;

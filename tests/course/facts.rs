@@ -154,6 +154,10 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s11", "/tasks look"),
     ("s11", "sleep 4 & echo started"),
     ("README", "--scale 1"),
+    ("README", "--scale 5"),
+    ("README", "compare --scene agents"),
+    ("README", "←"), // keys
+    ("README", "→"),
     ("README", "Command::output"),
     ("README", "mine/"),
     ("README", "mkdir -p target/try && cd target/try"),

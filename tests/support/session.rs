@@ -9,9 +9,10 @@ use crossbeam_channel::bounded;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{BackgroundExecutor, lock};
+use meanwhile::background::BackgroundExecutor;
 use meanwhile::background_agent;
 use meanwhile::caught::is_caught;
+use meanwhile::caught::lock;
 use meanwhile::compact::Compactor;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
