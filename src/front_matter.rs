@@ -5,6 +5,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::tools::files::read_text;
+
 /// The longest file that is read. What is longer fills the context that it should save.
 pub const MAX_KIB: u64 = 64;
 
@@ -35,16 +37,10 @@ impl Source {
             Source::BuiltIn(text) => return parse(text, self),
             Source::File(path) => path,
         };
-        let text = match fs::metadata(path) {
-            Ok(file) if !file.is_file() => {
-                Err("not a file; put a Markdown file in its place".into())
-            }
-            Ok(file) if file.len() > MAX_KIB * 1024 => {
-                Err(format!("longer than {MAX_KIB} KiB; shorten it"))
-            }
-            _ => fs::read_to_string(path).map_err(|error| {
-                format!("{error}; put a Markdown file in its place that can be read")
-            }),
+        let text = match read_text(path, MAX_KIB * 1024) {
+            Ok((text, 0)) => Ok(text),
+            Ok(_) => Err(format!("longer than {MAX_KIB} KiB; shorten it")),
+            Err(why) => Err(format!("{why}; put a Markdown file in its place")),
         };
         text.and_then(|text| parse(&text, self))
             .map_err(|why| format!("{}: {why}.", path.display()))
