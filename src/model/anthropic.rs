@@ -8,7 +8,6 @@ mod failure;
 mod repair;
 mod wire;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::mem::take;
 use std::sync::{Arc, Mutex};
@@ -82,10 +81,8 @@ impl Anthropic {
         let model = var("ANTHROPIC_MODEL").or_else(|| var("MODEL_ID"));
         let model = model.as_deref().map_or(DEFAULT_MODEL, str::trim);
         let mut client = Self::new(&base_url, key.as_deref(), model);
-        let bearer = token.map(|token| format!("Bearer {}", token.trim()));
-        client
-            .auth
-            .extend(bearer.map(|value| ("authorization", value)));
+        let bearer = token.map(|token| ("authorization", format!("Bearer {}", token.trim())));
+        client.auth.extend(bearer);
         Some(client)
     }
 
@@ -185,11 +182,9 @@ impl Model for Anthropic {
             if !failure.may_pass() || attempt == MAX_RETRIES {
                 return Err(failed(failure));
             }
-            // Up to a quarter less, so that many clients do not come back at the same moment.
-            let share = 1.0 - (RandomState::new().build_hasher().finish() % 1000) as f64 / 4000.0;
             let wait = match failure {
                 Failure::Api(_, _, Some(after)) => after,
-                _ => backoff.mul_f64(share),
+                _ => backoff,
             }
             .min(MAX_WAIT);
             backoff = backoff.saturating_mul(2);

@@ -1,45 +1,37 @@
 //! foundation · The wire format: the request as JSON, and a reply put together from the events of
 //! its stream. No event can make this panic.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
+use crate::message::{ContentBlock, Reply, StopReason, ToolCall};
 use crate::model::Request;
 
 /// The most that one reply may cost. What needs more is cut off.
 const MAX_TOKENS: u32 = 8192;
 
-/// The conversation is written as it stands, without a copy: it is the long part.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    head: Value,
-    messages: Vec<Cow<'a, Message>>,
-}
-
 /// The request as JSON. What stands before a marker can come from the server's cache next time:
 /// tools, system prompt, the conversation as it is and as it was one request ago.
 pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
-    let mut head = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
+    let mut body = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
     if !request.system.trim().is_empty() {
-        head["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
+        body["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
     }
     if let Some((last, tools)) = request.tools.split_last() {
         let tools = tools.iter().map(|tool| json!(tool));
-        head["tools"] = tools.chain([marked(json!(last))]).collect();
+        body["tools"] = tools.chain([marked(json!(last))]).collect();
     }
-    let mut messages: Vec<_> = request.messages.iter().map(Cow::Borrowed).collect();
+    let mut messages: Vec<_> = request.messages.iter().map(|it| json!(it)).collect();
     let newest_first = messages.iter_mut().rev();
-    for message in newest_first.filter(|it| it.role == Role::User).take(2) {
-        if let Some(block) = message.to_mut().content.last_mut() {
-            *block = ContentBlock::Other(marked(json!(block)));
+    for message in newest_first.filter(|it| it["role"] == "user").take(2) {
+        let blocks = message["content"].as_array_mut();
+        if let Some(block) = blocks.and_then(|blocks| blocks.last_mut()) {
+            *block = marked(block.take());
         }
     }
-    serde_json::to_vec(&Body { head, messages }).unwrap_or_default() // cannot fail
+    body["messages"] = messages.into();
+    serde_json::to_vec(&body).unwrap_or_default() // cannot fail
 }
 
 /// Marks a block: what stands before it, and the block itself, is to be kept in the cache.
