@@ -197,12 +197,8 @@ fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
 /// One that is as it was left. A pipe that can be read has closed, as the supervisor was killed; or
 /// it holds what somebody wrote who got away, and will write again.
 fn take_idle() -> Option<Supervisor> {
-    loop {
-        let mut idle = lock(&IDLE).pop()?;
-        if idle.output.read(&mut [0]).is_err() {
-            return Some(idle);
-        }
-    }
+    let mut idle = std::iter::from_fn(|| lock(&IDLE).pop());
+    idle.find(|idle| (&idle.output).read(&mut [0]).is_err())
 }
 
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.
