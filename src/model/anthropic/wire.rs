@@ -108,8 +108,9 @@ impl Assembly {
     fn extend(&mut self, index: &Value, delta: &Value) -> Result<String, Failure> {
         let mut newest_first = self.blocks.iter_mut().rev();
         let Some((_, block)) = newest_first.find(|(known, _)| known == index) else {
-            let why = "a piece came of a block that had not begun";
-            return Err(Failure::Protocol(why.to_string()));
+            return Err(Failure::Protocol(
+                "a piece came of a block that had not begun".into(),
+            ));
         };
         let key = match delta["type"].as_str() {
             Some("text_delta") => "text",
@@ -128,19 +129,15 @@ impl Assembly {
 
     /// How many tokens it has written, if the server has said so by now.
     pub(super) fn progress(&self) -> String {
-        let tokens = self.written.map(|tokens| format!("{tokens} tokens"));
-        tokens.unwrap_or_default()
+        self.written
+            .map_or(String::new(), |tokens| format!("{tokens} tokens"))
     }
 
     /// The reply, if it is complete.
     pub(super) fn finish(self) -> Result<Reply, Failure> {
-        let stop_reason = match self.stop_reason {
-            Some(reason) => reason,
-            None if self.stopped => StopReason::EndTurn,
-            None => {
-                let why = "it ended before it was complete";
-                return Err(Failure::Protocol(why.to_string()));
-            }
+        let ended = self.stopped.then_some(StopReason::EndTurn);
+        let Some(stop_reason) = self.stop_reason.or(ended) else {
+            return Err(Failure::Protocol("it ended before it was complete".into()));
         };
         let blocks = self.blocks.into_iter();
         Ok(Reply {
