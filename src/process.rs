@@ -21,7 +21,7 @@ mod pool;
 pub mod supervisor;
 mod tree;
 
-pub use handle::{Handle, Snapshot};
+pub use handle::{Handle, Progress};
 pub use pool::supervise_with;
 
 use std::io::Read;
@@ -63,7 +63,7 @@ pub enum News {
 /// created, is heard as its end.
 pub fn start(command: &str) -> (Handle, Receiver<News>) {
     let (tell, news) = unbounded();
-    let handle = Handle::new();
+    let handle = Handle::default();
     let (command, attended, teller) = (command.to_string(), handle.clone(), tell.clone());
     let attend = move || {
         let outcome = attend(&command, &attended, &teller);
@@ -92,10 +92,10 @@ pub fn run_watched(
     command: &str,
     limit: Duration,
     interrupt: &Interrupt,
-    mut watch: impl FnMut(Snapshot),
+    mut watch: impl FnMut(Progress),
 ) -> (Outcome, usize) {
     let (handle, news) = start(command);
-    let (mut deadline, mut interrupted) = (after(limit), interrupt.receiver());
+    let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
     let look = tick(LOOK);
     loop {
         select! {
@@ -104,10 +104,7 @@ pub fn run_watched(
                 Ok(News::Ended(outcome)) => (outcome, 0),
                 Err(_) => (Outcome::new(End::Lost, ""), 0),
             },
-            recv(deadline) -> _ => {
-                handle.stop_because(End::TimedOut);
-                deadline = never();
-            },
+            recv(deadline) -> _ => handle.stop_because(End::TimedOut),
             recv(interrupted) -> _ => {
                 handle.stop_because(End::Killed);
                 interrupted = never();

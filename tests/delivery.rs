@@ -19,7 +19,7 @@ use meanwhile::background::{Control, Kind, Progress, Watch};
 use meanwhile::background_agent::ALONE;
 use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events, Stamped};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::outcome::{End, Outcome};
 use meanwhile::permission;
@@ -135,11 +135,7 @@ impl World {
 
     /// What the model answers.
     fn answer(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let paused = request
-            .messages
-            .last()
-            .is_some_and(|last| last.role == Role::Assistant);
-        assert_eq!(faults(request.messages, paused), [""; 0]);
+        assert_eq!(faults(request.messages, false), [""; 0]);
         self.moment();
         if request.interrupt.is_triggered() {
             return Err(ModelError::Interrupted);
@@ -172,7 +168,7 @@ impl World {
         }
         let stop_reason = match known.chance.below(10) {
             0 => StopReason::MaxTokens,
-            1 => StopReason::PauseTurn,
+            1 => StopReason::Unknown("pause_turn".to_string()),
             _ => StopReason::EndTurn,
         };
         Ok(reply(content, stop_reason))

@@ -4,17 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::outcome::Outcome;
-
-/// How a running job stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// If a command's shell has exited but what it started still runs: how many processes.
-    pub left_running: Option<usize>,
-    /// Its own words, in one line; empty if it has none.
-    pub line: String,
-    /// What it has printed or done of late.
-    pub recent: String,
-}
+pub use crate::process::Progress;
 
 /// Where a task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
