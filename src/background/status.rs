@@ -8,6 +8,8 @@ use crate::outcome::Outcome;
 /// How a running job stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// What it does: the command, or the prompt of an agent.
+    pub what: String,
     /// If a command's shell has exited but what it started still runs: how many processes.
     pub left_running: Option<usize>,
     /// Its own words, in one line; empty if it has none.

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
+use super::Input;
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
 use crate::caught::lock;
@@ -62,18 +63,25 @@ impl Tally {
 /// An agent that works on one prompt.
 pub struct AtWork {
     worker: Agent,
+    input: Input,
     tally: Arc<Mutex<Tally>>,
 }
 
 impl AtWork {
     /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
-    pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
+    pub fn new(
+        mut worker: Agent,
+        input: Input,
+        events: &Events,
+        waiter: Weak<()>,
+        ask: Ask,
+    ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let (all, name, counted) = (events.clone(), name.to_string(), tally.clone());
+        let (all, name, counted) = (events.clone(), input.description.clone(), tally.clone());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
             let in_background = waiter.strong_count() == 0;
-            let agent = Some(name.as_str());
+            let agent = Some(name.trim());
             all.tell(Stamped {
                 agent,
                 in_background,
@@ -85,13 +93,17 @@ impl AtWork {
             interrupt: Interrupt::default(),
             ask,
         };
-        AtWork { worker, tally }
+        AtWork {
+            worker,
+            input,
+            tally,
+        }
     }
 
     /// Works until the last text, on this thread.
-    pub fn run(&self, prompt: String) -> Outcome {
+    pub fn run(&self) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        match run(&self.worker, prompt, used_up) {
+        match run(&self.worker, self.input.prompt.clone(), used_up) {
             Ok(output) => Outcome::new(End::Finished(None), output),
             Err(so_far) if self.worker.context.interrupt.is_triggered() => {
                 Outcome::new(End::Killed, so_far)
@@ -114,6 +126,10 @@ impl Watch for AtWork {
             count(tally.calls, "tool call"),
         ];
         Progress {
+            what: match &self.input.agent {
+                Some(agent) => format!("{agent}: {}", self.input.prompt),
+                None => self.input.prompt.clone(),
+            },
             left_running: None,
             line: counts.join(", ") + &tally.last,
             recent: tally.transcript.clone(),

@@ -25,6 +25,8 @@ pub struct Snapshot {
 /// To look at a running command, and to stop it. Dropping it changes nothing for the command.
 #[derive(Clone)]
 pub struct Handle {
+    /// What runs, for whoever looks at it.
+    pub command: Arc<str>,
     state: Arc<Mutex<State>>,
     started: Instant,
 }
@@ -42,8 +44,9 @@ pub(super) struct State {
 }
 
 impl Handle {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(command: &str) -> Self {
         Handle {
+            command: command.into(),
             state: Arc::default(),
             started: Instant::now(),
         }

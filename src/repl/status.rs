@@ -16,7 +16,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use super::shared::Shared;
 use crate::caught::lock;
 use crate::event::{Event, Stamped};
-use crate::terminal::{fit, size};
+use crate::terminal::{fit, short, size};
 
 /// What is shorter is not worth a line.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -101,16 +101,14 @@ impl Status {
         let facts = lock(&self.facts);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
         let waiting = facts.waiting.as_ref().map(|waiting| {
-            let what = waiting.what.lines().next().unwrap_or_default();
-            let (short, _) = fit(what, 30);
-            let more = if short.len() < what.len() { "…" } else { "" };
+            let what = short(waiting.what.lines().next().unwrap_or_default(), 31);
             let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));
             let progress = match waiting.progress.as_str() {
                 "" => String::new(),
                 progress => format!(" · {progress}"),
             };
             let (who, seconds) = (who.unwrap_or_default(), waiting.seconds);
-            format!("{who}{short}{more}, {seconds} s{hint}{progress}")
+            format!("{who}{what}, {seconds} s{hint}{progress}")
         });
         let parts = [
             count(facts.running, "running"),

@@ -43,6 +43,7 @@ impl Watch for Handle {
             line => format!("; last line: {line}"),
         };
         Progress {
+            what: self.command.to_string(),
             left_running,
             line: format!("{left}{} bytes of output{last}", now.bytes),
             recent: self.output_end(),

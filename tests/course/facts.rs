@@ -99,7 +99,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s10", "After {} rounds, or", AGENT_ROUNDS),
     ("s10", "or {} tokens, the agent is ended", Source("src/background_agent/at_work.rs", "MAX_TOKENS: u64 = ")),
     ("s11", "After {} seconds, the time limit makes the second choice", WAIT_LIMIT),
-    ("s11", "`bash-1: [running] moved to the background …`", Said),
+    ("s11", "`sleep-5: [running] moved to the background …`", Said),
     ("s11", "the last {} lines of its output", LISTED_LINES),
     ("s11", "without the limit of {word}", PLACES),
     ("s11", "is ended after {} s | goes on", BASH_LIMIT),
@@ -118,7 +118,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
 const LEFT_OUT: &[(&str, &str)] = &[
     ("s11", "1 running · sleep 20"),
     ("s11", "s11 >> run \"sleep 5; echo built\""),
-    ("s11", "bash-1  command"),
+    ("s11", "sleep-5  command"),
     ("s11", "● write_file: notes.txt  hello"),
     ("s11", "s11 >> delegate \"run 'sleep 3; ls'\" as look"),
     ("s11", "look  agent"),
