@@ -174,6 +174,9 @@ fn agent_todos(
         };
         let status = executor.check(&id)?;
         let (rank, line) = match status.outcome {
+            None if status.progress.line.is_empty() => {
+                (1, format!("[in_progress] {id} (it begins)"))
+            }
             None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
             Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
             Some(outcome) => {

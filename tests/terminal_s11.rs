@@ -671,6 +671,10 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     terminal.until_ends(&format!("\nI go on{ONE_RUNS}"));
     open(&terminal, "gate");
     terminal.until_ends(&format!("\nso it is{PROMPT}"));
+    terminal.until("the denied call", |screen| {
+        let line = screen.lines().find(|line| line.starts_with("◆ look: "));
+        line.is_some_and(|line| line.ends_with(" s; 1 call was denied: bash"))
+    });
     assert!(
         !terminal.folder.path().join("it").exists(),
         "it was done unasked"

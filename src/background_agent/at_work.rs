@@ -25,6 +25,10 @@ struct Tally {
     requests: u64,
     tokens: u64,
     calls: u64,
+    /// The tools whose calls were denied.
+    denied: Vec<String>,
+    /// The tool that was called last, and with what.
+    tool: String,
     last: String,
     transcript: String,
 }
@@ -44,6 +48,7 @@ impl Tally {
             Event::ToolStarted { name, input } => {
                 let input = describe(input);
                 self.calls += 1;
+                self.tool.clone_from(name);
                 self.last = format!("; last: {name} {input}").chars().take(80).collect();
                 self.transcript += &format!("● {name}: {}\n", one_line(&input));
             }
@@ -88,6 +93,16 @@ impl AtWork {
                 ..stamped
             });
         };
+        let denies = tally.clone();
+        let ask: Ask = Arc::new(move |question, interrupt| {
+            let answer = ask(question, interrupt);
+            if answer.is_err() && !interrupt.is_triggered() {
+                let mut tally = lock(&denies);
+                let tool = tally.tool.clone();
+                tally.denied.push(tool);
+            }
+            answer
+        });
         worker.context = Context {
             events: Events::default().with(Box::new(reader)),
             interrupt: Interrupt::default(),
@@ -120,6 +135,14 @@ impl Watch for AtWork {
             let plural = if count == 1 { "" } else { "s" };
             format!("{count} {what}{plural}")
         };
+        let mut tools = tally.denied.clone();
+        tools.sort();
+        tools.dedup();
+        let remark = match tally.denied.len() {
+            0 => String::new(),
+            1 => format!("1 call was denied: {}", tools[0]),
+            more => format!("{more} calls were denied: {}", tools.join(", ")),
+        };
         let counts = [
             count(tally.requests, "request"),
             count(tally.tokens, "token"),
@@ -133,6 +156,7 @@ impl Watch for AtWork {
             left_running: None,
             line: counts.join(", ") + &tally.last,
             recent: tally.transcript.clone(),
+            remark,
         }
     }
 

@@ -47,6 +47,7 @@ impl Watch for Handle {
             left_running,
             line: format!("{left}{} bytes of output{last}", now.bytes),
             recent: self.output_end(),
+            remark: String::new(),
         }
     }
 
