@@ -28,6 +28,8 @@ struct Facts {
     /// Tasks that have ended and were not delivered yet.
     finished: usize,
     waiting: Option<Waiting>,
+    /// The main agent waits for the model. No key helps there.
+    thinking: bool,
 }
 
 /// What the main thread waits for, for how many seconds, and its progress.
@@ -73,6 +75,7 @@ impl Status {
             // Where nothing is delivered, the agent may look now.
             Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
             Event::Delivered(..) => facts.finished = facts.finished.saturating_sub(1),
+            Event::RequestStarted if agent.is_none() => facts.thinking = true,
             Event::Waiting {
                 what,
                 elapsed,
@@ -88,7 +91,7 @@ impl Status {
             Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
                 if counts =>
             {
-                facts.waiting = None;
+                (facts.waiting, facts.thinking) = (None, false);
             }
             _ => return,
         }
@@ -100,6 +103,7 @@ impl Status {
     fn line(&self, hint: &str) -> String {
         let facts = lock(&self.facts);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let hint = if facts.thinking { "" } else { hint };
         let waiting = facts.waiting.as_ref().map(|waiting| {
             let what = short(waiting.what.lines().next().unwrap_or_default(), 31);
             let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));

@@ -95,6 +95,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s09", "and SIGKILL {word} seconds later", STOP_GRACE),
     ("s10", "| At once | one | {word}, commands included |", PLACES),
     ("s10", "Both ended during `sleep 3`.", Said),
+    ("s10", "ends with `1 call was denied: bash`", Said),
     ("s10", "who gets the {word} places", PLACES),
     ("s10", "After {} rounds, or", AGENT_ROUNDS),
     ("s10", "or {} tokens, the agent is ended", Source("src/background_agent/at_work.rs", "MAX_TOKENS: u64 = ")),
