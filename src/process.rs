@@ -63,10 +63,10 @@ pub enum News {
 /// created, is heard as its end.
 pub fn start(command: &str) -> (Handle, Receiver<News>) {
     let (tell, news) = unbounded();
-    let handle = Handle::default();
-    let (command, attended, teller) = (command.to_string(), handle.clone(), tell.clone());
+    let handle = Handle::new(command);
+    let (attended, teller) = (handle.clone(), tell.clone());
     let attend = move || {
-        let outcome = attend(&command, &attended, &teller);
+        let outcome = attend(&attended.command, &attended, &teller);
         pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };

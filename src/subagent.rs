@@ -210,9 +210,8 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
         return Err("the prompt is empty: say what the sub-agent should do.".into());
     }
     let mut messages = vec![Message::user(prompt)];
-    let mut said = "nothing".to_string();
-    let unfinished =
-        |why: &str, said: &str| format!("the sub-agent did not finish. {why} It said last: {said}");
+    let mut said = "It said nothing.".to_string();
+    let unfinished = |why: &str, said: &str| format!("the sub-agent did not finish. {why} {said}");
     for _ in 0..MAX_ROUNDS {
         let reply = worker
             .ask(&mut messages)
@@ -223,7 +222,7 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
             (true, false) if reply.stop_reason == StopReason::MaxTokens => return Ok(text + CUT),
             (true, false) => return Ok(text),
             (false, true) => {}
-            (false, false) => said = text,
+            (false, false) => said = format!("It said last: {text}"),
         }
         if used_up() {
             let why = "It had used up its tokens; delegate smaller pieces.";

@@ -168,3 +168,11 @@ pub fn fit(text: &str, columns: usize) -> (String, &str) {
     }
     (line, "")
 }
+
+/// A text as one harmless line of at most so many columns; `…` stands for what did not fit.
+pub fn short(text: &str, columns: usize) -> String {
+    match fit(text, columns) {
+        (whole, "") => whole,
+        _ => fit(text, columns.saturating_sub(1)).0 + "…",
+    }
+}

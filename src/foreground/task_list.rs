@@ -1,15 +1,18 @@
 //! s11 · `/tasks`, `/tasks ID`, `/stop ID`: all that was started in this session, as a person
 //! reads it.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::Foreground;
 use crate::background::{Kind, Refusal, Status};
 use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::terminal::{short, size};
 
 /// Lines of output or transcript that are shown of one task.
 const SHOWN_LINES: usize = 20;
-/// Characters of a task's status that are shown.
-const SHOWN_STATUS: usize = 40;
+/// Columns of a cell of the list.
+const CELL: usize = 30;
 
 /// A task as it stands now.
 struct Row {
@@ -97,8 +100,8 @@ impl Foreground {
 }
 
 impl Row {
-    /// Its id, kind, status and time.
-    fn cells(&self) -> [String; 4] {
+    /// Its id, kind, status and time, and what it does.
+    fn cells(&self) -> [String; 5] {
         let kind = match self.kind {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
@@ -110,13 +113,14 @@ impl Row {
             Some(outcome) if outcome.error().is_none() => "finished".to_string(),
             Some(outcome) => outcome.to_string(),
         };
-        let status = status.lines().next().unwrap_or_default();
-        [
+        let cells = [
             self.id.to_string(),
             kind.to_string(),
-            status.chars().take(SHOWN_STATUS).collect(),
+            status.lines().next().unwrap_or_default().to_string(),
             format!("{:.1} s", self.status.elapsed.as_secs_f64()),
-        ]
+            self.status.progress.what.clone(),
+        ];
+        cells.map(|cell| short(&cell, CELL))
     }
 
     fn whole(&self) -> String {
@@ -127,7 +131,9 @@ impl Row {
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();
         let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
-        let mut answer = format!("{}  {}", self.cells().join("  "), self.status.progress.line);
+        let (cells, now) = (self.cells(), &self.status.progress);
+        let mut answer = format!("{}  {}", cells[..4].join("  "), now.line);
+        answer += &format!("\n  > {}", now.what.trim().replace('\n', "\n    "));
         if !lines.is_empty() {
             answer += &format!("\n  … {} lines before these", lines.len());
         }
@@ -138,18 +144,21 @@ impl Row {
     }
 }
 
+/// As wide as the terminal; how they stand comes last and is cut.
 fn table(rows: &[Row]) -> String {
-    let mut widths = [0; 4];
+    let columns = size().map_or(usize::MAX, |(columns, _)| columns);
+    let mut widths = [0; 5];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row.cells()) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.width().max(*width);
         }
     }
     let line = |row: &Row| {
         let cells = row.cells().into_iter().zip(widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:<width$}  "));
-        let line = cells.collect::<String>() + &row.status.progress.line;
-        line.trim_end().to_string()
+        let pad =
+            |(cell, width): (String, usize)| cell.clone() + &" ".repeat(width - cell.width() + 2);
+        let line = cells.map(pad).collect::<String>() + &row.status.progress.line;
+        short(line.trim_end(), columns)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

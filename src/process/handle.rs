@@ -11,17 +11,25 @@ use crate::outcome::{End, Outcome};
 /// How a running command stands, or another job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// What it does: the command, or the prompt of an agent.
+    pub what: String,
     /// If a command's shell has exited but what it started still runs: how many processes.
     pub left_running: Option<usize>,
     /// Its own words, in one line; empty if it has none.
     pub line: String,
     /// What it has printed or done of late; of a command's output 4 KiB at most.
     pub recent: String,
+    /// What is worth telling even of one that has ended; empty if nothing is.
+    pub remark: String,
 }
 
 /// To look at a running command, and to stop it. Dropping it changes nothing for the command.
-#[derive(Clone, Default)]
-pub struct Handle(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Handle {
+    /// What runs, for whoever looks at it.
+    pub command: Arc<str>,
+    state: Arc<Mutex<State>>,
+}
 
 /// Shared by the handles of a command and the thread that attends to it.
 #[derive(Default)]
@@ -36,8 +44,15 @@ pub(super) struct State {
 }
 
 impl Handle {
+    pub(super) fn new(command: &str) -> Self {
+        Handle {
+            command: command.into(),
+            state: Arc::default(),
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
     }
 
     /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
@@ -74,9 +89,11 @@ impl Handle {
             line => format!("; last line: {line:.200}"),
         };
         Progress {
+            what: self.command.to_string(),
             left_running,
             line: format!("{left}{} bytes of output{last}", state.output.bytes()),
             recent,
+            remark: String::new(),
         }
     }
 }

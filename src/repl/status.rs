@@ -16,7 +16,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use super::shared::Shared;
 use crate::caught::lock;
 use crate::event::{Event, Stamped};
-use crate::terminal::{fit, size};
+use crate::terminal::{fit, short, size};
 
 /// What is shorter is not worth a line.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -28,6 +28,8 @@ struct Facts {
     /// Tasks that have ended and were not delivered yet.
     finished: usize,
     waiting: Option<Waiting>,
+    /// The main agent waits for the model. No key helps there.
+    thinking: bool,
 }
 
 /// What the main thread waits for, for how many seconds, and its progress.
@@ -73,6 +75,7 @@ impl Status {
             // Where nothing is delivered, the agent may look now.
             Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
             Event::Delivered(..) => facts.finished = facts.finished.saturating_sub(1),
+            Event::RequestStarted if agent.is_none() => facts.thinking = true,
             Event::Waiting {
                 what,
                 elapsed,
@@ -88,7 +91,7 @@ impl Status {
             Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
                 if counts =>
             {
-                facts.waiting = None;
+                (facts.waiting, facts.thinking) = (None, false);
             }
             _ => return,
         }
@@ -100,17 +103,16 @@ impl Status {
     fn line(&self, hint: &str) -> String {
         let facts = lock(&self.facts);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let hint = if facts.thinking { "" } else { hint };
         let waiting = facts.waiting.as_ref().map(|waiting| {
-            let what = waiting.what.lines().next().unwrap_or_default();
-            let (short, _) = fit(what, 30);
-            let more = if short.len() < what.len() { "…" } else { "" };
+            let what = short(waiting.what.lines().next().unwrap_or_default(), 31);
             let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));
             let progress = match waiting.progress.as_str() {
                 "" => String::new(),
                 progress => format!(" · {progress}"),
             };
             let (who, seconds) = (who.unwrap_or_default(), waiting.seconds);
-            format!("{who}{short}{more}, {seconds} s{hint}{progress}")
+            format!("{who}{what}, {seconds} s{hint}{progress}")
         });
         let parts = [
             count(facts.running, "running"),
