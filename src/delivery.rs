@@ -121,6 +121,11 @@ impl Beside for Deliveries {
         let running = lock(&self.executor).running();
         running.iter().map(ToString::to_string).collect()
     }
+
+    fn known(&self) -> Vec<String> {
+        let ids = lock(&self.executor).ids();
+        ids.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Wraps text from outside in a block that says what it is. The text cannot close it early, not even

@@ -88,6 +88,19 @@ impl Inbox {
         }
     }
 
+    /// Takes the last line out again, if it is one that was typed while there was no prompt for it.
+    pub fn take_back(&self) -> Option<String> {
+        let mut lines: Vec<Wake> = self.lines.1.try_iter().collect();
+        let last = lines.pop().or_else(|| lock(&self.later).pop_back());
+        lines.into_iter().for_each(|line| self.put(line));
+        match last {
+            Some(Wake::Line { text, echo: true }) => return Some(text),
+            Some(other) => self.put(other),
+            None => {}
+        }
+        None
+    }
+
     /// Leaves the lines that are there now for later.
     pub fn set_aside(&self) {
         let there = self.lines.1.len();

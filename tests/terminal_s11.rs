@@ -11,6 +11,7 @@ use support::prompt::{
 };
 use support::server::{Answer, Server, held, reply_blocks, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
+use unicode_width::UnicodeWidthStr;
 
 const S11: &str = "s11_foreground_background";
 /// The line above the prompt has nothing to tell.
@@ -482,6 +483,120 @@ fn lines_typed_meanwhile_are_queued_and_sent_in_order() {
             "\nsecond\ns11 >> run \"echo third\"\n● bash: echo third",
         ],
     );
+}
+
+#[test]
+fn up_takes_back_what_was_queued_last() {
+    const UP: &str = "\x1b[A";
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    terminal.line(r#"run "cat gate""#);
+    until_waits_for(&terminal, "cat gate");
+    terminal.send(UP); // nothing is queued: the line before
+    terminal.until_ends("s11 >> run \"cat gate\"");
+    terminal.send("\x15"); // Ctrl+U
+    for word in ["first", "second", "third"] {
+        terminal.line(&format!("run \"echo {word}\""));
+        terminal.until_shows(&format!("\n(queued: run \"echo {word}\")\n"));
+    }
+    terminal.send(UP);
+    terminal.until_shows("\n(no longer queued: run \"echo third\")\n");
+    terminal.until_ends("s11 >> run \"echo third\"");
+    terminal.send(LEFT);
+    terminal.line("X");
+    terminal.until_shows("\n(queued: run \"echo thirdX\")\n");
+    for word in ["thirdX", "second"] {
+        terminal.send(UP);
+        terminal.until_ends(&format!("s11 >> run \"echo {word}\""));
+        terminal.send("\x15");
+    }
+    terminal.until_ends("s11 >>");
+    open(&terminal, "gate");
+    terminal.until_ends(&format!("\nfirst{PROMPT}"));
+    assert_eq!(
+        count(&terminal, "● bash: echo"),
+        1,
+        "only the first was left"
+    );
+    // At rest, it is the history again, and the prompt is free.
+    terminal.send(UP);
+    terminal.until_ends(&format!("{PROMPT} run \"echo thirdX\""));
+    terminal.line("");
+    terminal.until_ends(&format!("\nthirdX{PROMPT}"));
+}
+
+#[test]
+fn tab_completes_commands_and_the_ids_of_tasks() {
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    for id in ["build the docs", "build-all", "grün"] {
+        terminal.line(&format!("run \"cat gate\" in the background as \"{id}\""));
+        terminal.until_shows(&format!("\n{id}: started in the background."));
+    }
+    terminal.until_ends("\n3 running\ns11 >>");
+    terminal.send("/ta\t");
+    terminal.until_ends("s11 >> /tasks");
+    terminal.send(" b\t");
+    terminal.until_ends("s11 >> /tasks build");
+    terminal.send("\t");
+    terminal.until_shows("\nbuild the docs  build-all\n");
+    terminal.until_ends("s11 >> /tasks build");
+    terminal.send(" \t");
+    terminal.until_ends("s11 >> /tasks build the docs");
+    terminal.line("");
+    terminal.until_shows("\nbuild the docs  command  running  ");
+    terminal.send("/stop g\t");
+    terminal.until_ends("s11 >> /stop grün");
+    terminal.send("\x15/\t");
+    terminal.until_shows("  /tasks  /stop  ");
+    terminal.send("\x15no\tthing"); // not for us
+    terminal.until_ends("s11 >> nothing");
+    terminal.send("\x15");
+
+    // A beginning is enough, if there is one task that begins like this.
+    terminal.line("/tasks g");
+    terminal.until_shows("\ngrün  command  running  ");
+    terminal.line("/stop build");
+    terminal.until_shows("\nbuild: one of build the docs, build-all? Type more of it.\n");
+    terminal.line("/stop build-");
+    terminal.until_shows("\nbuild-all: told to stop.\n");
+    terminal.until_shows("\n◆ build-all: ERROR: it was stopped after ");
+    terminal.line("/stop build-");
+    terminal.until_shows("\nbuild-all has ended already.\n");
+}
+
+#[test]
+fn a_list_of_sentences_fits_the_terminal() {
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    let ids = [
+        "審査する docs",
+        "look through all of the documentation for dead links",
+        "x",
+    ];
+    for (index, id) in ids.iter().enumerate() {
+        terminal.line(&format!(
+            "run \"cat gate; echo this is a command that is much longer than its cell\" in the background as \"{id}\""
+        ));
+        terminal.until_ends(&format!("\n{} running\ns11 >>", index + 1));
+    }
+    terminal.line("/tasks");
+    terminal.until("a list", |screen| {
+        let lines: Vec<&str> = screen.lines().collect();
+        let begins = [
+            "審査する docs                   command  running  ",
+            "look through all of the docum…  command  running  ",
+            "x                               command  running  ",
+        ];
+        let is_row = |(line, begin): (&&str, &&str)| {
+            line.starts_with(begin)
+                && line.contains(" s  cat gate; echo this is a comm…  0 ")
+                && line.width() <= 100
+                && line.ends_with('…')
+        };
+        let mut triples = lines.windows(3);
+        triples.any(|lines| lines.iter().zip(&begins).all(is_row))
+    });
 }
 
 #[test]

@@ -26,45 +26,32 @@ impl Foreground {
     /// One task, with the end of its output or of its transcript; without an id a line for each
     /// task, first those that run.
     pub fn list(&self, id: &str) -> String {
-        let rows = self.rows();
-        match id {
-            "" if rows.is_empty() => "No tasks so far.".to_string(),
-            "" => table(&rows),
-            id => match rows.iter().find(|row| row.id.to_string() == id) {
-                Some(row) => row.whole(),
-                None => self.unknown(id),
-            },
+        match self.rows() {
+            rows if !id.is_empty() => named(rows, id).map_or_else(|why| why, |row| row.whole()),
+            rows if rows.is_empty() => "No tasks so far.".to_string(),
+            rows => table(&rows),
         }
     }
 
     /// Stops a task, waited for or not.
     pub fn stop(&self, id: &str) -> String {
-        if let Some((current, _)) = &*lock(&self.current)
-            && current.id.to_string() == id
-        {
-            current.watch.stop();
-            return format!("{id}: told to stop.");
-        }
-        let rows = self.rows();
-        match rows.into_iter().find(|row| row.id.to_string() == id) {
-            Some(row) if row.status.outcome.is_some() => format!("{id} has ended already."),
-            Some(row) => {
-                if let Ok(task) = lock(&self.executor).find(&row.id) {
+        let id = match named(self.rows(), id) {
+            _ if id.is_empty() => return "Which one? /stop ID; /tasks lists them.".to_string(),
+            Err(why) => return why,
+            Ok(row) if row.status.outcome.is_some() => {
+                return format!("{} has ended already.", row.id);
+            }
+            Ok(row) => row.id,
+        };
+        match &*lock(&self.current) {
+            Some((current, _)) if current.id == id => current.watch.stop(),
+            _ => {
+                if let Ok(task) = lock(&self.executor).find(&id) {
                     task.control.stop();
                 }
-                format!("{id}: told to stop.")
             }
-            None if id.is_empty() => "Which one? /stop ID; /tasks lists them.".to_string(),
-            None => self.unknown(id),
         }
-    }
-
-    fn unknown(&self, id: &str) -> String {
-        let known = self.rows().into_iter().map(|row| row.id).collect();
-        let unknown = |id| Refusal::UnknownId(id, known).into();
-        let text: String = TaskId::new(id).map_or_else(|empty| empty, unknown);
-        let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-        first.to_uppercase() + rest
+        format!("{id}: told to stop.")
     }
 
     /// Those that run, then those that have ended; each oldest first.
@@ -97,6 +84,26 @@ impl Foreground {
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }
+}
+
+/// The task of that name, or else the only one whose name begins like this.
+fn named(mut rows: Vec<Row>, id: &str) -> Result<Row, String> {
+    let known = rows.iter().map(|row| row.id.clone()).collect();
+    rows.retain(|row| row.id.to_string().starts_with(id));
+    let exact = rows.iter().position(|row| row.id.to_string() == id);
+    if exact.is_some() || rows.len() == 1 {
+        return Ok(rows.swap_remove(exact.unwrap_or(0)));
+    }
+    if !rows.is_empty() {
+        let names: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
+        return Err(format!(
+            "{id}: one of {}? Type more of it.",
+            names.join(", ")
+        ));
+    }
+    let text: String = Refusal::UnknownId(TaskId::new(id)?, known).into();
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    Err(first.to_uppercase() + rest)
 }
 
 impl Row {

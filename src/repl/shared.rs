@@ -20,6 +20,8 @@ pub trait Beside: Send + Sync {
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
+    /// All that Tab can name, whether it runs or not.
+    fn known(&self) -> Vec<String>;
 }
 
 /// What the main thread does.
@@ -100,6 +102,17 @@ impl Shared {
         }
         state.doing = Doing::Working;
         self.inbox.put(Wake::Line { text, echo });
+    }
+
+    /// Takes the line back that was queued last, if there is one. The bell is for a main thread that
+    /// would have found it.
+    pub fn take_back(&self) -> Option<String> {
+        let state = lock(&self.state);
+        let text = (state.doing == Doing::Working).then(|| self.inbox.take_back())??;
+        self.inbox.ring();
+        let note = format!("(no longer queued: {})", text.trim());
+        self.screen.lines(&note, Style::Dim);
+        Some(text)
     }
 
     /// Says what leaving ends, and which results nobody will read.
