@@ -23,7 +23,7 @@ pub fn gate(open: bool) -> Gate {
     Arc::new(move |tool, input, context| {
         // Not locked while a person thinks: background agents look here, and do not wait.
         let always = || lock(&always);
-        let name = tool.spec.name;
+        let name = tool.name;
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use meanwhile::message::{
 };
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Request};
-use meanwhile::tool::{Context, ToolSpec};
+use meanwhile::tool::{Access, Context, Tool};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -54,13 +54,11 @@ fn ask_with(
     tools: &[&'static str],
     messages: &[Message],
 ) -> Result<Reply, ModelError> {
-    let spec = |name: &&'static str| ToolSpec {
-        name,
-        description: String::new(),
-        input_schema: json!({}),
+    let tool = |name: &&'static str| {
+        let handler = |_: Value, _: &Context| Ok(String::new());
+        Arc::new(Tool::new(name, "", json!({}), Access::Free, handler))
     };
-    let specs: Vec<ToolSpec> = tools.iter().map(spec).collect();
-    let tools: Vec<&ToolSpec> = specs.iter().collect();
+    let tools: Vec<_> = tools.iter().map(tool).collect();
     let streamed = Arc::new(Mutex::new(String::new()));
     let seen = streamed.clone();
     let events = Events::default().with(Box::new(move |stamped| match stamped.event {

@@ -16,30 +16,28 @@ const MAX_TOKENS: u32 = 8192;
 pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
     let mut body = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
     if !request.system.trim().is_empty() {
-        body["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
+        body["system"] = json!([{ "type": "text", "text": request.system }]);
+        mark(body["system"].as_array_mut());
     }
-    if let Some((last, tools)) = request.tools.split_last() {
-        let tools = tools.iter().map(|tool| json!(tool));
-        body["tools"] = tools.chain([marked(json!(last))]).collect();
+    if !request.tools.is_empty() {
+        body["tools"] = request.tools.iter().map(|tool| json!(**tool)).collect();
+        mark(body["tools"].as_array_mut());
     }
     let mut messages: Vec<_> = request.messages.iter().map(|it| json!(it)).collect();
     let newest_first = messages.iter_mut().rev();
     for message in newest_first.filter(|it| it["role"] == "user").take(2) {
-        let blocks = message["content"].as_array_mut();
-        if let Some(block) = blocks.and_then(|blocks| blocks.last_mut()) {
-            *block = marked(block.take());
-        }
+        mark(message["content"].as_array_mut());
     }
     body["messages"] = messages.into();
     serde_json::to_vec(&body).unwrap_or_default() // cannot fail
 }
 
-/// Marks a block: what stands before it, and the block itself, is to be kept in the cache.
-fn marked(mut block: Value) -> Value {
-    if let Some(block) = block.as_object_mut() {
+/// Marks the last block: it, and what stands before it, is to be kept in the cache.
+fn mark(blocks: Option<&mut Vec<Value>>) {
+    let last = blocks.and_then(|blocks| blocks.last_mut());
+    if let Some(block) = last.and_then(Value::as_object_mut) {
         block.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
     }
-    block
 }
 
 /// A reply in the making.
