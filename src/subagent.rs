@@ -59,8 +59,7 @@ fn tools(agent: &Document) -> Option<Vec<&str>> {
 }
 
 impl Definitions {
-    /// The built-in agents and those in `dir/*.md`; a file takes the place of an agent of the same
-    /// name. Never fails: see [`problems`](Self::problems).
+    /// The built-in agents and those in `dir/*.md`, as [`front_matter::load`] reads them.
     pub fn load(dir: impl AsRef<Path>) -> Self {
         let file = |path: PathBuf| (path.extension()? == "md").then_some(path);
         let (list, problems) = front_matter::load(&BUILT_IN, dir.as_ref(), file);

@@ -48,8 +48,6 @@ pub(super) struct Assembly {
     blocks: Vec<(Value, Value)>,
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
-    /// Tokens so far; what the first event says is no count yet.
-    written: Option<u64>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
@@ -77,7 +75,6 @@ impl Assembly {
                 self.stop_reason = Some(reason);
             }
         }
-        self.written = event["usage"]["output_tokens"].as_u64().or(self.written);
         let index = &event["index"];
         match event["type"].as_str() {
             Some("content_block_start") => return Ok(self.begin(index, &event["content_block"])),
@@ -123,12 +120,6 @@ impl Assembly {
             other => *other = json!(piece),
         }
         Ok(if key == "text" { piece } else { "" }.to_string())
-    }
-
-    /// How many tokens it has written, if the server has said so by now.
-    pub(super) fn progress(&self) -> String {
-        self.written
-            .map_or(String::new(), |tokens| format!("{tokens} tokens"))
     }
 
     /// The reply, if it is complete.
