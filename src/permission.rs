@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use crate::caught::lock;
-use crate::screen::describe;
+use crate::screen::{count, describe};
 use crate::terminal::{fit, size};
 use crate::tool::{Access, Gate};
 
@@ -62,7 +62,7 @@ fn behind_bars(text: &str) -> String {
         }
     }
     if let left_out @ 1.. = rows.len().saturating_sub(2 * SHOWN) {
-        let remark = format!("… {left_out} lines more, which are not shown …");
+        let remark = format!("… {}, not shown …", count(left_out as u64, "more line"));
         rows.splice(SHOWN..SHOWN + left_out, [remark]);
     }
     rows.join("\n")

@@ -632,12 +632,12 @@ fn a_plan_of_anything_else_is_kept() {
 fn what_is_not_understood_is_said_and_nothing_is_run() {
     let text = turn(ALL, "run \"rm x\", then make coffee, then read y").text;
     assert!(
-        text.starts_with("I do not understand step 2, make coffee. I did nothing."),
+        text.starts_with("I do not understand step 2, \"make coffee\". I did nothing."),
         "{text}"
     );
     let text = turn(&["bash"], "make coffee").text;
     assert!(
-        text.starts_with("I do not understand make coffee."),
+        text.starts_with("I do not understand \"make coffee\"."),
         "{text}"
     );
     assert!(
