@@ -12,7 +12,7 @@ use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
 use crate::message::{Message, StopReason};
 use crate::repl::Repl;
-use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
 
 /// Requests after which a sub-agent is stopped.
@@ -177,20 +177,15 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
         "agent": { "type": "string", "description": "The name of an agent" },
     });
     let schema = object(input, &["description", "prompt"]);
+    let delegate = move |input: Input, context: &Context| {
+        let mut worker = delegation.worker(input.agent.as_deref())?;
+        let name = input.agent.as_deref().unwrap_or("sub-agent");
+        worker.context = context.clone();
+        worker.context.events = of_agent(&context.events, name);
+        run(&worker, input.prompt, || false)
+    };
     // Free: whatever the sub-agent calls passes the gate itself.
-    Tool::new(
-        "task",
-        description,
-        schema,
-        Access::Free,
-        move |input: Input, context| {
-            let mut worker = delegation.worker(input.agent.as_deref())?;
-            let name = input.agent.as_deref().unwrap_or("sub-agent");
-            worker.context = context.clone();
-            worker.context.events = of_agent(&context.events, name);
-            run(&worker, input.prompt, || false)
-        },
-    )
+    Tool::new("task", description, schema, Access::Free, delegate)
 }
 
 /// A stream whose events join the other one, marked as that agent's.
