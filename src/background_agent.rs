@@ -14,11 +14,10 @@ use serde_json::{Map, Value, json};
 use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
 use crate::delivery::Deliveries;
-use crate::event::Events;
 use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
-use crate::tool::{Access, Tool, ToolOutcome, Toolbox};
+use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::background::announced;
 use crate::tools::object;
 pub use at_work::AtWork;
@@ -71,7 +70,7 @@ pub fn tool(
         description(&delegation),
         object(properties(), &["description", "prompt"]),
         Access::Free,
-        move |input, context| start(&executor, &delegation, input, &context.events),
+        move |input, context| start(&executor, &delegation, input, context),
     )
 }
 
@@ -118,9 +117,12 @@ pub fn start(
     executor: &Mutex<BackgroundExecutor>,
     delegation: &Delegation,
     input: Input,
-    events: &Events,
+    context: &Context,
 ) -> ToolOutcome {
-    let worker = delegation.worker(input.agent.as_deref())?;
+    let (worker, events) = (
+        delegation.worker(input.agent.as_deref(), context)?,
+        &context.events,
+    );
     let id = TaskId::new(&input.description)?;
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
     let at_work = AtWork::new(worker, &id.to_string(), events, Weak::new(), ask);

@@ -135,7 +135,7 @@ impl Foreground {
 
     fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
         let id = self.free_name()?;
-        let (handle, news) = process::start(command);
+        let (handle, news) = process::start(command, context.folder.path());
         let current = Current::new(&id, Kind::Command, Arc::new(handle));
         let work = Work {
             current: current.clone(),
@@ -160,7 +160,7 @@ impl Foreground {
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
-        let worker = delegation.worker(input.agent.as_deref())?;
+        let worker = delegation.worker(input.agent.as_deref(), context)?;
         let (kind, prompt) = (Kind::Agent(input.priority), input.prompt);
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
         lock(&self.executor).expect_new(&id)?;

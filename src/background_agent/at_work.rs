@@ -80,6 +80,7 @@ impl AtWork {
             });
         };
         worker.context = Context {
+            folder: worker.context.folder.clone(),
             events: Events::default().with(Box::new(reader)),
             interrupt: Interrupt::default(),
             ask,
@@ -90,13 +91,13 @@ impl AtWork {
     /// Works until the last text, on this thread.
     pub fn run(&self, prompt: String) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        match run(&self.worker, prompt, used_up) {
-            Ok(output) => Outcome::new(End::Finished(None), output),
-            Err(so_far) if self.worker.context.interrupt.is_triggered() => {
-                Outcome::new(End::Killed, so_far)
-            }
-            Err(why) => Outcome::new(End::Failed(why), ""),
-        }
+        let (end, mut output) = match run(&self.worker, prompt, used_up) {
+            Ok(output) => (End::Finished(None), output),
+            Err(so_far) if self.worker.context.interrupt.is_triggered() => (End::Killed, so_far),
+            Err(why) => (End::Failed(why), String::new()),
+        };
+        output += &self.worker.context.folder.leave();
+        Outcome::new(end, output)
     }
 }
 

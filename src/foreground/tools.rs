@@ -64,7 +64,7 @@ impl Foreground {
             Access::Free,
             move |Task { task, wait }: Task, context| match wait {
                 true => it.delegate(&delegation, task, context),
-                false => start(&it.executor, &delegation, task, &context.events),
+                false => start(&it.executor, &delegation, task, context),
             },
         )
     }
