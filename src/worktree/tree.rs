@@ -1,173 +1,189 @@
-//! s12 · Tree: one worktree, from its beginning to its end, and the facts about it.
+//! s12 · A worktree, from its beginning to its end, and what has happened in it.
+//!
+//! Who works there holds a file lock. The kernel lets go of it when that process ends, however it
+//! ends; so a worktree whose lock is free is nobody's.
 
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::git::{Repository, git, some};
-use crate::tool::{Context, Folder};
+use super::git::{STATUS, files, git, lines, some};
+use crate::interrupt::Interrupt;
+use crate::tool::Folder;
 use crate::tools::files::{failed, make_own_folder};
 
-/// In `.git/info/exclude`, which is yours alone; `.gitignore` belongs to the project.
+/// Who holds this adds or removes: at times git fails if two do so at once. (No branch is named so.)
+const TURN: &str = "~turn";
+const PAUSE: Duration = Duration::from_millis(10);
+/// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
-
-/// A worktree.
+/// A worktree: its folder, its branch and its agent have one name.
 pub struct Tree {
-    /// The agent's name, which is the branch's and the folder's as well.
     pub name: String,
-    repository: Repository,
-    /// Where tools work: at the same place inside of it as the program in its own tree.
+    /// The commit that is checked out where the program is.
+    pub head: String,
+    /// The folder of the repository's files.
+    top: PathBuf,
+    /// What git keeps for all worktrees: `.git`, as a rule.
+    common: PathBuf,
+    /// Where tools work: at the place in it at which the program is in `top`.
     folder: PathBuf,
-    /// The lock of the agent that works here, until it leaves.
+    /// The lock of an agent that works there, until it leaves.
     held: Mutex<Option<File>>,
 }
 
-/// What has happened in a worktree.
+/// What is in a worktree, and not elsewhere.
 pub struct Facts {
-    /// The branch that is checked out there, in git's words.
-    branch: String,
-    /// The commits that are not elsewhere, newest first, with their titles.
     pub commits: Vec<String>,
-    /// The files that these commits change.
-    pub changed: Vec<String>,
-    /// The files that are not committed, ignored ones included.
+    /// The files that are not committed.
     pub left: Vec<String>,
+    /// All in one line.
+    pub told: String,
 }
 
 impl Tree {
-    /// One that is there.
-    pub fn known(repository: &Repository, name: &str) -> Self {
-        Tree {
-            name: name.to_string(),
-            repository: repository.clone(),
-            folder: repository.path(name).join(&repository.inside),
-            held: Mutex::default(),
-        }
-    }
-
-    /// Adds one, on a new branch from the commit that is checked out, for an agent that works there
-    /// from now on. Also says what is not there.
-    ///
-    /// # Errors
-    /// When there can be none of that name: a sentence.
-    pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
-        let repository = Repository::here(context)?;
-        if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(format!(
-                "{name:?} is no name for a worktree but a path, which could lead out of .worktrees/; use one word, such as ui-dark."
-            ));
-        }
-        let (path, shown) = (repository.path(name), format!(".worktrees/{name}"));
-        let _turn = repository.turn(&context.interrupt)?;
-        make_own_folder(&repository.top.join(".worktrees"))
-            .map_err(failed("used", ".worktrees"))?;
-        exclude(&repository.common).map_err(failed("changed", ".git/info/exclude"))?;
-        clear_broken(&repository.common.join("worktrees").join(name), &path);
-        if path.symlink_metadata().is_ok() {
-            return Err(format!(
-                "there is a folder {shown} already; use another name, or look at it and remove it."
-            ));
-        }
-        let held = repository.own(name)?;
-        let reason = format!(
-            "the agent {name} works here (meanwhile, process {})",
-            process::id()
-        );
-        let (place, head) = (path.display().to_string(), &repository.head);
-        let add = [
-            "worktree", "add", "--quiet", "--lock", "--reason", &reason, "-b", name, &place, head,
-        ];
-        git(&repository.top, &add, context)
-            .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
-        let tree = Tree {
-            held: Mutex::new(Some(held)),
-            ..Self::known(&repository, name)
-        };
-        let _ = fs::create_dir_all(&tree.folder); // where nothing is committed in it
-        let (mut missing, status) = (Vec::new(), status(&repository.top, context)?);
-        let is_ignored = |line: &&String| line.starts_with("!! ");
-        let (ignored, changed): (Vec<_>, Vec<_>) = status.iter().skip(1).partition(is_ignored);
-        for (what, lines) in [
-            ("uncommitted changes of the user's", changed),
-            ("ignored files", ignored),
-        ] {
-            let files = lines.into_iter().map(|line| line.chars().skip(3).collect());
-            let files: Vec<String> = files.filter(|file| file != ".worktrees/").collect();
-            if !files.is_empty() {
-                missing.push(format!("{what} ({})", some(&files)));
+    /// A name, in the repository that the program is in; whether there is such a worktree or not.
+    fn named(name: &str, stop: &Interrupt) -> Result<Self, String> {
+        let ask = "rev-parse --path-format=absolute --is-bare-repository --show-toplevel --git-common-dir --show-prefix --verify HEAD";
+        let said = git(Path::new(""), ask, "", stop);
+        let lines = said.as_ref().unwrap_or_else(|said| said).lines();
+        Err(match lines.collect::<Vec<_>>()[..] {
+            ["false", top, common, inside, head] if said.is_ok() => {
+                let (top, name, head) = (PathBuf::from(top), name.to_string(), head.to_string());
+                let folder = top.join(".worktrees").join(&name).join(inside);
+                let (common, held) = (common.into(), Mutex::default());
+                return Ok(Tree { name, head, top, common, folder, held });
             }
-        }
-        if repository.top.join(".gitmodules").exists() {
-            missing.push("submodules".to_string());
-        }
-        let short: String = repository.head.chars().take(7).collect();
-        let missing = match missing.is_empty() {
-            true => "all that is here is there".to_string(),
-            false => format!("not there: {}", missing.join(", ")),
-        };
-        Ok((
-            tree,
-            format!(
-                "It works in {shown}, on the new branch {name}, from commit {short}; {missing}."
-            ),
-        ))
-    }
-
-    /// What has happened in it, without what these revisions have.
-    ///
-    /// # Errors
-    /// When git cannot say.
-    pub fn facts(&self, elsewhere: &[&str], context: &Context) -> Result<Facts, String> {
-        let (path, branch) = (
-            self.repository.path(&self.name),
-            format!("refs/heads/{}", self.name),
-        );
-        let lines = |said: String| said.lines().map(str::to_string).collect::<Vec<_>>();
-        let mut status = status(&path, context)?.into_iter();
-        let first = status.next().unwrap_or_default();
-        let first = first.trim_start_matches("## ").split("...").next();
-        // HEAD as well: the agent may have left its branch.
-        let log = [
-            "log",
-            "--format=%h %s",
-            "--ignore-missing",
-            "HEAD",
-            &branch,
-            "--not",
-        ];
-        let commits = lines(git(&path, &[&log[..], elsewhere].concat(), context)?);
-        let range = format!("{}...HEAD", self.repository.head);
-        Ok(Facts {
-            branch: first.unwrap_or_default().to_string(),
-            commits,
-            changed: lines(git(&path, &["diff", "--name-only", &range], context)?),
-            left: status.map(|line| line.chars().skip(3).collect()).collect(),
+            ["true", ..] => "this repository is bare: it has no files to work on. Clone it, and work in the clone.".to_string(),
+            ["false", _, _, ..] => "the repository has no commit that a worktree could begin from. Commit something first.".to_string(),
+            ref said => format!("there is no repository for a worktree: {}. `git init` and a first commit make one.", said.join(" ")),
         })
     }
 
-    /// Removes tree and branch. git refuses where files would be lost, and the branch goes only if
-    /// nobody has moved it.
-    ///
-    /// # Errors
-    /// When git refuses.
-    pub fn remove(&self, context: &Context) -> Result<(), String> {
-        let (repository, name) = (&self.repository, &self.name);
-        let run = |arguments: &[&str]| git(&repository.top, arguments, context);
-        let (place, branch) = (
-            repository.path(name).display().to_string(),
-            format!("refs/heads/{name}"),
-        );
-        let _turn = repository.turn(&context.interrupt)?;
-        let tip = run(&["rev-parse", "--verify", "--quiet", &branch]);
-        let _ = run(&["worktree", "unlock", &place]); // of an owner who died, as we own it now
-        run(&["worktree", "remove", &place])?;
-        match tip {
-            Ok(tip) => run(&["update-ref", "-d", &branch, &tip]).map(drop),
-            Err(_) => Ok(()), // the agent has renamed it
+    /// Those that are there.
+    pub fn all() -> Result<Vec<Self>, String> {
+        let here = Self::named("", &Interrupt::default())?;
+        let mut all = Vec::new();
+        let entries = fs::read_dir(here.top.join(".worktrees"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().join(".git").is_file() {
+                all.push(Self::named(&name, &Interrupt::default())?);
+            }
         }
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// One of them, in which nobody works as long as its lock is held.
+    pub fn find(name: &str) -> Result<(Self, File), String> {
+        let mut all = Self::all()?;
+        let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
+        all.retain(|tree| tree.name == name);
+        let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
+        let tree = all.pop().ok_or_else(none)?;
+        let held = tree.own(name, None)?;
+        Ok((tree, held))
+    }
+
+    /// Adds it on a new branch, from the commit that is checked out, for an agent that works there
+    /// from now on. Also says where that is, and what is not there.
+    pub fn add(name: &str, stop: &Interrupt) -> Result<(Self, String), String> {
+        let mut tree = Self::named(name, stop)?;
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(format!(
+                "{name:?} is a path, which could lead out of .worktrees/. Use a plain name, such as ui-dark."
+            ));
+        }
+        let _turn = tree.own(TURN, Some(stop))?;
+        let path = tree.top.join(".worktrees").join(name);
+        make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
+        exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
+        clear_broken(&tree.common.join("worktrees").join(name), &path);
+        if path.symlink_metadata().is_ok() {
+            return Err(format!(
+                "there is a folder .worktrees/{name} already. Use another name, or have that one removed."
+            ));
+        }
+        let held = tree.own(name, None)?;
+        let head = &tree.head;
+        let add = format!(
+            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head}"#
+        );
+        git(&tree.top, &add, name, stop)
+            .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
+        tree.held = Mutex::new(Some(held));
+        let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
+        let status = lines(tree.git(STATUS)?);
+        let (ignored, changed) = status.into_iter().partition(|line| line.starts_with("!! "));
+        let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
+        let remark = format!(
+            "It works in .worktrees/{name}, from commit {head:.7}. Not there: what is not committed here ({changed}), what is ignored ({ignored}), and the files of submodules."
+        );
+        Ok((tree, remark))
+    }
+
+    /// What git prints at the top of the repository; `$1` is the name.
+    pub fn git(&self, command: &str) -> Result<String, String> {
+        git(&self.top, command, &self.name, &Interrupt::default())
+    }
+
+    /// What is in it and not in these revisions.
+    pub fn facts(&self, elsewhere: &str) -> Result<Facts, String> {
+        let ask = |command: &str| {
+            let command = format!(r#"-C ".worktrees/$1" {command}"#);
+            self.git(&command).map(lines)
+        };
+        // HEAD and the branch, as the agent may have left it.
+        let log = r#"log --format="%h %s" --ignore-missing HEAD "refs/heads/$1" --not"#;
+        let commits = ask(&format!("{log} {elsewhere}"))?;
+        let changed = some(&ask(&format!("diff --name-only {}...HEAD", self.head))?);
+        let (name, count, left) = (&self.name, commits.len(), files(ask(STATUS)?));
+        let uncommitted = some(&left);
+        let told = format!(
+            "branch {name}, {count} ahead, files changed: {changed}, not committed: {uncommitted}"
+        );
+        Ok(Facts {
+            commits,
+            left,
+            told,
+        })
+    }
+
+    /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
+    /// nobody moves it meanwhile.
+    pub fn remove(&self) -> Result<(), String> {
+        let _turn = self.own(TURN, Some(&Interrupt::default()))?;
+        let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
+        let _ = self.git(r#"worktree unlock ".worktrees/$1""#); // of an owner who died
+        self.git(r#"worktree remove ".worktrees/$1""#)?;
+        match tip.is_empty() {
+            true => Ok(()), // the agent has renamed it
+            false => self
+                .git(&format!(r#"update-ref -d "refs/heads/$1" {tip}"#))
+                .map(drop),
+        }
+    }
+
+    /// Becomes the owner of a name, until the file is dropped; waits for that, if it is given what
+    /// ends the wait. The file is never unlinked: somebody could hold one that has no name any more.
+    pub fn own(&self, name: &str, wait: Option<&Interrupt>) -> Result<File, String> {
+        let folder = self.common.join("meanwhile");
+        let create = |()| File::create(folder.join(format!("{name}.lock")));
+        let file = make_own_folder(&folder).and_then(create);
+        let file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
+        // Where there are no locks, go on without.
+        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+            if wait.is_none_or(|stop| stop.receiver().recv_timeout(PAUSE).is_ok()) {
+                return Err(match wait {
+                    None => format!("an agent works in {name}. Wait until it has ended."),
+                    Some(_) => "interrupted before it was this one's turn.".to_string(),
+                });
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -176,34 +192,24 @@ impl Folder for Tree {
         &self.folder
     }
 
-    /// The facts. If nothing has happened, the tree goes.
+    /// The facts. If nothing has happened there, the worktree goes.
     fn leave(&self) -> String {
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if held.is_none() {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_held) = held.take() else {
             return String::new();
-        }
-        let (name, context) = (&self.name, Context::default());
-        let shown = match self.facts(&[&self.repository.head], &context) {
-            Ok(facts) if facts.commits.is_empty() && facts.left.is_empty() => {
-                match self.remove(&context) {
-                    Ok(()) => "nothing was changed, so it is removed".to_string(),
-                    Err(why) => format!("nothing was changed, but it stays: {why}"),
-                }
-            }
-            Ok(facts) => format!("{facts}; it stays until it is merged or removed"),
-            Err(why) => format!("git cannot look at it: {why}"),
         };
-        let place = self.repository.path(name).display().to_string();
-        let _ = git(
-            &self.repository.top,
-            &["worktree", "unlock", &place],
-            &context,
-        );
-        format!("\n[worktree .worktrees/{name}: {shown}]")
+        let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
+        let told = match self.facts(&self.head) {
+            Ok(facts) if !facts.is_empty() => {
+                format!("{}; it stays until it is removed", facts.told)
+            }
+            Ok(_) => match self.remove() {
+                Ok(()) => "nothing was changed, so it is removed".to_string(),
+                Err(why) => why,
+            },
+            Err(why) => why,
+        };
+        format!("\n[worktree .worktrees/{}: {told}]", self.name)
     }
 }
 
@@ -215,61 +221,27 @@ impl Drop for Tree {
 }
 
 impl Facts {
-    /// How many commits there are.
-    pub fn count(&self) -> String {
-        match self.commits.len() {
-            1 => "1 commit".to_string(),
-            count => format!("{count} commits"),
-        }
+    /// True if nothing is lost with the worktree.
+    pub fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.left.is_empty()
     }
 }
 
-impl fmt::Display for Facts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (changed, left) = (some(&self.changed), some(&self.left));
-        let (branch, commits) = (&self.branch, self.count());
-        write!(
-            f,
-            "branch {branch}, {commits} ahead, changed: {changed}; not committed: {left}"
-        )
-    }
-}
-
-/// The branch, then a line for each file that is not committed.
-fn status(folder: &Path, context: &Context) -> Result<Vec<String>, String> {
-    let ask = [
-        "status",
-        "--porcelain",
-        "--branch",
-        "--ignored",
-        "--untracked-files=normal",
-        "--ignore-submodules=none",
-    ];
-    let said = git(folder, &ask, context)?;
-    Ok(said.lines().map(str::to_string).collect())
-}
-
+/// Adds our line, unless it is there.
 fn exclude(common: &Path) -> io::Result<()> {
     let path = common.join("info/exclude");
     let text = fs::read(&path).unwrap_or_default();
-    if text
-        .split(|byte| *byte == b'\n')
-        .any(|line| line == EXCLUDED.as_bytes())
-    {
+    let text = String::from_utf8_lossy(&text);
+    if text.lines().any(|line| line == EXCLUDED) {
         return Ok(());
     }
     fs::create_dir_all(common.join("info"))?;
-    let gap = if text.is_empty() || text.ends_with(b"\n") {
-        ""
-    } else {
-        "\n"
-    };
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(format!("{gap}{EXCLUDED}\n").as_bytes())
+    writeln!(file, "\n{EXCLUDED}")
 }
 
-/// What is left of a `worktree add` that was killed before there was a HEAD, which no git can use:
-/// nobody has worked there, and there is nothing in the folder but a pointer.
+/// What a `worktree add` leaves that was killed before there was a HEAD: no git can use it, nobody
+/// has worked there, and in the folder is no more than a pointer.
 fn clear_broken(entry: &Path, path: &Path) {
     if entry.is_dir() && !entry.join("HEAD").exists() && fs::remove_dir_all(entry).is_ok() {
         let _ = fs::remove_file(path.join(".git"));
