@@ -44,7 +44,7 @@ pub fn task(toolbox: &Toolbox) -> Tool {
             _ => return Err("`worktree` is true or false; nothing was done.".to_string()),
         }
         let name = name.as_str().unwrap_or_default().trim();
-        let (tree, remark) = Tree::add(name, &context.interrupt)?;
+        let (tree, remark) = Tree::add(name, context)?;
         // If the agent does not start, nobody holds the tree, and it goes as it came.
         let folder = Arc::new(tree);
         let context = context.clone();
@@ -56,9 +56,9 @@ pub fn task(toolbox: &Toolbox) -> Tool {
 
 /// `worktree_merge` and `worktree_remove`.
 pub fn tools() -> [Tool; 2] {
-    let tool = |name, about: &str, act: fn(&str) -> ToolOutcome| {
+    let tool = |name, about: &str, act: fn(&str, &Context) -> ToolOutcome| {
         let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-        let act = move |it: Name, _: &Context| act(it.name.trim());
+        let act = move |it: Name, context: &Context| act(it.name.trim(), context);
         Tool::new(name, about, schema, Access::Ask, act)
     };
     [
@@ -83,10 +83,10 @@ pub fn attach(repl: &mut Repl) {
 
 /// First a dry run, which touches no file. Then a merge commit, even where none is needed, so that
 /// the history shows what an agent did.
-fn merge(name: &str) -> ToolOutcome {
-    let (tree, _held) = Tree::find(name)?;
+fn merge(name: &str, context: &Context) -> ToolOutcome {
+    let (tree, _held) = Tree::find(name, context)?;
     let facts = tree.facts(&tree.head)?;
-    if facts.commits.is_empty() {
+    if facts.commits == 0 {
         return Err(format!("nothing of {name} can be merged: {}.", facts.told));
     }
     let trial = r#"merge-tree --write-tree --name-only --no-messages HEAD "refs/heads/$1""#;
@@ -106,40 +106,33 @@ fn merge(name: &str) -> ToolOutcome {
         if under_way() {
             tree.git("merge --abort")?; // a hook refused, or git knows no author
         }
-        return Err(format!(
-            "git does not merge {name}: {said}. Nothing was changed."
-        ));
+        return Err(format!("nothing was merged, as git says: {said}"));
     }
     Ok(format!("merged {name}: {}.", facts.told))
 }
 
 /// Looks first whether anything would be lost. git looks again, as it is not forced.
-fn remove(name: &str) -> ToolOutcome {
-    let (tree, _held) = Tree::find(name)?;
+fn remove(name: &str, context: &Context) -> ToolOutcome {
+    let (tree, _held) = Tree::find(name, context)?;
     let others = r#"--exclude="$1" --branches --tags --remotes"#;
-    let lost = tree.facts(&format!("{} {others}", tree.head))?;
+    let lost = tree.facts(&format!("{} {others}", tree.head))?.lost;
     if !lost.is_empty() {
-        let (commits, left) = (some(&lost.commits), some(&lost.left));
+        let lost = some(&lost);
         return Err(format!(
-            "{name} was not removed, as this would be lost: on no other branch: {commits}; not committed: {left}. Merge it, or ask the user. A tag keeps commits."
+            "{name} was not removed, as this is nowhere else: {lost}. Merge it, or ask the user; a tag keeps commits."
         ));
     }
     tree.remove()?;
-    Ok(format!(
-        "removed the worktree and the branch {name}; nothing was lost."
-    ))
+    Ok(format!("removed {name} and its branch; nothing was lost."))
 }
 
 /// A line for each worktree of an agent.
 fn list() -> ToolOutcome {
     let mut list = String::new();
-    for tree in Tree::all()? {
+    for tree in Tree::all(&Context::default())? {
         let facts = tree.facts(&tree.head).map(|facts| facts.told);
-        let at_work = if tree.own(&tree.name, None).is_ok() {
-            "nobody"
-        } else {
-            "an agent"
-        };
+        let is_free = tree.own(&tree.name, None).is_ok();
+        let at_work = if is_free { "nobody" } else { "an agent" };
         let facts = facts.unwrap_or_else(|why| why);
         list += &format!("{}  {facts}; {at_work} works there\n", tree.name);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::git::{STATUS, files, git, lines, some};
 use crate::interrupt::Interrupt;
-use crate::tool::Folder;
+use crate::tool::{Context, Folder};
 use crate::tools::files::{failed, make_own_folder};
 
 /// Who holds this adds or removes: at times git fails if two do so at once. (No branch is named so.)
@@ -22,13 +22,13 @@ const EXCLUDED: &str = "/.worktrees/";
 /// A worktree: its folder, its branch and its agent have one name.
 pub struct Tree {
     pub name: String,
-    /// The commit that is checked out where the program is.
+    /// The commit that is checked out where the caller works.
     pub head: String,
     /// The folder of the repository's files.
     top: PathBuf,
     /// What git keeps for all worktrees: `.git`, as a rule.
     common: PathBuf,
-    /// Where tools work: at the place in it at which the program is in `top`.
+    /// Where tools work: at the place in it at which the caller works in `top`.
     folder: PathBuf,
     /// The lock of an agent that works there, until it leaves.
     held: Mutex<Option<File>>,
@@ -36,18 +36,18 @@ pub struct Tree {
 
 /// What is in a worktree, and not elsewhere.
 pub struct Facts {
-    pub commits: Vec<String>,
-    /// The files that are not committed.
-    pub left: Vec<String>,
+    pub commits: usize,
+    /// The commits, and the files that are not committed.
+    pub lost: Vec<String>,
     /// All in one line.
     pub told: String,
 }
 
 impl Tree {
-    /// A name, in the repository that the program is in; whether there is such a worktree or not.
-    fn named(name: &str, stop: &Interrupt) -> Result<Self, String> {
+    /// A name, in the repository in which the caller works; whether there is such a worktree or not.
+    fn named(name: &str, context: &Context) -> Result<Self, String> {
         let ask = "rev-parse --path-format=absolute --is-bare-repository --show-toplevel --git-common-dir --show-prefix --verify HEAD";
-        let said = git(Path::new(""), ask, "", stop);
+        let said = git(context.folder.path(), ask, "", &context.interrupt);
         let lines = said.as_ref().unwrap_or_else(|said| said).lines();
         Err(match lines.collect::<Vec<_>>()[..] {
             ["false", top, common, inside, head] if said.is_ok() => {
@@ -63,14 +63,14 @@ impl Tree {
     }
 
     /// Those that are there.
-    pub fn all() -> Result<Vec<Self>, String> {
-        let here = Self::named("", &Interrupt::default())?;
+    pub fn all(context: &Context) -> Result<Vec<Self>, String> {
+        let here = Self::named("", context)?;
         let mut all = Vec::new();
         let entries = fs::read_dir(here.top.join(".worktrees"));
         for entry in entries.into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.path().join(".git").is_file() {
-                all.push(Self::named(&name, &Interrupt::default())?);
+                all.push(Self::named(&name, context)?);
             }
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -78,8 +78,8 @@ impl Tree {
     }
 
     /// One of them, in which nobody works as long as its lock is held.
-    pub fn find(name: &str) -> Result<(Self, File), String> {
-        let mut all = Self::all()?;
+    pub fn find(name: &str, context: &Context) -> Result<(Self, File), String> {
+        let mut all = Self::all(context)?;
         let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
         all.retain(|tree| tree.name == name);
         let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
@@ -90,8 +90,9 @@ impl Tree {
 
     /// Adds it on a new branch, from the commit that is checked out, for an agent that works there
     /// from now on. Also says where that is, and what is not there.
-    pub fn add(name: &str, stop: &Interrupt) -> Result<(Self, String), String> {
-        let mut tree = Self::named(name, stop)?;
+    pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
+        let mut tree = Self::named(name, context)?;
+        let stop = &context.interrupt;
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(format!(
                 "{name:?} is a path, which could lead out of .worktrees/. Use a plain name, such as ui-dark."
@@ -137,17 +138,18 @@ impl Tree {
             self.git(&command).map(lines)
         };
         // HEAD and the branch, as the agent may have left it.
-        let log = r#"log --format="%h %s" --ignore-missing HEAD "refs/heads/$1" --not"#;
-        let commits = ask(&format!("{log} {elsewhere}"))?;
+        let log = r#"log --format="commit %h (%s)" --ignore-missing HEAD "refs/heads/$1" --not"#;
+        let mut lost = ask(&format!("{log} {elsewhere}"))?;
         let changed = some(&ask(&format!("diff --name-only {}...HEAD", self.head))?);
-        let (name, count, left) = (&self.name, commits.len(), files(ask(STATUS)?));
+        let (name, commits, left) = (&self.name, lost.len(), files(ask(STATUS)?));
         let uncommitted = some(&left);
+        lost.extend(left);
         let told = format!(
-            "branch {name}, {count} ahead, files changed: {changed}, not committed: {uncommitted}"
+            "branch {name}, {commits} ahead, files changed: {changed}, not committed: {uncommitted}"
         );
         Ok(Facts {
             commits,
-            left,
+            lost,
             told,
         })
     }
@@ -200,7 +202,7 @@ impl Folder for Tree {
         };
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
         let told = match self.facts(&self.head) {
-            Ok(facts) if !facts.is_empty() => {
+            Ok(facts) if !facts.lost.is_empty() => {
                 format!("{}; it stays until it is removed", facts.told)
             }
             Ok(_) => match self.remove() {
@@ -217,13 +219,6 @@ impl Folder for Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-impl Facts {
-    /// True if nothing is lost with the worktree.
-    pub fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.left.is_empty()
     }
 }
 
