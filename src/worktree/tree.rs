@@ -121,7 +121,7 @@ impl Tree {
         let (ignored, changed) = status.into_iter().partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
         let remark = format!(
-            "It works in .worktrees/{name}, from commit {head:.7}. Not there: what is not committed here ({changed}), what is ignored ({ignored}), and the files of submodules."
+            "It works in .worktrees/{name}, from commit {head:.7}, without what here is not committed ({changed}), ignored ({ignored}) or in submodules."
         );
         Ok((tree, remark))
     }
