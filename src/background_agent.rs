@@ -119,14 +119,11 @@ pub fn start(
     input: Input,
     context: &Context,
 ) -> ToolOutcome {
-    let (worker, events) = (
-        delegation.worker(input.agent.as_deref(), context)?,
-        &context.events,
-    );
+    let worker = delegation.worker(input.agent.as_deref(), context)?;
     let id = TaskId::new(&input.description)?;
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = AtWork::new(worker, &id.to_string(), events, Weak::new(), ask);
-    let (at_work, events, name) = (Arc::new(at_work), events.clone(), id.clone());
+    let at_work = AtWork::new(worker, &id.to_string(), &context.events, Weak::new(), ask);
+    let (at_work, events, name) = (Arc::new(at_work), context.events.clone(), id.clone());
     lock(executor).submit(Kind::Agent(input.priority), &id, move |control| {
         control.attach(at_work.clone());
         let work = || at_work.run(input.prompt.clone());

@@ -480,6 +480,18 @@ fn who_works_in_a_worktree_is_known_everywhere_and_a_dead_one_does_not_count() {
         "dark"
     );
     fs::remove_file(folder.join(".worktrees/ui-dark/theme.css")).expect("a file");
+    // A lock of yours is another matter.
+    let lock = |arguments: &[&str]| {
+        git(
+            &folder,
+            &[&["worktree"], arguments, &[".worktrees/ui-dark"]].concat(),
+        )
+    };
+    lock(&["unlock"]);
+    lock(&["lock", "--reason", "mine"]);
+    second().has("cannot remove a locked working tree, lock reason: mine");
+    lock(&["unlock"]);
+    lock(&["lock", "--reason", "the agent ui-dark works here"]);
     // git has locked it for one who is dead.
     second().has("removed ui-dark and its branch; nothing was lost.");
     assert_eq!(worktrees(&folder), [""; 0]);

@@ -91,13 +91,15 @@ impl AtWork {
     /// Works until the last text, on this thread.
     pub fn run(&self, prompt: String) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        let (end, mut output) = match run(&self.worker, prompt, used_up) {
-            Ok(output) => (End::Finished(None), output),
-            Err(so_far) if self.worker.context.interrupt.is_triggered() => (End::Killed, so_far),
-            Err(why) => (End::Failed(why), String::new()),
+        let mut outcome = match run(&self.worker, prompt, used_up) {
+            Ok(output) => Outcome::new(End::Finished(None), output),
+            Err(so_far) if self.worker.context.interrupt.is_triggered() => {
+                Outcome::new(End::Killed, so_far)
+            }
+            Err(why) => Outcome::new(End::Failed(why), ""),
         };
-        output += &self.worker.context.folder.leave();
-        Outcome::new(end, output)
+        outcome.output += &self.worker.context.folder.leave();
+        outcome
     }
 }
 

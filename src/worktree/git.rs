@@ -12,10 +12,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Asks what is not committed, also of what is ignored.
 pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal";
 
-/// What git prints; `$1` in the command is the name. `GIT_` variables do not lead it elsewhere.
-///
-/// # Errors
-/// When it fails: what it printed, and its errors.
+/// What git prints or, if it fails, what it printed and its errors; `$1` in the command is the name.
+/// `GIT_` variables do not lead it elsewhere.
 pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
     let name = name.replace('\'', r"'\''");
     let script = format!(

@@ -81,8 +81,8 @@ impl Tree {
     pub fn find(name: &str, context: &Context) -> Result<(Self, File), String> {
         let mut all = Self::all(context)?;
         let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
-        all.retain(|tree| tree.name == name);
         let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
+        all.retain(|tree| tree.name == name);
         let tree = all.pop().ok_or_else(none)?;
         let held = tree.own(name, None)?;
         Ok((tree, held))
@@ -92,13 +92,12 @@ impl Tree {
     /// from now on. Also says where that is, and what is not there.
     pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
         let mut tree = Self::named(name, context)?;
-        let stop = &context.interrupt;
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(format!(
                 "{name:?} is a path, which could lead out of .worktrees/. Use a plain name, such as ui-dark."
             ));
         }
-        let _turn = tree.own(TURN, Some(stop))?;
+        let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
         make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
         exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
@@ -113,7 +112,7 @@ impl Tree {
         let add = format!(
             r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head}"#
         );
-        git(&tree.top, &add, name, stop)
+        git(&tree.top, &add, name, &context.interrupt)
             .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
         tree.held = Mutex::new(Some(held));
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
@@ -159,14 +158,20 @@ impl Tree {
     pub fn remove(&self) -> Result<(), String> {
         let _turn = self.own(TURN, Some(&Interrupt::default()))?;
         let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
-        let _ = self.git(r#"worktree unlock ".worktrees/$1""#); // of an owner who died
-        self.git(r#"worktree remove ".worktrees/$1""#)?;
-        match tip.is_empty() {
-            true => Ok(()), // the agent has renamed it
-            false => self
-                .git(&format!(r#"update-ref -d "refs/heads/$1" {tip}"#))
-                .map(drop),
+        let lock = self
+            .common
+            .join("worktrees")
+            .join(&self.name)
+            .join("locked");
+        if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
+            self.git(r#"worktree unlock ".worktrees/$1""#)?; // its owner is dead
         }
+        self.git(r#"worktree remove ".worktrees/$1""#)?;
+        if tip.is_empty() {
+            return Ok(()); // the agent has renamed it
+        }
+        let delete = format!(r#"update-ref -d "refs/heads/$1" {tip}"#);
+        self.git(&delete).map(drop)
     }
 
     /// Becomes the owner of a name, until the file is dropped; waits for that, if it is given what
@@ -205,10 +210,10 @@ impl Folder for Tree {
             Ok(facts) if !facts.lost.is_empty() => {
                 format!("{}; it stays until it is removed", facts.told)
             }
-            Ok(_) => match self.remove() {
-                Ok(()) => "nothing was changed, so it is removed".to_string(),
-                Err(why) => why,
-            },
+            Ok(_) => {
+                let refused = self.remove().err();
+                refused.unwrap_or("nothing was changed, so it is removed".to_string())
+            }
             Err(why) => why,
         };
         format!("\n[worktree .worktrees/{}: {told}]", self.name)
