@@ -6,13 +6,14 @@
 
 mod at_work;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
+use crate::background::{BackgroundExecutor, Kind, Refusal, Watch};
+use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
@@ -121,13 +122,19 @@ pub fn start(
 ) -> ToolOutcome {
     let worker = delegation.worker(input.agent.as_deref(), context)?;
     let id = TaskId::new(&input.description)?;
+    let (kind, name) = (Kind::Agent(input.priority), id.clone());
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = AtWork::new(worker, &id.to_string(), &context.events, Weak::new(), ask);
-    let (at_work, events, name) = (Arc::new(at_work), context.events.clone(), id.clone());
-    lock(executor).submit(Kind::Agent(input.priority), &id, move |control| {
+    let at_work = Arc::new(AtWork::new(
+        worker,
+        input,
+        &context.events,
+        Weak::new(),
+        ask,
+    ));
+    let events = context.events.clone();
+    lock(executor).submit(kind, &id, move |control| {
         control.attach(at_work.clone());
-        let work = || at_work.run(input.prompt.clone());
-        announced(&events, &name, &input.prompt, work)
+        announced(&events, &name, &at_work.look().what, || at_work.run())
     })?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
@@ -148,7 +155,7 @@ pub fn todo_read(
         Access::Free,
         move |_: Map<String, Value>, _| {
             let agents = agent_todos(&executor, &deliveries)?;
-            let plan = todos.lock().unwrap_or_else(PoisonError::into_inner);
+            let plan = lock(&todos);
             let text = agents + &plan.by_priority();
             Ok(match text.trim_end() {
                 "" => "No todos.".to_string(),
@@ -172,6 +179,9 @@ fn agent_todos(
         };
         let status = executor.check(&id)?;
         let (rank, line) = match status.outcome {
+            None if status.progress.line.is_empty() => {
+                (1, format!("[in_progress] {id} (it begins)"))
+            }
             None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
             Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
             Some(outcome) => {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
@@ -119,6 +120,11 @@ impl Beside for Deliveries {
     fn running(&self) -> Vec<String> {
         let running = lock(&self.executor).running();
         running.iter().map(ToString::to_string).collect()
+    }
+
+    fn known(&self) -> Vec<String> {
+        let ids = lock(&self.executor).ids();
+        ids.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -2,8 +2,9 @@
 //! foreground and in the background.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::caught::lock;
 use crate::screen::describe;
 use crate::terminal::{fit, size};
 use crate::tool::{Access, Gate};
@@ -21,7 +22,7 @@ pub fn gate(open: bool) -> Gate {
     let always: Mutex<HashSet<&str>> = Mutex::default();
     Arc::new(move |tool, input, context| {
         // Not locked while a person thinks: background agents look here, and do not wait.
-        let always = || always.lock().unwrap_or_else(PoisonError::into_inner);
+        let always = || lock(&always);
         let name = tool.spec.name;
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());

@@ -19,14 +19,16 @@ use crate::tools::object;
 
 type Ids = BTreeSet<u64>;
 
-/// A task as it stands in its file.
+/// A task as it stands in its file, or as the model asks for it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BoardTask {
+    #[serde(default)]
     id: u64,
     subject: String,
     #[serde(default)]
     description: String,
+    #[serde(default)]
     status: Stage,
     #[serde(default)]
     blocked_by: Ids,
@@ -45,16 +47,6 @@ impl fmt::Display for BoardTask {
         }
         write!(f, " (blocked by {})", join(&self.blocked_by))
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Create {
-    subject: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    blocked_by: Ids,
 }
 
 #[derive(Deserialize)]
@@ -132,25 +124,19 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(&self, new: Create, stop: &Interrupt) -> ToolOutcome {
-        let subject = one_line(&new.subject);
-        if subject.is_empty() {
+    fn create(&self, mut task: BoardTask, stop: &Interrupt) -> ToolOutcome {
+        task.subject = one_line(&task.subject);
+        if task.subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
         }
         let _lock = self.lock(stop)?;
         let mut entries = self.load()?;
-        for blocker in &new.blocked_by {
+        for blocker in &task.blocked_by {
             find(&mut entries, *blocker)?;
         }
         let last = entries.keys().next_back();
         let id = last.map_or(1, |id| id.saturating_add(1));
-        let task = BoardTask {
-            id,
-            subject,
-            description: new.description,
-            blocked_by: new.blocked_by,
-            ..BoardTask::default()
-        };
+        task.id = id;
         self.save_new(&task)?;
         entries.insert(id, Ok(task));
         link(&mut entries);

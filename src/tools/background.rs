@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
@@ -34,18 +35,7 @@ impl From<Refusal> for String {
 /// A background command is watched through its process handle, whose methods have the same names.
 impl Watch for Handle {
     fn look(&self) -> Progress {
-        let now = Handle::look(self);
-        let left_running = now.left_running.filter(|left| *left > 0);
-        let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
-        let last = match now.last_line.as_str() {
-            "" => String::new(),
-            line => format!("; last line: {line}"),
-        };
-        Progress {
-            left_running,
-            line: format!("{left}{} bytes of output{last}", now.bytes),
-            recent: self.output_end(),
-        }
+        Handle::look(self)
     }
 
     fn stop(&self) {
