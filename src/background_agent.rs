@@ -124,14 +124,8 @@ pub fn start(
     let id = TaskId::new(&input.description)?;
     let (kind, name) = (Kind::Agent(input.priority), id.clone());
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = Arc::new(AtWork::new(
-        worker,
-        input,
-        &context.events,
-        Weak::new(),
-        ask,
-    ));
     let events = context.events.clone();
+    let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
     lock(executor).submit(kind, &id, move |control| {
         control.attach(at_work.clone());
         announced(&events, &name, &at_work.look().what, || at_work.run())
