@@ -73,7 +73,7 @@ impl Agent {
         let request = Request {
             system: &self.system,
             messages,
-            tools: &self.toolbox.specs(),
+            tools: &self.toolbox.tools,
             events,
             interrupt,
         };

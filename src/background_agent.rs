@@ -83,8 +83,8 @@ impl Toolbox {
     #[track_caller]
     pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            let name = tool.spec.name;
-            let old = self.tools.iter_mut().find(|old| old.spec.name == name);
+            let name = tool.name;
+            let old = self.tools.iter_mut().find(|old| old.name == name);
             *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
                 Arc::new(tool);
         }

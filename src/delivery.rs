@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::background::{BackgroundExecutor, Kind, Status};
@@ -17,7 +16,7 @@ use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
 use crate::tool::{Access, Tool};
 use crate::tools::background::{bg_bash, check_bg};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 /// A cursor in the log of what has ended: everything before it has been delivered. Clones share the
 /// cursor; a second one over the same executor would deliver everything again.
@@ -141,11 +140,6 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
     format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
-#[derive(Deserialize)]
-struct Stop {
-    id: String,
-}
-
 /// `stop_bg {id}`: stops a running task.
 fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
     Tool::new(
@@ -156,7 +150,7 @@ fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
             &["id"],
         ),
         Access::Free,
-        move |Stop { id }: Stop, _| {
+        move |Id { id }: Id<String>, _| {
             let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
             if executor.check(&id)?.outcome.is_some() {
                 return Ok(format!("{id} has ended already."));

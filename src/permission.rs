@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use crate::caught::lock;
-use crate::screen::describe;
+use crate::screen::{count, describe};
 use crate::terminal::{fit, size};
 use crate::tool::{Access, Gate};
 
@@ -23,7 +23,7 @@ pub fn gate(open: bool) -> Gate {
     Arc::new(move |tool, input, context| {
         // Not locked while a person thinks: background agents look here, and do not wait.
         let always = || lock(&always);
-        let name = tool.spec.name;
+        let name = tool.name;
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());
         }
@@ -62,7 +62,7 @@ fn behind_bars(text: &str) -> String {
         }
     }
     if let left_out @ 1.. = rows.len().saturating_sub(2 * SHOWN) {
-        let remark = format!("… {left_out} lines more, which are not shown …");
+        let remark = format!("… {}, not shown …", count(left_out as u64, "more line"));
         rows.splice(SHOWN..SHOWN + left_out, [remark]);
     }
     rows.join("\n")

@@ -16,7 +16,7 @@ use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
 use text::shorten;
-pub use text::{describe, one_line, visible};
+pub use text::{count, describe, one_line, visible};
 
 /// Text above a typed line is broken here, so that it still seems to stream.
 const WRAP: usize = 78;

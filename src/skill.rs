@@ -21,8 +21,7 @@ pub struct Skills {
 }
 
 impl Skills {
-    /// The built-in skills and those in `dir/*/SKILL.md`; one in the folder takes the place of
-    /// one of the same name. Never fails: what cannot be used is in [`problems`](Self::problems).
+    /// The built-in skills and those in `dir/*/SKILL.md`, as [`front_matter::load`] reads them.
     pub fn load(dir: impl AsRef<Path>) -> Self {
         let file = |path: PathBuf| path.is_dir().then(|| path.join("SKILL.md"));
         let (list, problems) = front_matter::load(&BUILT_IN, dir.as_ref(), file);

@@ -59,8 +59,7 @@ fn tools(agent: &Document) -> Option<Vec<&str>> {
 }
 
 impl Definitions {
-    /// The built-in agents and those in `dir/*.md`; a file takes the place of an agent of the same
-    /// name. Never fails: see [`problems`](Self::problems).
+    /// The built-in agents and those in `dir/*.md`, as [`front_matter::load`] reads them.
     pub fn load(dir: impl AsRef<Path>) -> Self {
         let file = |path: PathBuf| (path.extension()? == "md").then_some(path);
         let (list, problems) = front_matter::load(&BUILT_IN, dir.as_ref(), file);
@@ -102,7 +101,7 @@ impl Definitions {
         if let Some(named) = tools(definition) {
             let mut unknown = named.clone();
             unknown.retain(|name| agent.toolbox.get(name).is_err());
-            let is_named = |tool: &Arc<Tool>| named.contains(&tool.spec.name);
+            let is_named = |tool: &Arc<Tool>| named.contains(&tool.name);
             agent.toolbox.tools.retain(is_named);
             let unknown = unknown.join(", ");
             if !named.is_empty() && agent.toolbox.tools.is_empty() {
@@ -139,7 +138,7 @@ impl Delegation {
         let mut general = agent.clone();
         general.system = GENERAL.to_string();
         let tools = &mut general.toolbox.tools;
-        tools.retain(|tool| !withheld.contains(&tool.spec.name));
+        tools.retain(|tool| !withheld.contains(&tool.name));
         Delegation {
             general,
             definitions: definitions.clone(),

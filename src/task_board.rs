@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::interrupt::Interrupt;
 use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolOutcome};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 type Ids = BTreeSet<u64>;
 
@@ -56,11 +56,6 @@ struct Update {
     status: Option<Stage>,
     #[serde(default)]
     add_blocked_by: Ids,
-}
-
-#[derive(Deserialize)]
-struct Get {
-    id: u64,
 }
 
 /// A folder of tasks.
@@ -113,7 +108,7 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
             "Shows all of one task, its description included.",
             object(json!({ "id": id }), &["id"]),
             Access::Free,
-            move |Get { id }, _| get.get(id),
+            move |Id { id }, _| get.get(id),
         ),
     ]
 }

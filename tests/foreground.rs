@@ -616,6 +616,25 @@ fn what_is_waited_for_is_listed_and_can_be_stopped() {
     }
 }
 
+/// Ctrl+B is never refused, so there may be more than the limit.
+#[test]
+fn those_that_leave_no_place_are_all_counted() {
+    let (main, foreground) = s11(true, Context::default(), nobody);
+    let start = |id: &str| main.call("bg_bash", json!({ "id": id, "command": "sleep 600" }));
+    ["a", "b", "c"].map(start);
+    main.call(
+        "bash",
+        json!({ "command": "sleep 600", "timeout_seconds": 0 }),
+    );
+    let refused = "ERROR: 4 background tasks run already (a, b, c, sleep-600), and no more can be started now. ";
+    let answer = start("d");
+    assert!(answer.starts_with(refused), "{answer}");
+    for id in ["a", "b", "c", "sleep-600"] {
+        foreground.stop(id);
+        main.until_ended(id);
+    }
+}
+
 #[test]
 fn commands_that_have_ended_are_forgotten() {
     let (main, foreground) = s11(true, Context::default(), nobody);

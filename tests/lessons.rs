@@ -105,7 +105,7 @@ fn a_fifth_background_task_is_refused_until_one_has_ended() {
         .line(r#"run "echo room" in the background as e, then wait for e"#)
         .run();
     run.has_in_order(&[
-        "ERROR: 4 background tasks run already (a, b, c, d), and that is the limit. Go on with something else, or wait",
+        "ERROR: 4 background tasks run already (a, b, c, d), and no more can be started now. Go on with something else, or wait",
         "s08 >> check all\n",
         "a: [running]",
         "b: [running]",
@@ -282,7 +282,7 @@ fn lines_that_are_no_prompts_get_a_sentence() {
         goes_on(
             Lesson::new(lesson).line("make me a sandwich"),
             &[
-                "I do not understand make me a sandwich. I did nothing.",
+                "I do not understand \"make me a sandwich\". I did nothing.",
                 "  run \"COMMAND\"\n",
             ],
         );
@@ -302,11 +302,11 @@ fn a_line_of_a_megabyte_gets_a_sentence() {
     let long = "x".repeat(1024 * 1024);
     goes_on(
         Lesson::new(S01).line(&long),
-        &["I do not understand xxxx", "…. I did nothing."],
+        &["I do not understand \"xxxx", "…\". I did nothing."],
     );
     goes_on(
         Lesson::new(S08).line(&long),
-        &["I do not understand xxxx", "…. I did nothing."],
+        &["I do not understand \"xxxx", "…\". I did nothing."],
     );
     let too_long =
         "ERROR: the command could not be started: it is too long; write it to a file and run that";

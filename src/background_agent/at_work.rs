@@ -10,7 +10,7 @@ use crate::caught::lock;
 use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
-use crate::screen::{describe, one_line};
+use crate::screen::{count, describe, one_line};
 use crate::subagent::run;
 use crate::tool::{Ask, Context};
 
@@ -134,10 +134,6 @@ impl AtWork {
 impl Watch for AtWork {
     fn look(&self) -> Progress {
         let tally = lock(&self.tally);
-        let count = |count: u64, what: &str| {
-            let plural = if count == 1 { "" } else { "s" };
-            format!("{count} {what}{plural}")
-        };
         let mut tools = tally.denied.clone();
         tools.sort();
         tools.dedup();

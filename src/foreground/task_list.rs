@@ -7,6 +7,7 @@ use super::Foreground;
 use crate::background::{Kind, Refusal, Status};
 use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::screen::count;
 use crate::terminal::{short, size};
 
 /// Lines of output or transcript that are shown of one task.
@@ -142,7 +143,7 @@ impl Row {
         let mut answer = format!("{}  {}", cells[..4].join("  "), now.line);
         answer += &format!("\n  > {}", now.what.trim().replace('\n', "\n    "));
         if !lines.is_empty() {
-            answer += &format!("\n  … {} lines before these", lines.len());
+            answer += &format!("\n  … {} before these", count(lines.len() as u64, "line"));
         }
         shown
             .iter()

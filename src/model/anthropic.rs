@@ -263,7 +263,7 @@ fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failur
             recv(interrupted) -> _ => return Err(Failure::Connection("interrupted".into())),
             recv(lines) -> line => line,
             recv(look) -> _ => {
-                request.thinks(since, assembly.progress());
+                request.thinks(since);
                 continue;
             }
         };

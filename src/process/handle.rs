@@ -91,7 +91,7 @@ impl Handle {
         Progress {
             what: self.command.to_string(),
             left_running,
-            line: format!("{left}{} bytes of output{last}", state.output.bytes()),
+            line: format!("{left}{} bytes of output{last}", state.output.bytes),
             recent,
             remark: String::new(),
         }

@@ -30,7 +30,8 @@ pub(super) const SCRATCH: &str = "meanwhile-";
 pub struct Output {
     head: Vec<u8>,
     tail: Vec<u8>,
-    bytes: u64,
+    /// So far.
+    pub bytes: u64,
     lines: u64,
     /// Made when head and tail are full.
     whole: Option<Whole>,
@@ -64,11 +65,6 @@ impl Output {
         let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
         self.tail.drain(..excess);
         self.tail.extend_from_slice(rest);
-    }
-
-    /// The number of bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The last 4 KiB, so far.

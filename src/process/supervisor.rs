@@ -1,10 +1,4 @@
-//! foundation · The small process between the program and the shell.
-//!
-//! ```text
-//!   program ──orders──▶ supervisor ──▶ bash -c COMMAND ──▶ everything it starts
-//!           ◀─status───     │                                │
-//!           ◀───────────────┴──────────output────────────────┘
-//! ```
+//! foundation · The small process between the program and the shell, drawn in `README.md` beside it.
 //!
 //! The program starts itself again with a private argument. That process makes a session of its
 //! own (no terminal, so nothing below it can read the person's keys), becomes the parent of every

@@ -32,24 +32,57 @@ pub fn shorten(output: &str) -> Vec<String> {
     let mut shown: Vec<String> = first.map(|line| cut(line, "")).collect();
     match lines.count() {
         0 => {}
+        1 => shown.push("… 1 more line (the model has it)".to_string()),
         more => shown.push(format!("… {more} more lines (the model has them)")),
     }
     shown
 }
 
+/// So many of these, in words.
+pub fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// The input of a call in one line: what names something first, old before new, then the rest.
 /// Nothing is left out or invisible, so that nobody agrees to what they did not see.
 pub fn describe(input: &Value) -> String {
-    const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
+    visible(&words(input, "  "))
+}
+
+/// A value without the marks of JSON. Strings and lists of objects speak for themselves; anything
+/// else has its name before it.
+fn words(value: &Value, gap: &str) -> String {
+    const FIRST: [&str; 9] = [
+        "id",
+        "path",
+        "name",
+        "agent",
+        "subject",
+        "content",
+        "command",
+        "description",
+        "old_text",
+    ];
     let rank = |key: &str| FIRST.iter().position(|first| *first == key);
-    let mut fields: Vec<_> = input.as_object().into_iter().flatten().collect();
-    fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
-    let show = |(key, value): (&String, &Value)| match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) if rank(key).is_none() => format!("{key} {value}"),
-        other => other.to_string(),
+    let list: Vec<String> = match value {
+        Value::String(text) => return text.clone(),
+        Value::Array(items) if items.is_empty() => return value.to_string(),
+        Value::Array(items) => items.iter().map(|item| words(item, ", ")).collect(),
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
+            let show = |(key, value): (&String, &Value)| match value {
+                Value::Array(items) if items.iter().any(Value::is_object) => words(value, "; "),
+                Value::String(_) => words(value, ""),
+                _ if rank(key).is_some() => words(value, ", "),
+                _ => format!("{key} {}", words(value, ", ")),
+            };
+            fields.into_iter().map(show).collect()
+        }
+        other => return other.to_string(),
     };
-    visible(&fields.into_iter().map(show).collect::<Vec<_>>().join("  "))
+    list.join(gap)
 }
 
 /// Harmless text in which nothing hides: characters that nobody would see are shown as `\u{…}`.

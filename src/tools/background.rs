@@ -13,17 +13,12 @@ use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 #[derive(Deserialize)]
 struct Start {
     id: String,
     command: String,
-}
-
-#[derive(Deserialize)]
-struct Check {
-    id: Option<String>,
 }
 
 impl From<Refusal> for String {
@@ -101,7 +96,7 @@ pub fn check_bg(
             &[],
         ),
         Access::Free,
-        move |Check { id }: Check, _| {
+        move |Id { id }: Id<Option<String>>, _| {
             let mut executor = lock(&executor);
             let Some(id) = id else {
                 let mut lines = String::new();

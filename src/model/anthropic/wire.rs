@@ -16,30 +16,28 @@ const MAX_TOKENS: u32 = 8192;
 pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
     let mut body = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
     if !request.system.trim().is_empty() {
-        body["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
+        body["system"] = json!([{ "type": "text", "text": request.system }]);
+        mark(body["system"].as_array_mut());
     }
-    if let Some((last, tools)) = request.tools.split_last() {
-        let tools = tools.iter().map(|tool| json!(tool));
-        body["tools"] = tools.chain([marked(json!(last))]).collect();
+    if !request.tools.is_empty() {
+        body["tools"] = request.tools.iter().map(|tool| json!(**tool)).collect();
+        mark(body["tools"].as_array_mut());
     }
     let mut messages: Vec<_> = request.messages.iter().map(|it| json!(it)).collect();
     let newest_first = messages.iter_mut().rev();
     for message in newest_first.filter(|it| it["role"] == "user").take(2) {
-        let blocks = message["content"].as_array_mut();
-        if let Some(block) = blocks.and_then(|blocks| blocks.last_mut()) {
-            *block = marked(block.take());
-        }
+        mark(message["content"].as_array_mut());
     }
     body["messages"] = messages.into();
     serde_json::to_vec(&body).unwrap_or_default() // cannot fail
 }
 
-/// Marks a block: what stands before it, and the block itself, is to be kept in the cache.
-fn marked(mut block: Value) -> Value {
-    if let Some(block) = block.as_object_mut() {
+/// Marks the last block: it, and what stands before it, is to be kept in the cache.
+fn mark(blocks: Option<&mut Vec<Value>>) {
+    let last = blocks.and_then(|blocks| blocks.last_mut());
+    if let Some(block) = last.and_then(Value::as_object_mut) {
         block.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
     }
-    block
 }
 
 /// A reply in the making.
@@ -50,8 +48,6 @@ pub(super) struct Assembly {
     blocks: Vec<(Value, Value)>,
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
-    /// Tokens so far; what the first event says is no count yet.
-    written: Option<u64>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
@@ -79,7 +75,6 @@ impl Assembly {
                 self.stop_reason = Some(reason);
             }
         }
-        self.written = event["usage"]["output_tokens"].as_u64().or(self.written);
         let index = &event["index"];
         match event["type"].as_str() {
             Some("content_block_start") => return Ok(self.begin(index, &event["content_block"])),
@@ -125,12 +120,6 @@ impl Assembly {
             other => *other = json!(piece),
         }
         Ok(if key == "text" { piece } else { "" }.to_string())
-    }
-
-    /// How many tokens it has written, if the server has said so by now.
-    pub(super) fn progress(&self) -> String {
-        self.written
-            .map_or(String::new(), |tokens| format!("{tokens} tokens"))
     }
 
     /// The reply, if it is complete.
