@@ -272,11 +272,7 @@ fn what_cannot_be_is_refused_in_a_sentence() {
         "taken",
         "git makes no worktree taken: a branch named 'taken' already exists",
     );
-    refused(
-        folder,
-        "there",
-        "there is a folder .worktrees/there already",
-    );
+    refused(folder, "there", "there is a .worktrees/there already");
     for name in [
         "a b",
         "a..b",
@@ -826,9 +822,7 @@ impl Killed {
         let run = run.argument("--yes").run();
         let began = run.out.contains("ui: started in the background");
         let refused = run.out.contains("ERROR: git makes no worktree ui: ")
-            || run
-                .out
-                .contains("ERROR: there is a folder .worktrees/ui already");
+            || run.out.contains("ERROR: there is a .worktrees/ui already");
         assert!(began || refused, "{when}\n{}", run.out);
         assert!(
             run.out.contains("other: started in the background"),

@@ -19,6 +19,8 @@ const TURN: &str = "~turn";
 const PAUSE: Duration = Duration::from_millis(10);
 /// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
+const UNTOUCHED: &str = "nothing was changed, so it is removed";
+
 /// A worktree: its folder, its branch and its agent have one name.
 pub struct Tree {
     pub name: String,
@@ -36,7 +38,7 @@ pub struct Tree {
 
 /// What is in a worktree, and not elsewhere.
 pub struct Facts {
-    pub commits: usize,
+    pub ahead: usize,
     /// The commits, and the files that are not committed.
     pub lost: Vec<String>,
     /// All in one line.
@@ -94,7 +96,7 @@ impl Tree {
         let mut tree = Self::named(name, context)?;
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(format!(
-                "{name:?} is a path, which could lead out of .worktrees/. Use a plain name, such as ui-dark."
+                "{name:?} is a path; use a plain name, such as ui-dark."
             ));
         }
         let _turn = tree.own(TURN, Some(&context.interrupt))?;
@@ -104,7 +106,7 @@ impl Tree {
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
-                "there is a folder .worktrees/{name} already. Use another name, or have that one removed."
+                "there is a .worktrees/{name} already; use another name."
             ));
         }
         let held = tree.own(name, None)?;
@@ -140,17 +142,13 @@ impl Tree {
         let log = r#"log --format="commit %h (%s)" --ignore-missing HEAD "refs/heads/$1" --not"#;
         let mut lost = ask(&format!("{log} {elsewhere}"))?;
         let changed = some(&ask(&format!("diff --name-only {}...HEAD", self.head))?);
-        let (name, commits, left) = (&self.name, lost.len(), files(ask(STATUS)?));
+        let (name, ahead, left) = (&self.name, lost.len(), files(ask(STATUS)?));
         let uncommitted = some(&left);
         lost.extend(left);
         let told = format!(
-            "branch {name}, {commits} ahead, files changed: {changed}, not committed: {uncommitted}"
+            "branch {name}, {ahead} ahead, files changed: {changed}, not committed: {uncommitted}"
         );
-        Ok(Facts {
-            commits,
-            lost,
-            told,
-        })
+        Ok(Facts { ahead, lost, told })
     }
 
     /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
@@ -207,13 +205,8 @@ impl Folder for Tree {
         };
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
         let told = match self.facts(&self.head) {
-            Ok(facts) if !facts.lost.is_empty() => {
-                format!("{}; it stays until it is removed", facts.told)
-            }
-            Ok(_) => {
-                let refused = self.remove().err();
-                refused.unwrap_or("nothing was changed, so it is removed".to_string())
-            }
+            Ok(it) if !it.lost.is_empty() => format!("{}; it stays until it is removed", it.told),
+            Ok(_) => self.remove().err().unwrap_or(UNTOUCHED.to_string()),
             Err(why) => why,
         };
         format!("\n[worktree .worktrees/{}: {told}]", self.name)
