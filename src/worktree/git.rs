@@ -17,7 +17,7 @@ pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal"
 pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
     let name = name.replace('\'', r"'\''");
     let script = format!(
-        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$(git {command} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
+        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
     );
     let (outcome, _) = run_watched(&script, top, LIMIT, stop, |_| {});
     let said = outcome.output.trim_end();

@@ -112,14 +112,14 @@ impl Tree {
         let held = tree.own(name, None)?;
         let head = &tree.head;
         let add = format!(
-            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head}"#
+            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
         );
-        git(&tree.top, &add, name, &context.interrupt)
+        let status = git(&tree.top, &add, name, &context.interrupt)
             .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
         tree.held = Mutex::new(Some(held));
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
-        let status = lines(tree.git(STATUS)?);
-        let (ignored, changed) = status.into_iter().partition(|line| line.starts_with("!! "));
+        let status = lines(status).into_iter();
+        let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
         let remark = format!(
             "It works in .worktrees/{name}, from commit {head:.7}, without what here is not committed ({changed}), ignored ({ignored}) or in submodules."
