@@ -97,7 +97,13 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 }
 
 fn contained(command: &str) {
-    let (outcome, left) = run_watched(command, NO_LIMIT, &Interrupt::default(), |_| {});
+    let (outcome, left) = run_watched(
+        command,
+        "".as_ref(),
+        NO_LIMIT,
+        &Interrupt::default(),
+        |_| {},
+    );
     assert!(outcome.error().is_none() && left == 0, "{outcome}");
 }
 
@@ -141,7 +147,7 @@ fn short_commands(table: &mut Table) {
 
 fn job(command: &'static str) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
     move |control| {
-        let (handle, news) = start(command);
+        let (handle, news) = start(command, "".as_ref());
         control.attach(Arc::new(handle));
         until_ended(&news)
     }

@@ -106,7 +106,9 @@ fn makespan(table: &mut Table) {
         let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
         timed(|| {
             for (name, seconds) in [("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", longest)] {
-                let job = move |_: &_| until_ended(&start_command(&format!("sleep {seconds}")).1);
+                let job = move |_: &_| {
+                    until_ended(&start_command(&format!("sleep {seconds}"), "".as_ref()).1)
+                };
                 let id = TaskId::new(name).expect("a name");
                 let submitted = lock(&executor).submit(Kind::Command, &id, job);
                 submitted.expect("there is room");

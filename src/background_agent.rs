@@ -15,7 +15,6 @@ use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Refusal, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
-use crate::event::Events;
 use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
@@ -69,9 +68,7 @@ pub fn tool(
     let (delegation, executor) = (delegation(agent, definitions), executor.clone());
     let description = description(&delegation);
     let schema = object(properties(), &["description", "prompt"]);
-    let run = move |input: Input, context: &Context| {
-        start(&executor, &delegation, input, &context.events)
-    };
+    let run = move |input: Input, context: &Context| start(&executor, &delegation, input, context);
     Tool::new("task", description, schema, Access::Free, run)
 }
 
@@ -118,14 +115,14 @@ pub fn start(
     executor: &Mutex<BackgroundExecutor>,
     delegation: &Delegation,
     input: Input,
-    events: &Events,
+    context: &Context,
 ) -> ToolOutcome {
-    let worker = delegation.worker(input.agent.as_deref())?;
+    let worker = delegation.worker(input.agent.as_deref(), context)?;
     let id = TaskId::new(&input.description)?;
     let (kind, name) = (Kind::Agent(input.priority), id.clone());
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = Arc::new(AtWork::new(worker, input, events, Weak::new(), ask));
-    let events = events.clone();
+    let events = context.events.clone();
+    let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
     lock(executor).submit(kind, &id, move |control| {
         control.attach(at_work.clone());
         announced(&events, &name, &at_work.look().what, || at_work.run())

@@ -133,7 +133,7 @@ impl Foreground {
         context: &Context,
     ) -> ToolOutcome {
         let id = self.free_name(command, description)?;
-        let (handle, news) = process::start(command);
+        let (handle, news) = process::start(command, context.folder.path());
         let current = Current::new(&id, Kind::Command, Arc::new(handle));
         let work = Work {
             current: current.clone(),
@@ -157,7 +157,7 @@ impl Foreground {
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
-        let worker = delegation.worker(input.agent.as_deref())?;
+        let worker = delegation.worker(input.agent.as_deref(), context)?;
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
         let kind = Kind::Agent(input.priority);
         lock(&self.executor).expect_new(&id)?;

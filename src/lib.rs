@@ -57,6 +57,9 @@ pub mod background_agent;
 
 pub mod foreground;
 
+// s12: agents that do not stand in each other's way.
+pub mod worktree;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 

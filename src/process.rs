@@ -3,7 +3,8 @@
 //! What is promised of every command, in the foreground and in the background:
 //!
 //! - It has no terminal and no input: what wants to ask gets end of file at once.
-//! - It runs where the program is when it starts, and sees no `ANTHROPIC_` variable.
+//! - It runs in the folder it is given, and sees no `ANTHROPIC_` variable; outside the folder of the
+//!   program, no `GIT_` variable either, which would lead git away from there.
 //! - Its output is kept in bounded memory ([`output`]).
 //! - It can be ended with everything it started: SIGTERM, and SIGKILL two seconds later.
 //! - When this program is gone, however it went, nothing the command started is running.
@@ -26,6 +27,7 @@ pub use pool::supervise_with;
 
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -59,14 +61,14 @@ pub enum News {
     Ended(Outcome),
 }
 
-/// Starts a command and returns at once. Whatever goes wrong, even a thread that could not be
-/// created, is heard as its end.
-pub fn start(command: &str) -> (Handle, Receiver<News>) {
+/// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
+/// wrong, even a thread that could not be created, is heard as its end.
+pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
     let (tell, news) = unbounded();
     let handle = Handle::new(command);
-    let (attended, teller) = (handle.clone(), tell.clone());
+    let (attended, teller, folder) = (handle.clone(), tell.clone(), folder.to_path_buf());
     let attend = move || {
-        let outcome = attend(&attended.command, &attended, &teller);
+        let outcome = attend(&attended.command, &folder, &attended, &teller);
         pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
@@ -90,11 +92,12 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
 /// left running: they go on, at most until the program ends. `watch` is called on this thread.
 pub fn run_watched(
     command: &str,
+    folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
     mut watch: impl FnMut(Progress),
 ) -> (Outcome, usize) {
-    let (handle, news) = start(command);
+    let (handle, news) = start(command, folder);
     let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
     let look = tick(LOOK);
     loop {
@@ -115,8 +118,8 @@ pub fn run_watched(
 }
 
 /// Follows output and status of a command until nothing of it is left.
-fn attend(command: &str, handle: &Handle, tell: &Sender<News>) -> Outcome {
-    let mut supervisor = match Supervisor::with_command(command, handle) {
+fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) -> Outcome {
+    let mut supervisor = match Supervisor::with_command(command, folder, handle) {
         Ok(supervisor) => supervisor,
         Err(why) => {
             let message = format!("the command could not be started: {why}");

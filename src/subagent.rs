@@ -145,12 +145,13 @@ impl Delegation {
         }
     }
 
-    /// A sub-agent of that name; without a name, a general one.
+    /// A sub-agent of that name; without a name, a general one. It works in the context of the call.
     ///
     /// # Errors
     /// When there is no such agent: a sentence with the known names.
-    pub fn worker(&self, name: Option<&str>) -> Result<Agent, String> {
+    pub fn worker(&self, name: Option<&str>, context: &Context) -> Result<Agent, String> {
         let mut worker = self.general.clone();
+        worker.context = context.clone();
         self.definitions.become_agent(name, &mut worker)?;
         worker.system += ALONE;
         Ok(worker)
@@ -178,9 +179,8 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
     });
     let schema = object(input, &["description", "prompt"]);
     let delegate = move |input: Input, context: &Context| {
-        let mut worker = delegation.worker(input.agent.as_deref())?;
+        let mut worker = delegation.worker(input.agent.as_deref(), context)?;
         let name = input.agent.as_deref().unwrap_or("sub-agent");
-        worker.context = context.clone();
         worker.context.events = of_agent(&context.events, name);
         run(&worker, input.prompt, || false)
     };

@@ -1,6 +1,7 @@
 //! s01 · Tools: a [`Tool`] is a name, a schema and a handler; a [`Toolbox`] finds the handler by
 //! its name.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -32,9 +33,27 @@ pub struct Context {
     pub interrupt: Interrupt,
     /// Whom to ask.
     pub ask: Ask,
+    /// Where to work.
+    pub folder: Arc<dyn Folder>,
 }
 
-/// Nobody listens, and nobody is there to be asked.
+/// A folder in which tools work, and which may want to hear when nobody works there any more.
+pub trait Folder: Send + Sync {
+    /// Its path; empty: where the program is.
+    fn path(&self) -> &Path;
+    /// An agent that worked there has ended. The answer goes to the end of its result.
+    fn leave(&self) -> String {
+        String::new()
+    }
+}
+
+impl Folder for PathBuf {
+    fn path(&self) -> &Path {
+        self
+    }
+}
+
+/// Nobody listens, nobody is there to be asked, and the work is done where the program is.
 impl Default for Context {
     fn default() -> Self {
         let nobody = "nobody is there to be asked. Say what you would do; the user can start the program again with --yes.";
@@ -42,6 +61,7 @@ impl Default for Context {
             events: Events::default(),
             interrupt: Interrupt::default(),
             ask: Arc::new(|_, _| Err(nobody.to_string())),
+            folder: Arc::new(PathBuf::new()),
         }
     }
 }

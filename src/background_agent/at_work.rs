@@ -104,6 +104,7 @@ impl AtWork {
             answer
         });
         worker.context = Context {
+            folder: worker.context.folder.clone(),
             events: Events::default().with(Box::new(reader)),
             interrupt: Interrupt::default(),
             ask,
@@ -118,13 +119,15 @@ impl AtWork {
     /// Works until the last text, on this thread.
     pub fn run(&self) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        match run(&self.worker, self.input.prompt.clone(), used_up) {
+        let mut outcome = match run(&self.worker, self.input.prompt.clone(), used_up) {
             Ok(output) => Outcome::new(End::Finished(None), output),
             Err(so_far) if self.worker.context.interrupt.is_triggered() => {
                 Outcome::new(End::Killed, so_far)
             }
             Err(why) => Outcome::new(End::Failed(why), ""),
-        }
+        };
+        outcome.output += &self.worker.context.folder.leave();
+        outcome
     }
 }
 

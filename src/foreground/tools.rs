@@ -65,7 +65,7 @@ impl Foreground {
         let it = self.clone();
         let run = move |Task { task, wait }: Task, context: &Context| match wait {
             true => it.delegate(&delegation, task, context),
-            false => start(&it.executor, &delegation, task, &context.events),
+            false => start(&it.executor, &delegation, task, context),
         };
         Tool::new("task", description, schema, Access::Free, run)
     }

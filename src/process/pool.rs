@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread;
@@ -74,12 +74,18 @@ impl Control {
 impl Supervisor {
     /// An idle supervisor or a new one, which has been sent the command. If there is an error,
     /// nothing of the command has begun.
-    pub fn with_command(command: &str, handle: &Handle) -> Result<Self, String> {
-        let folder = std::env::current_dir().map_err(|error| {
+    pub fn with_command(command: &str, folder: &Path, handle: &Handle) -> Result<Self, String> {
+        let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;
-        let folder = folder.as_os_str().as_bytes();
-        let order = [folder, b"\0", command.as_bytes(), b"\0"].concat();
+        let folder = here.join(folder);
+        let order = [
+            folder.as_os_str().as_bytes(),
+            b"\0",
+            command.as_bytes(),
+            b"\0",
+        ]
+        .concat();
         if command.contains('\0') {
             return Err("it holds a NUL character; leave that out".to_string());
         }

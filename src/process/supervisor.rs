@@ -174,9 +174,18 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
     // Only if it differs: we may be in a folder that we could not enter again.
     if std::env::current_dir().ok().as_deref() != Some(Path::new(folder)) {
         bash.current_dir(folder);
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"GIT_") {
+                bash.env_remove(name);
+            }
+        }
     }
     match bash.stdin(Stdio::null()).stderr(io::stdout()).spawn() {
         Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
+        Err(_) if !Path::new(folder).is_dir() => Err(format!(
+            "its folder is gone: {}",
+            Path::new(folder).display()
+        )),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err("bash was not found; install it, or put it into PATH".to_string())
         }

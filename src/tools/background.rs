@@ -61,10 +61,10 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
     let schema = object(json!({ "id": id, "command": command }), &["id", "command"]);
     let start = move |Start { id, command }: Start, context: &Context| {
         let (id, events) = (TaskId::new(&id)?, context.events.clone());
-        let name = id.clone();
+        let (name, folder) = (id.clone(), context.folder.clone());
         let job = move |control: &Control| {
             announced(&events, &name, &command, || {
-                let (handle, news) = process::start(&command);
+                let (handle, news) = process::start(&command, folder.path());
                 control.attach(Arc::new(handle));
                 process::until_ended(&news)
             })

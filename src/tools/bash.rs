@@ -37,8 +37,9 @@ pub fn tool() -> Tool {
                 progress: last_line(&now.recent).to_string(),
             });
         };
+        let (folder, interrupt) = (context.folder.path(), &context.interrupt);
         let (outcome, left) =
-            process::run_watched(&input.command, TIME_LIMIT, &context.interrupt, watch);
+            process::run_watched(&input.command, folder, TIME_LIMIT, interrupt, watch);
         let left = left_running(left).map(|left| {
             format!("\n[The shell has exited; {left}, at most until this program ends.]")
         });

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::object;
-use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tool::{Access, Context, Tool, ToolOutcome};
 
 /// How much of a file is shown, in bytes.
 pub const READ_LIMIT: u64 = 256 * 1024;
@@ -39,8 +39,7 @@ struct EditFile {
     new_text: String,
 }
 
-/// `read_file`, `write_file` and `edit_file` in a folder; `.` is what is the working directory when
-/// they are called.
+/// `read_file`, `write_file` and `edit_file` in a folder; `.` is the folder of the call's context.
 pub fn tools(root: impl Into<PathBuf>) -> [Tool; 3] {
     let root = root.into();
     let (reads, writes, edits) = (root.clone(), root.clone(), root);
@@ -55,23 +54,28 @@ pub fn tools(root: impl Into<PathBuf>) -> [Tool; 3] {
             "Reads a text file (its first 256 KiB).",
             object(read, &["path"]),
             Access::Free,
-            move |input, _| read_file(&reads, &input),
+            move |input, context| read_file(&within(context, &reads), &input),
         ),
         Tool::new(
             "write_file",
             "Writes a text file: a new one, or the whole of an old one. Makes missing folders.",
             object(write, &["path", "content"]),
             Access::Ask,
-            move |input, _| write_file(&writes, &input),
+            move |input, context| write_file(&within(context, &writes), &input),
         ),
         Tool::new(
             "edit_file",
             "Replaces old_text, which must occur exactly once in the file, by new_text.",
             object(edit, &["path", "old_text", "new_text"]),
             Access::Ask,
-            move |input, _| edit_file(&edits, &input),
+            move |input, context| edit_file(&within(context, &edits), &input),
         ),
     ]
+}
+
+/// A relative root lies in the folder in which the caller works.
+fn within(context: &Context, root: &Path) -> PathBuf {
+    context.folder.path().join(root)
 }
 
 fn read_file(root: &Path, ReadFile { path }: &ReadFile) -> ToolOutcome {

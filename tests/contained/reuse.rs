@@ -13,7 +13,7 @@ use super::support::*;
 
 /// Until nothing of it is left.
 fn run(command: &str) -> String {
-    match process::start(command).1.iter().last() {
+    match process::start(command, "".as_ref()).1.iter().last() {
         Some(News::Ended(outcome)) if outcome.error().is_none() => outcome.output.trim().into(),
         Some(News::Ended(other) | News::ShellExited(other, _)) => panic!("{other:?}"),
         None => panic!("nothing is heard of it"),
@@ -119,7 +119,7 @@ fn one_that_got_away_can_write_into_what_the_next_command_prints() {
             place.gate("gate");
             let first = run("echo $PPID");
             let next = place.command("echo > {}/began; read line < {}/gate; echo $PPID");
-            let (_, news) = process::start(&next);
+            let (_, news) = process::start(&next, "".as_ref());
             fs::read(place.path("began")).expect("it has begun");
             fs::write(format!("/proc/{first}/fd/1"), b"late\n").expect("a pipe opens by its name");
             fs::write(place.path("gate"), b"go\n").expect("an open gate");

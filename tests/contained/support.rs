@@ -72,14 +72,14 @@ pub fn id(name: &str) -> TaskId {
 
 /// Runs a command and waits for it, as `bash` does.
 pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (Outcome, usize) {
-    process::run_watched(command, limit, interrupt, |_| {})
+    process::run_watched(command, "".as_ref(), limit, interrupt, |_| {})
 }
 
 /// The job of a background command, as `bg_bash` submits it.
 pub fn command(command: impl Into<String>) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
     let command = command.into();
     move |control| {
-        let (handle, news) = process::start(&command);
+        let (handle, news) = process::start(&command, "".as_ref());
         control.attach(Arc::new(handle));
         process::until_ended(&news)
     }

@@ -154,6 +154,10 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s11", "/tasks ID"),
     ("s11", "/tasks look"),
     ("s11", "sleep 4 & echo started"),
+    ("s12", "--force"), // git's
+    ("s12", ".gitignore"),
+    ("s12", "File::try_lock"),
+    ("s12", "GIT_DIR"),
     ("README", "--scale 1"),
     ("README", "--scale 5"),
     ("README", "compare --scene agents"),

@@ -129,6 +129,13 @@ impl Lesson {
         self
     }
 
+    /// Runs it in another folder than its own.
+    #[allow(dead_code)]
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// A file in the lesson's folder, before it starts.
     pub fn file(self, path: &str, content: &str) -> Self {
         let path = self.folder.path().join(path);

@@ -74,7 +74,7 @@ fn task(agent: &Agent) -> Tool {
         thread::scope(|scope| {
             let one = |part: &str| {
                 let (name, prompt) = part.split_once(": ").unwrap_or(("sub-agent", part));
-                let (worker, prompt) = (delegation.worker(None), prompt.to_string());
+                let (worker, prompt) = (delegation.worker(None, context), prompt.to_string());
                 let events = of_agent(&context.events, name);
                 events.notice("It starts."); // here, so that they stand in order
                 scope.spawn(move || {

@@ -52,7 +52,7 @@ pub fn build(package: &Path, arguments: &[&str]) -> Result<PathBuf, String> {
 fn run(program: &Path, arguments: &str) -> Outcome {
     let program = program.display().to_string().replace('\'', r"'\''");
     let command = format!("RUST_BACKTRACE=0 exec '{program}' {arguments}");
-    process::run_watched(&command, LIMIT, &Interrupt::default(), |_| {}).0
+    process::run_watched(&command, "".as_ref(), LIMIT, &Interrupt::default(), |_| {}).0
 }
 
 /// A panic, as the standard library prints it.

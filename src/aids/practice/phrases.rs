@@ -49,6 +49,10 @@ s10 task delegate "PROMPT" as DESCRIPTION with PRIORITY priority
 s10 task delegate "PROMPT" to AGENT as DESCRIPTION with PRIORITY priority
 s11 task delegate "PROMPT" as DESCRIPTION in the foreground
 s11 task delegate "PROMPT" to AGENT as DESCRIPTION in the foreground
+s12 task delegate "PROMPT" as DESCRIPTION in a worktree
+s12 task delegate "PROMPT" to AGENT as DESCRIPTION in a worktree
+s12 worktree_merge merge NAME
+s12 worktree_remove remove NAME
 s10 todo_read show todos
 s05 load_skill load skill NAME
 s07 task_create create task "SUBJECT"
@@ -90,6 +94,7 @@ fn field(slot: &str) -> Option<String> {
         "NUMBER" => "id".to_string(),
         "NUMBERS" => "blockedBy".to_string(),
         "foreground" => "wait".to_string(),
+        "worktree" => "worktree".to_string(),
         "{json}" => "input".to_string(),
         name if name.starts_with(char::is_uppercase) => name.to_lowercase(),
         _ => return None,
@@ -174,7 +179,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         }
         let Some(field) = field(slot) else { continue };
         input[field] = match slot {
-            "foreground" => true.into(),
+            "foreground" | "worktree" => true.into(),
             "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
             "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" => {

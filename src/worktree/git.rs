@@ -1,0 +1,51 @@
+//! s12 · git, which runs as every command does: contained, with an end to it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::interrupt::Interrupt;
+use crate::outcome::End;
+use crate::process::run_watched;
+
+/// A git that takes longer is ended: to check out a large repository takes a while.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Asks what is not committed, also of what is ignored.
+pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal";
+
+/// What git prints or, if it fails, what it printed and its errors; `$1` in the command is the name.
+/// `GIT_` variables do not lead it elsewhere.
+pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
+    let name = name.replace('\'', r"'\''");
+    let script = format!(
+        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
+    );
+    let (outcome, _) = run_watched(&script, top, LIMIT, stop, |_| {});
+    let said = outcome.output.trim_end();
+    match outcome.end {
+        End::Finished(Some(0)) => Ok(said.to_string()),
+        End::Finished(Some(127)) => Err("git was not found; install it".to_string()),
+        End::Finished(_) => Err(said.replace("fatal: ", "")),
+        _ => Err(outcome.error().unwrap_or_default()),
+    }
+}
+
+/// One by one.
+pub fn lines(said: String) -> Vec<String> {
+    said.lines().map(str::to_string).collect()
+}
+
+/// The files of a status.
+pub fn files(status: Vec<String>) -> Vec<String> {
+    let files = status.iter().map(|line| line.chars().skip(3).collect());
+    files.filter(|file| file != ".worktrees/").collect()
+}
+
+/// The first few of a list, and how many more there are.
+pub fn some(list: &[String]) -> String {
+    let (shown, more) = list.split_at(list.len().min(5));
+    match (shown.join(", "), more.len()) {
+        _ if list.is_empty() => "nothing".to_string(),
+        (shown, 0) => shown,
+        (shown, more) => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,243 @@
+//! s12 · A worktree, from its beginning to its end, and what has happened in it.
+//!
+//! Who works there holds a file lock. The kernel lets go of it when that process ends, however it
+//! ends; so a worktree whose lock is free is nobody's.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::git::{STATUS, files, git, lines, some};
+use crate::interrupt::Interrupt;
+use crate::tool::{Context, Folder};
+use crate::tools::files::{failed, make_own_folder};
+
+/// Who holds this adds or removes: at times git fails if two do so at once. (No branch is named so.)
+const TURN: &str = "~turn";
+const PAUSE: Duration = Duration::from_millis(10);
+/// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
+const EXCLUDED: &str = "/.worktrees/";
+const UNTOUCHED: &str = "nothing was changed, so it is removed";
+
+/// A worktree: its folder, its branch and its agent have one name.
+pub struct Tree {
+    pub name: String,
+    /// The commit that is checked out where the caller works.
+    pub head: String,
+    /// The folder of the repository's files.
+    top: PathBuf,
+    /// What git keeps for all worktrees: `.git`, as a rule.
+    common: PathBuf,
+    /// Where tools work: at the place in it at which the caller works in `top`.
+    folder: PathBuf,
+    /// The lock of an agent that works there, until it leaves.
+    held: Mutex<Option<File>>,
+}
+
+/// What is in a worktree, and not elsewhere.
+pub struct Facts {
+    pub ahead: usize,
+    /// The commits, and the files that are not committed.
+    pub lost: Vec<String>,
+    /// All in one line.
+    pub told: String,
+}
+
+impl Tree {
+    /// A name, in the repository in which the caller works; whether there is such a worktree or not.
+    fn named(name: &str, context: &Context) -> Result<Self, String> {
+        let ask = "rev-parse --path-format=absolute --is-bare-repository --show-toplevel --git-common-dir --show-prefix --verify HEAD";
+        let said = git(context.folder.path(), ask, "", &context.interrupt);
+        let lines = said.as_ref().unwrap_or_else(|said| said).lines();
+        Err(match lines.collect::<Vec<_>>()[..] {
+            ["false", top, common, inside, head] if said.is_ok() => {
+                let (top, name, head) = (PathBuf::from(top), name.to_string(), head.to_string());
+                let folder = top.join(".worktrees").join(&name).join(inside);
+                let (common, held) = (common.into(), Mutex::default());
+                return Ok(Tree { name, head, top, common, folder, held });
+            }
+            ["true", ..] => "this repository is bare: it has no files to work on. Clone it, and work in the clone.".to_string(),
+            ["false", _, _, ..] => "the repository has no commit that a worktree could begin from. Commit something first.".to_string(),
+            ref said => format!("there is no repository for a worktree: {}. `git init` and a first commit make one.", said.join(" ")),
+        })
+    }
+
+    /// Those that are there.
+    pub fn all(context: &Context) -> Result<Vec<Self>, String> {
+        let here = Self::named("", context)?;
+        let mut all = Vec::new();
+        let entries = fs::read_dir(here.top.join(".worktrees"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().join(".git").is_file() {
+                all.push(Self::named(&name, context)?);
+            }
+        }
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// One of them, in which nobody works as long as its lock is held.
+    pub fn find(name: &str, context: &Context) -> Result<(Self, File), String> {
+        let mut all = Self::all(context)?;
+        let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
+        let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
+        all.retain(|tree| tree.name == name);
+        let tree = all.pop().ok_or_else(none)?;
+        let held = tree.own(name, None)?;
+        Ok((tree, held))
+    }
+
+    /// Adds it on a new branch, from the commit that is checked out, for an agent that works there
+    /// from now on. Also says where that is, and what is not there.
+    pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
+        let mut tree = Self::named(name, context)?;
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(format!(
+                "{name:?} is a path; use a plain name, such as ui-dark."
+            ));
+        }
+        let _turn = tree.own(TURN, Some(&context.interrupt))?;
+        let path = tree.top.join(".worktrees").join(name);
+        make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
+        exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
+        clear_broken(&tree.common.join("worktrees").join(name), &path);
+        if path.symlink_metadata().is_ok() {
+            return Err(format!(
+                "there is a .worktrees/{name} already; use another name."
+            ));
+        }
+        let held = tree.own(name, None)?;
+        let head = &tree.head;
+        let add = format!(
+            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
+        );
+        let status = git(&tree.top, &add, name, &context.interrupt)
+            .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
+        tree.held = Mutex::new(Some(held));
+        let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
+        let status = lines(status).into_iter();
+        let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
+        let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
+        let remark = format!(
+            "It works in .worktrees/{name}, from commit {head:.7}, without what here is not committed ({changed}), ignored ({ignored}) or in submodules."
+        );
+        Ok((tree, remark))
+    }
+
+    /// What git prints at the top of the repository; `$1` is the name.
+    pub fn git(&self, command: &str) -> Result<String, String> {
+        git(&self.top, command, &self.name, &Interrupt::default())
+    }
+
+    /// What is in it and not in these revisions.
+    pub fn facts(&self, elsewhere: &str) -> Result<Facts, String> {
+        let ask = |command: &str| {
+            let command = format!(r#"-C ".worktrees/$1" {command}"#);
+            self.git(&command).map(lines)
+        };
+        // HEAD and the branch, as the agent may have left it.
+        let log = r#"log --format="commit %h (%s)" --ignore-missing HEAD "refs/heads/$1" --not"#;
+        let mut lost = ask(&format!("{log} {elsewhere}"))?;
+        let changed = some(&ask(&format!("diff --name-only {}...HEAD", self.head))?);
+        let (name, ahead, left) = (&self.name, lost.len(), files(ask(STATUS)?));
+        let uncommitted = some(&left);
+        lost.extend(left);
+        let told = format!(
+            "branch {name}, {ahead} ahead, files changed: {changed}, not committed: {uncommitted}"
+        );
+        Ok(Facts { ahead, lost, told })
+    }
+
+    /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
+    /// nobody moves it meanwhile.
+    pub fn remove(&self) -> Result<(), String> {
+        let _turn = self.own(TURN, Some(&Interrupt::default()))?;
+        let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
+        let lock = self
+            .common
+            .join("worktrees")
+            .join(&self.name)
+            .join("locked");
+        if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
+            self.git(r#"worktree unlock ".worktrees/$1""#)?; // its owner is dead
+        }
+        self.git(r#"worktree remove ".worktrees/$1""#)?;
+        if tip.is_empty() {
+            return Ok(()); // the agent has renamed it
+        }
+        let delete = format!(r#"update-ref -d "refs/heads/$1" {tip}"#);
+        self.git(&delete).map(drop)
+    }
+
+    /// Becomes the owner of a name, until the file is dropped; waits for that, if it is given what
+    /// ends the wait. The file is never unlinked: somebody could hold one that has no name any more.
+    pub fn own(&self, name: &str, wait: Option<&Interrupt>) -> Result<File, String> {
+        let folder = self.common.join("meanwhile");
+        let create = |()| File::create(folder.join(format!("{name}.lock")));
+        let file = make_own_folder(&folder).and_then(create);
+        let file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
+        // Where there are no locks, go on without.
+        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+            if wait.is_none_or(|stop| stop.receiver().recv_timeout(PAUSE).is_ok()) {
+                return Err(match wait {
+                    None => format!("an agent works in {name}. Wait until it has ended."),
+                    Some(_) => "interrupted before it was this one's turn.".to_string(),
+                });
+            }
+        }
+        Ok(file)
+    }
+}
+
+impl Folder for Tree {
+    fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The facts. If nothing has happened there, the worktree goes.
+    fn leave(&self) -> String {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_held) = held.take() else {
+            return String::new();
+        };
+        let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
+        let told = match self.facts(&self.head) {
+            Ok(it) if !it.lost.is_empty() => format!("{}; it stays until it is removed", it.told),
+            Ok(_) => self.remove().err().unwrap_or(UNTOUCHED.to_string()),
+            Err(why) => why,
+        };
+        format!("\n[worktree .worktrees/{}: {told}]", self.name)
+    }
+}
+
+/// The agent could not be started, or broke down.
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Adds our line, unless it is there.
+fn exclude(common: &Path) -> io::Result<()> {
+    let path = common.join("info/exclude");
+    let text = fs::read(&path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    if text.lines().any(|line| line == EXCLUDED) {
+        return Ok(());
+    }
+    fs::create_dir_all(common.join("info"))?;
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    writeln!(file, "\n{EXCLUDED}")
+}
+
+/// What a `worktree add` leaves that was killed before there was a HEAD: no git can use it, nobody
+/// has worked there, and in the folder is no more than a pointer.
+fn clear_broken(entry: &Path, path: &Path) {
+    if entry.is_dir() && !entry.join("HEAD").exists() && fs::remove_dir_all(entry).is_ok() {
+        let _ = fs::remove_file(path.join(".git"));
+        let _ = fs::remove_dir(path);
+    }
+}
