@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -22,8 +21,6 @@ pub struct Progress {
     pub passed: bool,
     /// How many hints were shown.
     pub hints: usize,
-    /// The text that was checked last, as a hash, and when it was saved.
-    checked: Option<(u64, SystemTime)>,
 }
 
 /// The folder.
@@ -76,32 +73,6 @@ impl Mine {
         self.0.join("tests").join(format!("{name}.rs"))
     }
 
-    /// The text that is to be checked. Cargo builds again only what is younger than before: so
-    /// another text that is not, such as one that was kept and put back, becomes as young as now.
-    pub fn text(&self, name: &str) -> Result<String, String> {
-        let path = self.exercise(name);
-        let text = read(&path)?;
-        let failed = |error| format!("{} cannot be changed: {error}.", path.display());
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let hash = hasher.finish();
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(failed)?;
-        let saved = || file.metadata().and_then(|file| file.modified());
-        let mut progress = self.progress(name);
-        if let Some((checked, at)) = progress.checked
-            && checked != hash
-            && saved().map_err(failed)? <= at
-        {
-            file.set_modified(SystemTime::now()).map_err(failed)?;
-        }
-        progress.checked = Some((hash, saved().map_err(failed)?));
-        self.remember(name, &progress)?;
-        Ok(text)
-    }
-
     /// The exercises that are there, and when each was saved last.
     pub fn saved(&self) -> BTreeMap<PathBuf, SystemTime> {
         let entries = fs::read_dir(self.0.join("tests")).into_iter().flatten();
@@ -137,12 +108,7 @@ impl Mine {
             return Err(format!("{} is there already.", kept.display()));
         }
         write(&path, &read(&lesson.file("exercise.rs"))?)?;
-        let checked = self.progress(&lesson.name).checked;
-        let progress = Progress {
-            checked,
-            ..Progress::default()
-        };
-        self.remember(&lesson.name, &progress)
+        self.remember(&lesson.name, &Progress::default())
     }
 
     /// The program of that name.
