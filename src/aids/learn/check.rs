@@ -13,6 +13,7 @@ use meanwhile::process;
 use serde_json::Value;
 
 use crate::course::failed;
+use crate::mine::mine;
 use crate::say;
 
 /// A test that takes longer is ended.
@@ -20,9 +21,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Lines that are shown of what a failed test printed.
 const SHOWN: usize = 12;
 
-/// Builds one program of a package and returns its path. What the compiler has to say goes to
+/// Builds one program of the learner's package and returns its path. What the compiler has to say goes to
 /// standard error, from itself.
-pub fn build(package: &Path, arguments: &[&str]) -> Result<PathBuf, String> {
+pub fn build(arguments: &[&str]) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut build = Command::new(cargo);
     // Cargo's variables about the course would make it compile `ring`, and all that rests on it,
@@ -35,7 +36,7 @@ pub fn build(package: &Path, arguments: &[&str]) -> Result<PathBuf, String> {
     }
     build.args(arguments);
     build.args(["--quiet", "--message-format=json-render-diagnostics"]);
-    build.current_dir(package);
+    build.current_dir(mine(""));
     build.stdin(Stdio::null()).stderr(Stdio::inherit());
     let failed = |error| format!("Cargo cannot be started: {error}.");
     let output = build.output().map_err(failed)?;
@@ -102,14 +103,15 @@ fn explain(test: &str, outcome: &Outcome) -> String {
 }
 
 /// Builds and runs the tests of an exercise, and says what came of each. True if all passed.
-pub fn check(package: &Path, exercise: &str, source: &str) -> Result<bool, String> {
-    let built = build(package, &["test", "--no-run", "--test", exercise])?;
+pub fn passes(exercise: &str, source: &str) -> Result<bool, String> {
+    let built = build(&["test", "--no-run", "--test", exercise])?;
     // Cargo builds only what is younger than its program. With none there, it also builds an older
     // text, such as one that was kept and put back.
     let program = built.with_extension("checked");
     fs::rename(&built, &program).map_err(failed(&built, "renamed"))?;
     // Tests run in the folder of their package.
-    std::env::set_current_dir(package).map_err(failed(package, "entered"))?;
+    let folder = mine("");
+    std::env::set_current_dir(&folder).map_err(failed(&folder, "entered"))?;
     let list = run(&program, "--list --format terse").output;
     let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
     let mut tests: Vec<&str> = tests.collect();

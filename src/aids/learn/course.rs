@@ -4,16 +4,23 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder of the course.
-pub struct Course {
-    pub root: PathBuf,
-}
-
 /// A lesson, by its folder.
 pub struct Lesson {
     /// The short name, such as `s08`.
     pub name: String,
     folder: PathBuf,
+}
+
+/// The folder of the course that Cargo runs this program for, or else that it was built from.
+pub fn root() -> PathBuf {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR");
+    root.unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
+/// A path as it is shown: from the folder of the course on.
+pub fn shown(path: &Path) -> String {
+    let short = path.strip_prefix(root()).unwrap_or(path);
+    short.display().to_string()
 }
 
 /// Makes a sentence of an error: what cannot be done with a file.
@@ -26,56 +33,38 @@ pub fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(failed(path, "read"))
 }
 
-impl Course {
-    /// The course around the current directory, or else the one that this program was built from.
-    pub fn find() -> Self {
-        let here = std::env::current_dir().unwrap_or_default();
-        let has = |folder: &Path, name| folder.join(name).exists();
-        let is_course = |it: &&Path| has(it, "Cargo.toml") && has(it, "lessons");
-        let root = here.ancestors().find(is_course);
-        let root = root.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")));
-        Course { root: root.into() }
-    }
+/// All lessons, in their order.
+fn lessons() -> Result<Vec<Lesson>, String> {
+    let folder = root().join("lessons");
+    let entries = fs::read_dir(&folder).map_err(failed(&folder, "read"))?;
+    let lesson = |entry: DirEntry| {
+        let (full, folder) = (entry.file_name(), entry.path());
+        let name = full.to_string_lossy().split('_').next()?.to_string();
+        folder.is_dir().then_some(Lesson { name, folder })
+    };
+    let mut lessons: Vec<Lesson> = entries.flatten().filter_map(lesson).collect();
+    lessons.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(lessons)
+}
 
-    /// A path as it is shown: from the folder of the course on.
-    pub fn shown(&self, path: &Path) -> String {
-        let short = path.strip_prefix(&self.root).unwrap_or(path);
-        short.display().to_string()
-    }
+/// The lessons that have an exercise.
+pub fn exercises() -> Result<Vec<Lesson>, String> {
+    let mut lessons = lessons()?;
+    lessons.retain(|lesson| lesson.file("exercise.rs").is_file());
+    Ok(lessons)
+}
 
-    /// All lessons, in their order.
-    pub fn lessons(&self) -> Result<Vec<Lesson>, String> {
-        let folder = self.root.join("lessons");
-        let entries = fs::read_dir(&folder).map_err(failed(&folder, "read"))?;
-        let lesson = |entry: DirEntry| {
-            let (full, folder) = (entry.file_name(), entry.path());
-            let name = full.to_string_lossy().split('_').next()?.to_string();
-            folder.is_dir().then_some(Lesson { name, folder })
-        };
-        let mut lessons: Vec<Lesson> = entries.flatten().filter_map(lesson).collect();
-        lessons.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(lessons)
-    }
-
-    /// The lessons that have an exercise.
-    pub fn exercises(&self) -> Result<Vec<Lesson>, String> {
-        let mut lessons = self.lessons()?;
-        lessons.retain(|lesson| lesson.file("exercise.rs").is_file());
-        Ok(lessons)
-    }
-
+impl Lesson {
     /// The lesson of that short name, or of that folder.
-    pub fn lesson(&self, name: &str) -> Result<Lesson, String> {
-        let lessons = self.lessons()?;
+    pub fn find(name: &str) -> Result<Self, String> {
+        let lessons = lessons()?;
         let names: Vec<_> = lessons.iter().map(|lesson| lesson.name.clone()).collect();
         let names = names.join(", ");
         let is_it = |lesson: &Lesson| lesson.name == name || lesson.folder.ends_with(name);
         let lesson = lessons.into_iter().find(is_it);
         lesson.ok_or(format!("There is no lesson {name:?}. There are: {names}."))
     }
-}
 
-impl Lesson {
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -107,7 +96,6 @@ impl Lesson {
     pub fn questions(&self) -> Result<Vec<(String, String)>, String> {
         let page = read(&self.file("README.md"))?;
         let section = page.split("\n## Three questions\n").nth(1);
-        let section = section.and_then(|rest| rest.split("\n## ").next());
         let blocks = section.unwrap_or_default().split("<summary>").skip(1);
         let question = |block: &str| {
             let (question, rest) = block.split_once("</summary>")?;

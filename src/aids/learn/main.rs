@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
-use learner::Learner;
 use meanwhile::process::supervisor;
 
 const HELP: &str = "\
@@ -45,20 +44,19 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let words = arguments.iter().map(|word| word.to_str().unwrap_or("?"));
     let words: Vec<&str> = words.collect();
-    let learner = Learner::find();
     let done = match &words[..] {
-        [] => learner.guide(),
-        ["list"] => learner.list(),
-        ["watch"] => learner.watch(),
-        ["check", name @ ..] if name.len() < 2 => learner.check(name.first().copied()),
-        ["hint", name @ ..] if name.len() < 2 => learner.hint(name.first().copied()),
-        ["quiz", name @ ..] if name.len() < 2 => learner.quiz(name.first().copied()),
-        ["solution", name] => learner.solution(name, false),
-        ["solution", name, "--give-up"] => learner.solution(name, true),
-        ["reset", name] => learner.reset(name),
-        ["lesson", name, "as", own] => learner.lesson(name, own),
-        ["run", own, "--", ..] => learner.run(own, &arguments[3..]),
-        ["run", own, ..] => learner.run(own, &arguments[2..]),
+        [] => learner::guide(),
+        ["list"] => learner::list(),
+        ["watch"] => learner::watch(),
+        ["check", name @ ..] if name.len() < 2 => learner::check(name.first().copied()),
+        ["hint", name @ ..] if name.len() < 2 => learner::hint(name.first().copied()),
+        ["quiz", name @ ..] if name.len() < 2 => learner::quiz(name.first().copied()),
+        ["solution", name] => learner::solution(name, false),
+        ["solution", name, "--give-up"] => learner::solution(name, true),
+        ["reset", name] => learner::reset(name),
+        ["lesson", name, "as", own] => learner::lesson(name, own),
+        ["run", own, "--", ..] => learner::run(own, &arguments[3..]),
+        ["run", own, ..] => learner::run(own, &arguments[2..]),
         ["help" | "--help" | "-h"] => {
             say(HELP);
             Ok(())

@@ -1,13 +1,13 @@
 //! aids · The learner's folder, `mine/`: a package of its own. Nothing that is there is overwritten
 //! or deleted unasked.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::course::{Lesson, failed, read};
+use crate::course::{Lesson, failed, read, root};
 
 /// Lets Cargo build where the course is built, even when it is started in `mine/` by hand.
 const CONFIG: &str = "[build]\ntarget-dir = \"../target\"\n";
@@ -21,16 +21,16 @@ pub struct Progress {
     pub hints: usize,
 }
 
-/// The folder.
-pub struct Mine(pub PathBuf);
+/// A path in the folder.
+pub fn mine(path: &str) -> PathBuf {
+    root().join("mine").join(path)
+}
 
 /// Writes a new file. False if there is one already, which is left as it is.
 pub fn write_new(path: &Path, text: &str) -> Result<bool, String> {
     let failed = failed(path, "written");
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(&failed)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).open(path) {
+    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(&failed)?;
+    match File::create_new(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).map_err(failed)?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(failed(error)),
@@ -38,40 +38,34 @@ pub fn write_new(path: &Path, text: &str) -> Result<bool, String> {
     Ok(true)
 }
 
-impl Mine {
-    /// Makes the folder a package, if it is not one yet, and copies one of the lesson's files there.
-    /// False if the file is there already.
-    pub fn copy(&self, lesson: &Lesson, name: &str, to: &Path) -> Result<bool, String> {
-        let text = read(&lesson.file(name))?;
-        write_new(&self.0.join("Cargo.toml"), include_str!("mine.toml"))?;
-        write_new(&self.0.join(".cargo/config.toml"), CONFIG)?;
+impl Lesson {
+    /// Copies one of its files there, and makes the folder a package, if it is not one yet. False if
+    /// the file is there already.
+    pub fn copy(&self, name: &str, to: &Path) -> Result<bool, String> {
+        write_new(&mine("Cargo.toml"), include_str!("mine.toml"))?;
+        write_new(&mine(".cargo/config.toml"), CONFIG)?;
         // The versions that the course was built with: Cargo need not ask for any.
-        let versions = read(&self.0.join("../Cargo.lock"))?;
-        write_new(&self.0.join("Cargo.lock"), &versions)?;
-        write_new(to, &text)
-    }
-
-    /// What is remembered of an exercise.
-    pub fn progress(&self, lesson: &Lesson) -> Progress {
-        let text = fs::read_to_string(self.0.join(".progress").join(&lesson.name));
-        serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default()
-    }
-
-    /// Remembers it.
-    pub fn remember(&self, lesson: &Lesson, progress: &Progress) -> Result<(), String> {
-        let path = self.0.join(".progress").join(&lesson.name);
-        write_new(&path, "")?;
-        let text = serde_json::to_string(progress).unwrap_or_default();
-        fs::write(&path, text).map_err(failed(&path, "written"))
+        write_new(&mine("Cargo.lock"), &read(&root().join("Cargo.lock"))?)?;
+        write_new(to, &read(&self.file(name))?)
     }
 
     /// Where the learner writes. Cargo finds it there by itself.
-    pub fn exercise(&self, lesson: &Lesson) -> PathBuf {
-        self.0.join("tests").join(format!("{}.rs", lesson.name))
+    pub fn own(&self) -> PathBuf {
+        mine(&format!("tests/{}.rs", self.name))
     }
 
-    /// The program of that name, likewise.
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.0.join("examples").join(name).join("main.rs")
+    /// What is remembered of the exercise.
+    pub fn progress(&self) -> Progress {
+        let text = fs::read_to_string(mine(".progress").join(&self.name));
+        serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Remembers something else.
+    pub fn remember(&self, change: impl FnOnce(&mut Progress)) -> Result<(), String> {
+        let (path, mut progress) = (mine(".progress").join(&self.name), self.progress());
+        change(&mut progress);
+        write_new(&path, "")?;
+        let text = serde_json::to_string(&progress).unwrap_or_default();
+        fs::write(&path, text).map_err(failed(&path, "written"))
     }
 }
