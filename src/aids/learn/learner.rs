@@ -90,8 +90,9 @@ pub fn check(name: Option<&str>) -> Answer {
         return Err(format!("For a hint: {}", typed("hint", &lesson)));
     }
     lesson.remember(|progress| progress.passed = true)?;
-    let solution = typed("solution", &lesson);
-    say(&format!("Done. Another solution: {solution}"));
+    let [solution, quiz] = ["solution", "quiz"].map(|command| typed(command, &lesson));
+    say(&format!("Done. Three questions: {quiz}"));
+    say(&format!("Another solution: {solution}"));
     say_next();
     Ok(())
 }
@@ -133,8 +134,13 @@ pub fn hint(name: Option<&str>) -> Answer {
     say(&format!("Hint {number} of {all} for {name}\n\n{hint}"));
     if number == all {
         let solution = typed("solution", &lesson);
+        let flag = if lesson.progress().passed {
+            ""
+        } else {
+            " --give-up"
+        };
         let last = "This is the last one. After it there is";
-        say(&format!("\n{last} {solution} --give-up"));
+        say(&format!("\n{last} {solution}{flag}"));
     }
     lesson.remember(|progress| progress.hints = number)
 }
