@@ -368,7 +368,7 @@ fn with_step_enter_plays_the_page_and_each_request_is_shown() {
     terminal.until_shows(&format!("\n{}\n(new in this request:\n", lines[2]));
     terminal.until_shows("_0: bash {\"command\":\"sleep 60 & echo started\"}\n");
     // The turn has ended: what an empty line is told stands last on the screen.
-    terminal.until_ends("\nuntil this program ends.]\ns01 >>");
+    terminal.until_ends(" program ends.]\ns01 >>");
     terminal.line("");
     terminal.until_ends("\nNothing typed. /help shows what can be done here.\ns01 >>");
 }
