@@ -405,6 +405,13 @@ fn a_result_that_arrives_during_the_question_is_delivered_afterwards() {
     terminal.until_ends(&format!("touch it{QUESTION}"));
     open(&terminal, "build");
     until_traced(&terminal, &[r#""ph":"E""#, "finished with exit code 0"]);
+    // What is traced is not on the bus yet, until its thread has ended.
+    let threads = format!("/proc/{}/task", terminal.id());
+    let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
+    eventually("its thread has ended", || {
+        let threads = fs::read_dir(&threads).expect("threads").flatten();
+        !threads.flat_map(name).any(|name| name == "build\n")
+    });
     assert!(!terminal.text().contains('◆'), "it cut in on the question");
     terminal.line("n");
     terminal.until_ends("\nas you wish\ns09 >>");
