@@ -107,8 +107,7 @@ impl Screen {
     /// What was typed behind the prompt has ended the line.
     pub fn close_typed(&self) {
         let mut out = lock(&self.out);
-        out.open_line = None;
-        (out.unfinished, out.shown) = (String::new(), 0);
+        (out.open_line, out.unfinished, out.shown) = (None, String::new(), 0);
     }
 
     /// Shows what happens.
