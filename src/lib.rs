@@ -60,6 +60,9 @@ pub mod foreground;
 // s12: agents that do not stand in each other's way.
 pub mod worktree;
 
+// s13: nothing said is lost.
+pub mod session;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 
