@@ -1,14 +1,14 @@
-//! s13 · Sessions: nothing said is lost. The conversation is kept in a file, from which it can go on
+//! s13 · Sessions: nothing said is lost. The conversation is kept in a file, and goes on from there
 //! after the program has ended, however it ended.
 //!
 //! A session is a decorator of the model and a reader of events. What is sent stands in the file
-//! before it is sent; and a result is delivered when it stands there, so each is told once.
+//! before it is sent. A result is delivered when it stands there, so it is told once.
 
 mod kept;
-mod list;
 mod record;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::Agent;
@@ -18,160 +18,147 @@ use crate::message::{Message, Reply, Role, StopReason, push_note};
 use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
 use crate::repl::Repl;
-use kept::{Kept, Program};
-use list::{age, count, find, numbered};
-use record::Record;
+use kept::Kept;
+use record::append;
+pub use record::{Past, Record};
 
-const FOLDER: &str = ".sessions";
+/// Where sessions are, in the current folder.
+pub const FOLDER: &str = ".sessions";
 /// What is told of a task whose end was not kept.
 const ENDED: &str = "ERROR: ended with the program";
 
 /// The session that is being kept. Clones are the same.
 #[derive(Clone)]
-pub struct Session {
-    kept: Arc<Mutex<Kept>>,
-    /// What `--resume` names.
-    resume: Option<String>,
-}
+pub struct Session(Arc<Mutex<Kept>>);
 
 impl Session {
-    /// A new session, which reads what happens in contexts that are taken from now on.
-    pub fn open(options: &Options, repl: &mut Repl) -> Self {
-        let program = Program {
-            folder: FOLDER.into(),
-            lesson: options.name.clone(),
-            model: String::new(),
-        };
-        let session = Session {
-            kept: Arc::new(Mutex::new(Kept::new(&program))),
-            resume: options.resume.clone(),
-        };
+    /// A new session in this folder.
+    pub fn new(folder: impl Into<PathBuf>, lesson: &str) -> Self {
+        let mut kept = Kept::new(&Kept::default());
+        (kept.folder, kept.lesson) = (folder.into(), lesson.to_string());
+        Session(Arc::new(Mutex::new(kept)))
+    }
+
+    /// The same, which reads what happens in contexts that are taken from now on.
+    pub fn attach(options: &Options, repl: &mut Repl) -> Self {
+        let session = Session::new(FOLDER, &options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
-        repl.command(
-            "/resume [NAME]",
-            "go on with another session; alone: list them",
-        );
+        repl.command("/resume [NAME]", "go on with another session");
         repl.command("/rename NAME", "name this session");
         repl.command("/fork [NAME]", "go on in a copy of this session");
         session
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event from the stream. Must emit none.
-    fn note(&self, stamped: Stamped<'_>) {
+    /// Takes an event from the stream. Emits none, as it would wait for itself.
+    pub fn note(&self, stamped: Stamped<'_>) {
         let mut kept = self.kept();
         match (stamped.event, stamped.agent) {
             (Event::TurnStarted(_), None) => kept.is_first = true,
             (Event::TurnFinished, None) => kept.sync(),
             (Event::TaskStarted { id, what }, _) => {
-                let (id, what) = (id.clone(), what.clone());
                 kept.tasks.insert(id.clone(), (what.clone(), None));
-                kept.write(&Record::Task { id, what });
+                kept.write(&Record::Task(id.clone(), what.clone()));
             }
             (Event::TaskFinished { id, result }, _) => {
-                let (id, result) = (id.clone(), result.clone());
                 kept.tasks.entry(id.clone()).or_default().1 = Some(result.clone());
-                kept.write(&Record::Ended { id, result });
+                kept.write(&Record::Ended(id.clone(), result.clone()));
             }
             (Event::Delivered(id, _), _) => {
                 kept.tasks.remove(id);
                 kept.delivered.push(id.clone());
             }
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
-                let (name, time, usage) = (agent.to_string(), kept::now(), *usage);
-                kept.write(&Record::Agent { name, time, usage });
+                kept.write(&Record::Agent(agent.to_string(), kept::now(), *usage));
             }
             _ => {}
         }
     }
 
-    /// The agent whose conversation is kept. Agents that were made of it before are not.
+    /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
     pub fn keep(&self, agent: &Agent) -> Agent {
-        self.kept().program.model = agent.model.describe();
-        let (session, model) = (self.clone(), agent.model.clone());
-        let model = Arc::new(Keeper { session, model });
-        Agent {
-            model,
-            ..agent.clone()
-        }
+        self.kept().model = agent.model.describe();
+        let (mut agent, session) = (agent.clone(), self.clone());
+        let model = agent.model;
+        agent.model = Arc::new(Keeper { model, session });
+        agent
     }
 
-    /// The conversation to begin with. `None` if the one that `--resume` names cannot be had, or is
-    /// only to be looked for; that is said.
-    pub fn begin(&self, repl: &Repl) -> Option<Vec<Message>> {
+    /// The conversation to begin with: that of `--resume`, or none. `None` if it cannot be had, which
+    /// is said.
+    pub fn begin(&self, options: &Options, repl: &Repl) -> Option<Vec<Message>> {
         let mut messages = Vec::new();
-        match self.resume.as_deref() {
-            None => Some(messages),
-            Some("") => {
-                repl.say(numbered(Path::new(FOLDER)) + "\nTo go on with one: --resume NAME");
-                None
-            }
-            Some(name) => {
-                let resumed = self.resume(name, &mut messages);
-                let went_well = resumed.is_ok();
-                repl.say(resumed.unwrap_or_else(|why| why));
-                went_well.then_some(messages)
+        if let Some(name) = &options.resume {
+            let resumed = self.resume(name, &mut messages);
+            let failed = resumed.is_err();
+            repl.say(resumed.unwrap_or_else(|why| why));
+            if failed {
+                return None;
             }
         }
+        Some(messages)
     }
 
     /// Carries out `/clear`, `/resume`, `/rename` and `/fork`. False if the line is something else.
-    /// Whatever it is, what was added to the conversation between turns is kept.
+    /// What was added to the conversation between turns is kept.
     pub fn command(&self, repl: &Repl, line: &str, messages: &mut Vec<Message>) -> bool {
-        self.kept().keep(messages);
+        self.kept().keep(messages, None);
         let (command, name) = line.split_once(' ').unwrap_or((line, ""));
-        let name = name.trim();
-        let said = match command {
-            "/clear" => Ok(self.clear(messages)),
-            "/resume" if name.is_empty() => {
-                Ok(numbered(Path::new(FOLDER)) + "\nTo go on with one: /resume NAME")
-            }
-            "/resume" => self.resume(name, messages),
-            "/rename" => self.rename(name),
-            "/fork" => self.fork(name),
+        let done = match (command, name.trim()) {
+            ("/clear", _) => self.clear(messages),
+            ("/resume", name) => self.resume(name, messages),
+            ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
+            ("/rename", name) => self.rename(name),
+            ("/fork", name) => self.fork(name),
             _ => return false,
         };
-        repl.say(said.unwrap_or_else(|why| why));
+        repl.say(done.unwrap_or_else(|why| why));
         true
     }
 
     /// Keeps what was added last, and says how to come back.
     pub fn close(&self, repl: &Repl, messages: &[Message]) {
         let mut kept = self.kept();
-        kept.keep(messages);
+        kept.keep(messages, None);
         kept.sync();
-        if kept.file.is_some() {
-            let name = kept.name();
-            repl.say(format!("To go on with this session: --resume {name}"));
+        if kept.lines > 0 {
+            repl.say(format!(
+                "To go on with this session: --resume {}",
+                kept.name()
+            ));
         }
     }
 
-    fn clear(&self, messages: &mut Vec<Message>) -> String {
+    fn clear(&self, messages: &mut Vec<Message>) -> Result<String, String> {
         let mut kept = self.kept();
-        let mut new = Kept::new(&kept.program);
+        let mut new = Kept::new(&kept);
         new.take_over(&mut kept);
-        let back = match &kept.file {
-            Some(_) => format!(" To come back to the last one: /resume {}", kept.name()),
-            None => String::new(),
-        };
-        *kept = new;
         messages.clear();
-        format!("A new session.{back}")
+        let old = std::mem::replace(&mut *kept, new);
+        Ok(format!(
+            "A new session. /resume {} goes back to the last one.",
+            old.name()
+        ))
     }
 
-    fn resume(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
-        let id = find(Path::new(FOLDER), name)?;
+    /// Goes on with another session, whose conversation takes the place of this one. What became of
+    /// its background tasks joins that, and is part of the text for the person.
+    ///
+    /// # Errors
+    /// When it cannot be had: in a sentence. Nothing has changed then.
+    pub fn resume(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
         let mut kept = self.kept();
-        if kept.id == id {
+        let id = find(&kept.folder, name)?;
+        if id == kept.id {
             return Err("This is that session.".to_string());
         }
-        let (mut new, past) = Kept::open(&kept.program, &id)?;
-        let (turns, age) = (count(past.turns, "turn"), age(past.time));
-        let mut said = vec![format!("{}: {turns}, the last one {age}.", new.name())];
+        let (mut new, past) = Kept::open(&kept, &id)?;
+        let count = past.messages.len();
+        let mut said = vec![format!("{}: {count} messages.", new.name())];
         said.extend(past.problems);
         *messages = past.messages;
         for (id, (_, result)) in past.tasks {
@@ -180,7 +167,7 @@ impl Session {
             push_note(messages, note(&id, &text));
             new.delivered.push(id);
         }
-        new.keep(messages);
+        new.keep(messages, None);
         new.take_over(&mut kept);
         *kept = new;
         Ok(said.join("\n"))
@@ -188,69 +175,72 @@ impl Session {
 
     fn rename(&self, name: &str) -> Result<String, String> {
         let mut kept = self.kept();
-        expect_new(name, &kept.id)?;
         kept.name = Some(name.to_string());
-        if kept.file.is_some() {
-            kept.write(&Record::Name(name.to_string()));
-        }
+        kept.write(&Record::Name(name.to_string()));
         Ok(format!("This session is {name}."))
     }
 
     fn fork(&self, name: &str) -> Result<String, String> {
         let mut kept = self.kept();
-        if kept.file.is_none() {
-            return Err("Nothing was said so far that a fork could begin from.".to_string());
-        }
-        let mut fork = Kept::new(&kept.program);
-        if !name.is_empty() {
-            expect_new(name, &fork.id)?;
-            fork.name = Some(name.to_string());
-        }
-        fork.parent = Some((kept.id.clone(), kept.size.0));
+        let mut fork = Kept::new(&kept);
+        fork.name = (!name.is_empty()).then(|| name.to_string());
         fork.written.clone_from(&kept.written);
-        fork.create();
+        let made = fork.create(Some((kept.id.clone(), kept.lines)));
+        made.map_err(|why| format!("The fork cannot be written: {why}."))?;
         fork.take_over(&mut kept);
-        let (name, parent) = (fork.name().to_string(), kept.name().to_string());
-        *kept = fork;
+        let parent = std::mem::replace(&mut *kept, fork);
+        let (fork, parent) = (kept.name(), parent.name());
         Ok(format!(
-            "This is {name}, a fork. {parent} stays as it is: /resume {parent}"
+            "This is {fork}, a fork of {parent}, which stays as it is."
         ))
     }
 }
 
-/// Looks whether a name can be given to this session.
-fn expect_new(name: &str, id: &str) -> Result<(), String> {
-    let (rows, _) = list::all(Path::new(FOLDER));
-    match rows.iter().find(|row| row.id != id && row.name() == name) {
-        _ if name.is_empty() => Err("Which name? For example: /rename theme".to_string()),
-        Some(_) => Err(format!(
-            "Another session is called {name}. Choose another name."
+/// The id of the session with this name or id, or with one that begins so.
+fn find(folder: &Path, word: &str) -> Result<String, String> {
+    let (mut exact, mut begin) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some(id) = file.strip_suffix(".jsonl") else {
+            continue;
+        };
+        let name = Past::read(folder, id, &mut |_| {}).map(|past| past.name);
+        let name = name.ok().flatten().unwrap_or_default();
+        if id == word || name == word {
+            exact.push(id.to_string());
+        } else if id.starts_with(word) || name.starts_with(word) {
+            begin.push(id.to_string());
+        }
+    }
+    let found = if exact.is_empty() { begin } else { exact };
+    match &found[..] {
+        [id] => Ok(id.clone()),
+        [] => Err(format!("There is no session {word:?}. /resume lists them.")),
+        ids => Err(format!(
+            "Several sessions are called so: {}.",
+            ids.join(", ")
         )),
-        None => Ok(()),
     }
 }
 
 /// The model of the main conversation.
 struct Keeper {
-    session: Session,
     model: Arc<dyn Model>,
+    session: Session,
 }
 
 impl Model for Keeper {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
+        let mut messages = request.messages.to_vec();
         let mut kept = self.session.kept();
-        kept.keep(request.messages);
+        kept.keep(&messages, None);
         let trouble = kept.trouble.take();
         drop(kept);
-        trouble
-            .into_iter()
-            .for_each(|text| request.events.notice(text));
+        trouble.into_iter().for_each(|it| request.events.notice(it));
         let reply = self.model.reply(request)?;
-        let mut kept = self.session.kept();
-        let is_said = reply.stop_reason != StopReason::Refusal && !reply.content.is_empty();
-        if is_said && kept.written.len() == request.messages.len() {
-            let message = Message::new(Role::Assistant, reply.content.clone());
-            kept.reply(message, reply.usage);
+        if reply.stop_reason != StopReason::Refusal {
+            append(&mut messages, Role::Assistant, reply.content.clone());
+            self.session.kept().keep(&messages, Some(reply.usage));
         }
         Ok(reply)
     }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
-    let session = Session::open(&options, &mut repl);
+    let session = Session::attach(&options, &mut repl);
     let mut agent = Agent::new(model, SYSTEM, repl.context());
     agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         }
     };
 
-    let Some(mut messages) = session.begin(&repl) else {
+    let Some(mut messages) = session.begin(&options, &repl) else {
         return ExitCode::FAILURE;
     };
     while let Some(input) = repl.wait() {

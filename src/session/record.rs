@@ -1,4 +1,4 @@
-//! s13 · What stands in a session file: one record a line, and the conversation that they make.
+//! s13 · What stands in a session file: one record a line, and what they come to.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,183 +6,153 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Value, from_slice, json};
 
 use crate::message::{ContentBlock, Message, Role, Usage, push_note};
 
-/// Of the records below; a file with a higher number is refused.
+/// Of the records below. A file with a higher number is refused.
 pub const FORMAT: u64 = 1;
-/// How many forks may hang one behind the other.
+/// How many forks may hang one on the other.
 const FORKS: usize = 100;
-const NO_RESULT: &str =
-    "ERROR: the program ended before this ran, or before its result could be kept.";
-const NO_START: &str =
-    "<system-reminder>What was said before this could not be read.</system-reminder>";
+const NO_RESULT: &str = "ERROR: the program ended before this ran, or before its result was kept.";
+const NO_START: &str = "<system-reminder>What was said before could not be read.</system-reminder>";
 
-/// A line. Times are in milliseconds since 1970.
+/// A line of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
 pub enum Record {
-    /// The first line. Of a fork: which session it comes from, and how many lines of that.
-    Session {
-        format: u64,
-        folder: PathBuf,
-        parent: Option<(String, usize)>,
-    },
-    /// A program has it from now on.
-    Opened {
-        time: u64,
-        lesson: String,
-        model: String,
-        process: u32,
-    },
-    /// Cut the conversation to `at` messages, then append these. The results of the tasks named in
-    /// `delivered` stand in it from now on.
-    Said {
-        at: usize,
-        time: u64,
-        messages: Vec<Message>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        delivered: Vec<String>,
-        /// Of a reply.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        usage: Option<Usage>,
-    },
-    /// A request of a sub-agent.
-    Agent {
-        name: String,
-        time: u64,
-        usage: Usage,
-    },
-    /// A background task began.
-    Task { id: String, what: String },
-    /// It ended.
-    Ended { id: String, result: String },
-    /// Its result will go to another session.
-    Moved { ids: Vec<String>, to: String },
+    /// A program has it from now on; always the first line.
+    Opened(Opened),
+    Said(Said),
+    /// A request of a sub-agent: its name, the time, what it cost.
+    Agent(String, u64, Usage),
+    /// A background task began: its id, and what it does.
+    Task(String, String),
+    /// It ended: its id, and its result.
+    Ended(String, String),
+    /// A task whose result goes to another session from now on, and the id of that.
+    Moved(String, String),
     /// What the person calls this session.
     Name(String),
 }
 
-/// A background task of which nothing was delivered: what it does and, if it ended, its result.
-pub type Task = (String, Option<String>);
+/// By whom, when (in milliseconds since 1970, as everywhere here) and where it was opened.
+#[derive(Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Opened {
+    pub format: u64,
+    pub time: u64,
+    pub process: u32,
+    pub lesson: String,
+    pub model: String,
+    pub folder: PathBuf,
+    /// Of a fork: the session that it comes from, and how many lines of it.
+    pub parent: Option<(String, usize)>,
+}
 
-/// What a session file says.
+/// Cut the conversation to `at` messages, then append these.
+#[derive(Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Said {
+    pub at: usize,
+    pub time: u64,
+    pub messages: Vec<Message>,
+    /// Tasks whose results stand in the conversation from now on.
+    pub delivered: Vec<String>,
+    /// Of a reply.
+    pub usage: Option<Usage>,
+}
+
+/// What a session file comes to.
 #[derive(Default)]
+#[allow(missing_docs)]
 pub struct Past {
     pub messages: Vec<Message>,
-    /// By their ids.
-    pub tasks: BTreeMap<String, Task>,
+    /// Background tasks of which nothing was delivered: what each does, and its result if it ended.
+    pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
     pub parent: Option<(String, usize)>,
-    /// The first prompt.
-    pub first: String,
-    /// Turns that came to their end.
-    pub turns: usize,
-    /// When something was said last.
-    pub time: u64,
-    /// Who opened it last.
+    /// The process that opened it last.
     pub process: u32,
-    /// How many whole lines there are, and how many bytes.
-    pub size: (usize, u64),
+    pub lines: usize,
+    /// Of all whole lines.
+    pub bytes: u64,
     /// What could not be read, in sentences.
     pub problems: Vec<String>,
 }
 
 impl Past {
-    /// Reads a session, and of a fork what it comes from.
+    /// Reads a session, and of a fork first what it comes from. Shows every record to `see`.
     ///
     /// # Errors
     /// When it is not there, is no session, or is of a newer format.
-    pub fn read(folder: &Path, id: &str) -> Result<Self, String> {
-        Self::begin(folder, id, usize::MAX, FORKS)
+    pub fn read(folder: &Path, id: &str, see: &mut dyn FnMut(&Record)) -> Result<Self, String> {
+        Self::begin(folder, (id, usize::MAX), see, FORKS)
     }
 
-    /// Reads so many lines.
-    fn begin(folder: &Path, id: &str, most: usize, forks: usize) -> Result<Self, String> {
-        let failed = |why: &dyn std::fmt::Display| format!("session {id} cannot be read: {why}.");
-        let file = File::open(path(folder, id)).map_err(|error| failed(&error))?;
+    fn begin(
+        folder: &Path,
+        (id, most): (&str, usize),
+        see: &mut dyn FnMut(&Record),
+        forks: usize,
+    ) -> Result<Self, String> {
+        let failed = |why: &str| format!("session {id} cannot be read: {why}.");
+        let file = File::open(path(folder, id)).map_err(|why| failed(&why.to_string()))?;
         let (mut file, mut line, mut past) = (BufReader::new(file), Vec::new(), Past::default());
-        while past.size.0 < most {
+        while past.lines < most {
             line.clear();
             let count = file.read_until(b'\n', &mut line);
-            let count = count.map_err(|error| failed(&error))?;
-            if line.last() != Some(&b'\n') {
+            let count = count.map_err(|why| failed(&why.to_string()))?;
+            if !line.ends_with(b"\n") {
                 if count > 0 {
-                    let text = "Its last line was not written to its end, and is dropped.";
-                    past.problems.push(text.to_string());
+                    let torn = "Its last line is torn, and was dropped.";
+                    past.problems.push(torn.to_string());
                 }
                 break;
             }
-            let number = past.size.0 + 1;
-            let record = serde_json::from_slice(&line);
-            if number == 1 {
-                let parent = match record {
-                    Ok(Record::Session {
-                        format: FORMAT,
-                        parent,
-                        ..
-                    }) => parent,
-                    _ => return Err(failed(&not_ours(&line))),
-                };
-                if let Some((id, lines)) = &parent {
-                    if forks == 0 {
-                        return Err(failed(&"its forks go in a circle"));
+            let (lines, bytes) = (past.lines + 1, past.bytes + count as u64);
+            match from_slice(&line) {
+                Ok(Record::Opened(first)) if lines == 1 && first.format == FORMAT => {
+                    if let Some((parent, lines)) = &first.parent {
+                        let next = forks.checked_sub(1).ok_or(failed("it is its own fork"))?;
+                        past = Self::begin(folder, (parent, *lines), see, next)?;
                     }
-                    past = Self::begin(folder, id, *lines, forks - 1)?;
+                    (past.name, past.parent) = (None, first.parent);
                 }
-                (past.parent, past.name, past.size) = (parent, None, (0, 0));
-            } else {
-                match record {
-                    Ok(record) => past.add(record),
-                    Err(error) => {
-                        let text = format!("Line {number} of {id} is skipped: {error}.");
-                        past.problems.push(text);
-                    }
+                _ if lines == 1 => return Err(failed(&not_ours(&line))),
+                Ok(record) => {
+                    see(&record);
+                    past.add(record);
+                }
+                Err(why) => {
+                    let skipped = format!("Line {lines} of {id} was skipped: {why}.");
+                    past.problems.push(skipped);
                 }
             }
-            past.size = (number, past.size.1 + count as u64);
+            (past.lines, past.bytes) = (lines, bytes);
         }
-        match past.size.0 {
-            0 => Err(failed(&"it is empty")),
-            _ => Ok(past),
-        }
+        (past.lines > 0)
+            .then_some(past)
+            .ok_or(failed("it is empty"))
     }
 
     fn add(&mut self, record: Record) {
         match record {
-            Record::Session { .. } | Record::Agent { .. } => {}
-            Record::Opened { time, process, .. } => (self.time, self.process) = (time, process),
-            Record::Name(name) => self.name = Some(name),
-            Record::Task { id, what } => drop(self.tasks.insert(id, (what, None))),
-            Record::Ended { id, result } => {
-                self.tasks.entry(id).or_default().1 = Some(result);
-            }
-            Record::Moved { ids, .. } => self.tasks.retain(|id, _| !ids.contains(id)),
-            Record::Said {
-                at,
-                time,
-                messages,
-                delivered,
-                usage,
-            } => {
-                let messages = messages.into_iter().map(from_file);
-                // Where a line was skipped, an empty message stands for each that is missing.
+            Record::Opened(opened) => self.process = opened.process,
+            Record::Said(said) => {
+                // An empty message stands for each that was in a line that was skipped.
+                let missing = Message::new(Role::User, Vec::new());
+                self.messages.resize(said.at, missing);
                 self.messages
-                    .resize(at, Message::new(Role::User, Vec::new()));
-                self.messages.extend(messages);
-                self.tasks.retain(|id, _| !delivered.contains(id));
-                self.time = time;
-                let last = self.messages.last();
-                let is_end = |last: &Message| calls(last).is_empty();
-                self.turns += usize::from(usage.is_some() && last.is_some_and(is_end));
-                let mut blocks = self.messages.iter().flat_map(|message| &message.content);
-                if self.first.is_empty()
-                    && let Some(prompt) = blocks.find(|block| block.is_prompt())
-                {
-                    self.first = prompt.as_text().unwrap_or_default().to_string();
-                }
+                    .extend(said.messages.into_iter().map(from_file));
+                self.tasks.retain(|id, _| !said.delivered.contains(id));
             }
+            Record::Agent(..) => {}
+            Record::Task(id, what) => drop(self.tasks.insert(id, (what, None))),
+            Record::Ended(id, result) => self.tasks.entry(id).or_default().1 = Some(result),
+            Record::Moved(id, _) => drop(self.tasks.remove(&id)),
+            Record::Name(name) => self.name = Some(name),
         }
     }
 }
@@ -192,18 +162,15 @@ pub fn path(folder: &Path, id: &str) -> PathBuf {
     folder.join(format!("{id}.jsonl"))
 }
 
-/// Why a first line is none that we read.
-fn not_ours(line: &[u8]) -> String {
-    let line: Value = serde_json::from_slice(line).unwrap_or_default();
-    match line["session"]["format"].as_u64() {
-        Some(format) if format > FORMAT => {
-            format!("it is of format {format}, and this program knows {FORMAT}; use a newer one")
-        }
+fn not_ours(first: &[u8]) -> String {
+    let first: Value = from_slice(first).unwrap_or_default();
+    match first["opened"]["format"].as_u64() {
+        Some(format @ 2..) => format!("its format is {format}, and {FORMAT} is known here"),
         _ => "it is not a session".to_string(),
     }
 }
 
-/// A message as it stands in the file, where a note is told from what the person said.
+/// A message as the file has it: there, a note is not like what the person said.
 pub fn to_file(message: &Message) -> Message {
     let blocks = message.content.iter().map(|block| match block {
         ContentBlock::Note { text } => ContentBlock::Other(json!({ "type": "note", "text": text })),
@@ -215,23 +182,13 @@ pub fn to_file(message: &Message) -> Message {
 fn from_file(mut message: Message) -> Message {
     for block in &mut message.content {
         if let ContentBlock::Other(value) = block
-            && let ("note", Some(text)) =
-                (value["type"].as_str().unwrap_or(""), value["text"].as_str())
+            && value["type"] == "note"
         {
-            let text = text.to_string();
+            let text = value["text"].as_str().unwrap_or_default().to_string();
             *block = ContentBlock::Note { text };
         }
     }
     message
-}
-
-/// The ids of a message's calls.
-fn calls(message: &Message) -> Vec<&str> {
-    let calls = message.content.iter().filter_map(|block| match block {
-        ContentBlock::ToolUse(call) => Some(call.id.as_str()),
-        _ => None,
-    });
-    calls.collect()
 }
 
 /// The conversation as a model takes it, whatever is missing: the roles alternate, and each call
@@ -239,17 +196,11 @@ fn calls(message: &Message) -> Vec<&str> {
 pub fn repair(messages: Vec<Message>) -> Vec<Message> {
     let mut whole = Vec::new();
     for Message { role, content } in messages {
-        let is_result = |block: &ContentBlock| matches!(block, ContentBlock::ToolResult { .. });
-        let (results, rest): (Vec<_>, _) = content.into_iter().partition(is_result);
-        match role {
-            Role::User => answer(&mut whole, results),
-            Role::Assistant if rest.is_empty() => continue,
-            Role::Assistant => {
-                answer(&mut whole, Vec::new());
-                if whole.is_empty() {
-                    push_note(&mut whole, NO_START);
-                }
-            }
+        let is_result = |block: &_| matches!(block, ContentBlock::ToolResult { .. });
+        let (results, rest) = content.into_iter().partition(is_result);
+        answer(&mut whole, results);
+        if whole.is_empty() && role == Role::Assistant {
+            push_note(&mut whole, NO_START);
         }
         append(&mut whole, role, rest);
     }
@@ -259,23 +210,28 @@ pub fn repair(messages: Vec<Message>) -> Vec<Message> {
 
 /// Gives each call of the last message its result.
 fn answer(whole: &mut Vec<Message>, mut results: Vec<ContentBlock>) {
-    let calls = whole.last().map_or(Vec::new(), calls).into_iter();
-    let answers = calls.map(|call| {
-        let is_its = |block: &ContentBlock| matches!(block, ContentBlock::ToolResult { tool_use_id, .. } if tool_use_id == call);
-        match results.iter().position(is_its) {
-            Some(at) => results.swap_remove(at),
-            None => ContentBlock::ToolResult {
-                tool_use_id: call.to_string(),
-                content: NO_RESULT.to_string(),
-                is_error: true,
-            },
+    let mut answers = Vec::new();
+    for block in whole.last().iter().flat_map(|last| &last.content) {
+        if let ContentBlock::ToolUse(call) = block {
+            let tool_use_id = call.id.clone();
+            let is_its = |it: &_| matches!(it, ContentBlock::ToolResult { tool_use_id: id, .. } if *id == tool_use_id);
+            let found = results.iter().position(is_its);
+            let (content, is_error) = (NO_RESULT.to_string(), true);
+            answers.push(match found {
+                Some(at) => results.swap_remove(at),
+                None => ContentBlock::ToolResult {
+                    tool_use_id,
+                    content,
+                    is_error,
+                },
+            });
         }
-    });
-    let answers = answers.collect();
+    }
     append(whole, Role::User, answers);
 }
 
-fn append(whole: &mut Vec<Message>, role: Role, content: Vec<ContentBlock>) {
+/// Appends blocks to the last message, if that is of the same role.
+pub fn append(whole: &mut Vec<Message>, role: Role, content: Vec<ContentBlock>) {
     match whole.last_mut() {
         _ if content.is_empty() => {}
         Some(last) if last.role == role => last.content.extend(content),
