@@ -7,8 +7,8 @@
 mod kept;
 mod record;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::mem::replace;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::Agent;
@@ -19,7 +19,7 @@ use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
 use crate::repl::Repl;
 use kept::Kept;
-use record::append;
+use record::{FORMAT, Opened, append, find, repair};
 pub use record::{Past, Record};
 
 /// Where sessions are, in the current folder.
@@ -34,9 +34,13 @@ pub struct Session(Arc<Mutex<Kept>>);
 impl Session {
     /// A new session in this folder.
     pub fn new(folder: impl Into<PathBuf>, lesson: &str) -> Self {
-        let mut kept = Kept::new(&Kept::default());
-        (kept.folder, kept.lesson) = (folder.into(), lesson.to_string());
-        Session(Arc::new(Mutex::new(kept)))
+        let (format, lesson) = (FORMAT, lesson.to_string());
+        let opened = Opened {
+            format,
+            lesson,
+            ..Opened::default()
+        };
+        Session(Arc::new(Mutex::new(Kept::new(folder.into(), opened))))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.
@@ -61,19 +65,14 @@ impl Session {
             (Event::TurnStarted(_), None) => kept.is_first = true,
             (Event::TurnFinished, None) => kept.sync(),
             (Event::TaskStarted { id, what }, _) => {
-                kept.tasks.insert(id.clone(), (what.clone(), None));
-                kept.write(&Record::Task(id.clone(), what.clone()));
+                kept.put(Record::Task(id.clone(), what.clone()));
             }
             (Event::TaskFinished { id, result }, _) => {
-                kept.tasks.entry(id.clone()).or_default().1 = Some(result.clone());
-                kept.write(&Record::Ended(id.clone(), result.clone()));
+                kept.put(Record::Ended(id.clone(), result.clone()));
             }
-            (Event::Delivered(id, _), _) => {
-                kept.tasks.remove(id);
-                kept.delivered.push(id.clone());
-            }
+            (Event::Delivered(id, _), _) => kept.delivered.push(id.clone()),
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
-                kept.write(&Record::Agent(agent.to_string(), kept::now(), *usage));
+                kept.put(Record::Agent(agent.to_string(), kept::now(), *usage));
             }
             _ => {}
         }
@@ -81,7 +80,7 @@ impl Session {
 
     /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
     pub fn keep(&self, agent: &Agent) -> Agent {
-        self.kept().model = agent.model.describe();
+        self.kept().opened.model = agent.model.describe();
         let (mut agent, session) = (agent.clone(), self.clone());
         let model = agent.model;
         agent.model = Arc::new(Keeper { model, session });
@@ -109,10 +108,10 @@ impl Session {
         self.kept().keep(messages, None);
         let (command, name) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (command, name.trim()) {
-            ("/clear", _) => self.clear(messages),
+            ("/clear", _) => Ok(self.clear(messages)),
             ("/resume", name) => self.resume(name, messages),
             ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
-            ("/rename", name) => self.rename(name),
+            ("/rename", name) => Ok(self.rename(name)),
             ("/fork", name) => self.fork(name),
             _ => return false,
         };
@@ -125,7 +124,7 @@ impl Session {
         let mut kept = self.kept();
         kept.keep(messages, None);
         kept.sync();
-        if kept.lines > 0 {
+        if kept.past.lines > 0 {
             repl.say(format!(
                 "To go on with this session: --resume {}",
                 kept.name()
@@ -133,39 +132,38 @@ impl Session {
         }
     }
 
-    fn clear(&self, messages: &mut Vec<Message>) -> Result<String, String> {
-        let mut kept = self.kept();
-        let mut new = Kept::new(&kept);
-        new.take_over(&mut kept);
+    fn clear(&self, messages: &mut Vec<Message>) -> String {
         messages.clear();
-        let old = std::mem::replace(&mut *kept, new);
-        Ok(format!(
-            "A new session. /resume {} goes back to the last one.",
-            old.name()
-        ))
+        let mut kept = self.kept();
+        let mut new = kept.another(None);
+        new.take_over(&mut kept);
+        let old = replace(&mut *kept, new);
+        let name = old.name();
+        format!("A new session. /resume {name} goes back to the last one.")
     }
 
     /// Goes on with another session, whose conversation takes the place of this one. What became of
-    /// its background tasks joins that, and is part of the text for the person.
+    /// its background tasks joins it, and is part of the text for the person.
     ///
     /// # Errors
     /// When it cannot be had: in a sentence. Nothing has changed then.
     pub fn resume(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
         let mut kept = self.kept();
-        let id = find(&kept.folder, name)?;
-        if id == kept.id {
+        let mut new = kept.another(None);
+        new.id = find(&kept.folder, name)?;
+        if new.id == kept.id {
             return Err("This is that session.".to_string());
         }
-        let (mut new, past) = Kept::open(&kept, &id)?;
-        let count = past.messages.len();
-        let mut said = vec![format!("{}: {count} messages.", new.name())];
-        said.extend(past.problems);
-        *messages = past.messages;
-        for (id, (_, result)) in past.tasks {
+        let failed = |why| format!("{name} cannot be resumed: {why}.");
+        new.open().map_err(failed)?;
+        *messages = repair(new.past.messages.clone());
+        let mut said = vec![format!("{}: {} messages.", new.name(), messages.len())];
+        said.append(&mut new.past.problems);
+        for (id, (_, result)) in &new.past.tasks {
             let text = format!("{id}: {}", result.as_deref().unwrap_or(ENDED));
             said.push(format!("◆ {}", text.lines().next().unwrap_or_default()));
-            push_note(messages, note(&id, &text));
-            new.delivered.push(id);
+            push_note(messages, note(id, &text));
+            new.delivered.push(id.clone());
         }
         new.keep(messages, None);
         new.take_over(&mut kept);
@@ -173,53 +171,26 @@ impl Session {
         Ok(said.join("\n"))
     }
 
-    fn rename(&self, name: &str) -> Result<String, String> {
+    fn rename(&self, name: &str) -> String {
         let mut kept = self.kept();
-        kept.name = Some(name.to_string());
-        kept.write(&Record::Name(name.to_string()));
-        Ok(format!("This session is {name}."))
+        kept.put(Record::Name(name.to_string()));
+        format!("This session is {name}.")
     }
 
     fn fork(&self, name: &str) -> Result<String, String> {
         let mut kept = self.kept();
-        let mut fork = Kept::new(&kept);
-        fork.name = (!name.is_empty()).then(|| name.to_string());
-        fork.written.clone_from(&kept.written);
-        let made = fork.create(Some((kept.id.clone(), kept.lines)));
+        let mut fork = kept.another(Some((kept.id.clone(), kept.past.lines)));
+        let made = fork.create();
         made.map_err(|why| format!("The fork cannot be written: {why}."))?;
+        if !name.is_empty() {
+            fork.put(Record::Name(name.to_string()));
+        }
         fork.take_over(&mut kept);
-        let parent = std::mem::replace(&mut *kept, fork);
+        let parent = replace(&mut *kept, fork);
         let (fork, parent) = (kept.name(), parent.name());
         Ok(format!(
             "This is {fork}, a fork of {parent}, which stays as it is."
         ))
-    }
-}
-
-/// The id of the session with this name or id, or with one that begins so.
-fn find(folder: &Path, word: &str) -> Result<String, String> {
-    let (mut exact, mut begin) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(id) = file.strip_suffix(".jsonl") else {
-            continue;
-        };
-        let name = Past::read(folder, id, &mut |_| {}).map(|past| past.name);
-        let name = name.ok().flatten().unwrap_or_default();
-        if id == word || name == word {
-            exact.push(id.to_string());
-        } else if id.starts_with(word) || name.starts_with(word) {
-            begin.push(id.to_string());
-        }
-    }
-    let found = if exact.is_empty() { begin } else { exact };
-    match &found[..] {
-        [id] => Ok(id.clone()),
-        [] => Err(format!("There is no session {word:?}. /resume lists them.")),
-        ids => Err(format!(
-            "Several sessions are called so: {}.",
-            ids.join(", ")
-        )),
     }
 }
 

@@ -1,12 +1,12 @@
 //! s13 · What stands in a session file: one record a line, and what they come to.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, from_slice, json};
+use serde_json::{from_slice, json};
 
 use crate::message::{ContentBlock, Message, Role, Usage, push_note};
 
@@ -38,7 +38,7 @@ pub enum Record {
 }
 
 /// By whom, when (in milliseconds since 1970, as everywhere here) and where it was opened.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Opened {
     pub format: u64,
@@ -64,7 +64,7 @@ pub struct Said {
     pub usage: Option<Usage>,
 }
 
-/// What a session file comes to.
+/// What the lines of a session come to.
 #[derive(Default)]
 #[allow(missing_docs)]
 pub struct Past {
@@ -72,7 +72,6 @@ pub struct Past {
     /// Background tasks of which nothing was delivered: what each does, and its result if it ended.
     pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
-    pub parent: Option<(String, usize)>,
     /// The process that opened it last.
     pub process: u32,
     pub lines: usize,
@@ -83,61 +82,47 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads a session, and of a fork first what it comes from. Shows every record to `see`.
+    /// Reads so many lines of a session; of a fork, first those that it comes from.
     ///
     /// # Errors
     /// When it is not there, is no session, or is of a newer format.
-    pub fn read(folder: &Path, id: &str, see: &mut dyn FnMut(&Record)) -> Result<Self, String> {
-        Self::begin(folder, (id, usize::MAX), see, FORKS)
-    }
-
-    fn begin(
-        folder: &Path,
-        (id, most): (&str, usize),
-        see: &mut dyn FnMut(&Record),
-        forks: usize,
-    ) -> Result<Self, String> {
-        let failed = |why: &str| format!("session {id} cannot be read: {why}.");
-        let file = File::open(path(folder, id)).map_err(|why| failed(&why.to_string()))?;
+    pub fn read(folder: &Path, id: &str, most: usize, depth: usize) -> io::Result<Self> {
+        let file = File::open(path(folder, id))?;
         let (mut file, mut line, mut past) = (BufReader::new(file), Vec::new(), Past::default());
-        while past.lines < most {
-            line.clear();
-            let count = file.read_until(b'\n', &mut line);
-            let count = count.map_err(|why| failed(&why.to_string()))?;
+        while past.lines < most && file.read_until(b'\n', &mut line)? > 0 {
             if !line.ends_with(b"\n") {
-                if count > 0 {
-                    let torn = "Its last line is torn, and was dropped.";
-                    past.problems.push(torn.to_string());
-                }
+                let torn = "Its last line is torn, and was dropped.";
+                past.problems.push(torn.to_string());
                 break;
             }
-            let (lines, bytes) = (past.lines + 1, past.bytes + count as u64);
+            let (lines, bytes) = (past.lines + 1, past.bytes + line.len() as u64);
             match from_slice(&line) {
-                Ok(Record::Opened(first)) if lines == 1 && first.format == FORMAT => {
-                    if let Some((parent, lines)) = &first.parent {
-                        let next = forks.checked_sub(1).ok_or(failed("it is its own fork"))?;
-                        past = Self::begin(folder, (parent, *lines), see, next)?;
+                Ok(Record::Opened(first))
+                    if lines == 1 && first.format == FORMAT && depth < FORKS =>
+                {
+                    if let Some((parent, lines)) = first.parent {
+                        past = Past::read(folder, &parent, lines, depth + 1)?;
+                        past.name = None;
                     }
-                    (past.name, past.parent) = (None, first.parent);
                 }
-                _ if lines == 1 => return Err(failed(&not_ours(&line))),
-                Ok(record) => {
-                    see(&record);
-                    past.add(record);
+                _ if lines == 1 => {
+                    let why = "it is no session, or one of a newer program";
+                    return Err(io::Error::other(why));
                 }
+                Ok(record) => past.add(record),
                 Err(why) => {
                     let skipped = format!("Line {lines} of {id} was skipped: {why}.");
                     past.problems.push(skipped);
                 }
             }
             (past.lines, past.bytes) = (lines, bytes);
+            line.clear();
         }
-        (past.lines > 0)
-            .then_some(past)
-            .ok_or(failed("it is empty"))
+        Ok(past)
     }
 
-    fn add(&mut self, record: Record) {
+    /// One more record.
+    pub fn add(&mut self, record: Record) {
         match record {
             Record::Opened(opened) => self.process = opened.process,
             Record::Said(said) => {
@@ -157,17 +142,44 @@ impl Past {
     }
 }
 
+/// The id of the session that is called so, or that alone begins so.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn find(folder: &Path, word: &str) -> Result<String, String> {
+    let (mut exact, mut begin) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (file, path) = (entry.file_name(), entry.path());
+        let Some(id) = file.to_str().and_then(|it| it.strip_suffix(".jsonl")) else {
+            continue;
+        };
+        let lines = File::open(path).map(|file| BufReader::new(file).split(b'\n'));
+        let lines = lines.into_iter().flatten().flatten();
+        let named = lines.filter(|line| line.starts_with(b"{\"name\"")).last();
+        let name = match from_slice(&named.unwrap_or_default()) {
+            Ok(Record::Name(name)) => name,
+            _ => String::new(),
+        };
+        if [id, &name].contains(&word) {
+            exact.push(id.to_string());
+        } else if id.starts_with(word) || name.starts_with(word) {
+            begin.push(id.to_string());
+        }
+    }
+    let found = if exact.is_empty() { begin } else { exact };
+    match &found[..] {
+        [id] => Ok(id.clone()),
+        [] => Err(format!("There is no session {word:?}. /resume lists them.")),
+        ids => Err(format!(
+            "Several sessions are called so: {}.",
+            ids.join(", ")
+        )),
+    }
+}
+
 /// Where a session is.
 pub fn path(folder: &Path, id: &str) -> PathBuf {
     folder.join(format!("{id}.jsonl"))
-}
-
-fn not_ours(first: &[u8]) -> String {
-    let first: Value = from_slice(first).unwrap_or_default();
-    match first["opened"]["format"].as_u64() {
-        Some(format @ 2..) => format!("its format is {format}, and {FORMAT} is known here"),
-        _ => "it is not a session".to_string(),
-    }
 }
 
 /// A message as the file has it: there, a note is not like what the person said.
