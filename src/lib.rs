@@ -22,6 +22,8 @@ pub mod agent;
 // Foundation, which a learner may take as given: the contained command, and the prompt.
 pub mod process;
 
+pub mod journal;
+
 pub mod tools;
 
 pub mod inbox;

@@ -8,18 +8,18 @@ mod kept;
 mod record;
 
 use std::mem::replace;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::Agent;
 use crate::delivery::note;
 use crate::event::{Event, Stamped};
+use crate::message::repair::{append, repair};
 use crate::message::{Message, Reply, Role, StopReason, push_note};
 use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
 use crate::repl::Repl;
 use kept::Kept;
-use record::{FORMAT, Opened, append, find, repair};
+use record::{Opened, find};
 pub use record::{Past, Record};
 
 /// Where sessions are, in the current folder.
@@ -32,20 +32,19 @@ const ENDED: &str = "ERROR: ended with the program";
 pub struct Session(Arc<Mutex<Kept>>);
 
 impl Session {
-    /// A new session in this folder.
-    pub fn new(folder: impl Into<PathBuf>, lesson: &str) -> Self {
-        let (format, lesson) = (FORMAT, lesson.to_string());
+    /// A new session, of this lesson.
+    pub fn new(lesson: &str) -> Self {
+        let lesson = lesson.to_string();
         let opened = Opened {
-            format,
             lesson,
             ..Opened::default()
         };
-        Session(Arc::new(Mutex::new(Kept::new(folder.into(), opened))))
+        Session(Arc::new(Mutex::new(Kept::new(&opened, None))))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.
     pub fn attach(options: &Options, repl: &mut Repl) -> Self {
-        let session = Session::new(FOLDER, &options.name);
+        let session = Session::new(&options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
         repl.command("/resume [NAME]", "go on with another session");
@@ -65,10 +64,11 @@ impl Session {
             (Event::TurnStarted(_), None) => kept.is_first = true,
             (Event::TurnFinished, None) => kept.sync(),
             (Event::TaskStarted { id, what }, _) => {
-                kept.put(Record::Task(id.clone(), what.clone()));
+                kept.put(Record::Task(id.clone(), (what.clone(), None)));
             }
             (Event::TaskFinished { id, result }, _) => {
-                kept.put(Record::Ended(id.clone(), result.clone()));
+                let (what, _) = kept.past.tasks.get(id).cloned().unwrap_or_default();
+                kept.put(Record::Task(id.clone(), (what, Some(result.clone()))));
             }
             (Event::Delivered(id, _), _) => kept.delivered.push(id.clone()),
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
@@ -135,7 +135,7 @@ impl Session {
     fn clear(&self, messages: &mut Vec<Message>) -> String {
         messages.clear();
         let mut kept = self.kept();
-        let mut new = kept.another(None);
+        let mut new = Kept::new(&kept.opened, None);
         new.take_over(&mut kept);
         let old = replace(&mut *kept, new);
         let name = old.name();
@@ -149,8 +149,8 @@ impl Session {
     /// When it cannot be had: in a sentence. Nothing has changed then.
     pub fn resume(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
         let mut kept = self.kept();
-        let mut new = kept.another(None);
-        new.id = find(&kept.folder, name)?;
+        let mut new = Kept::new(&kept.opened, None);
+        new.id = find(name)?;
         if new.id == kept.id {
             return Err("This is that session.".to_string());
         }
@@ -179,8 +179,8 @@ impl Session {
 
     fn fork(&self, name: &str) -> Result<String, String> {
         let mut kept = self.kept();
-        let mut fork = kept.another(Some((kept.id.clone(), kept.past.lines)));
-        let made = fork.create();
+        let mut fork = Kept::new(&kept.opened, Some((kept.id.clone(), kept.past.lines)));
+        let made = fork.open();
         made.map_err(|why| format!("The fork cannot be written: {why}."))?;
         if !name.is_empty() {
             fork.put(Record::Name(name.to_string()));

@@ -1,29 +1,27 @@
 //! s13 · The session that is being kept: its file, and what that says by now.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind};
 use std::mem::take;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use super::record::{Opened, Past, Record, Said, path, to_file};
+use super::FOLDER;
+use super::record::{FORMAT, Opened, Past, Record, Said, path, swap_notes};
+use crate::journal::Journal;
 use crate::message::{Message, Usage};
 use crate::tools::files::make_own_folder;
 use crate::worktree::exclude;
 
 #[derive(Default)]
 pub struct Kept {
-    pub folder: PathBuf,
     pub id: String,
     /// What the first line will say.
     pub opened: Opened,
     /// What the file says.
     pub past: Past,
-    /// Locked by whoever keeps it, and never unlinked: the kernel lets go of the lock when that
-    /// program ends, however it ends. `None` until something is to be kept.
-    file: Option<File>,
+    /// `None` until something is to be kept.
+    journal: Option<Journal>,
     /// Tasks whose results were put into the conversation since the last record of it.
     pub delivered: Vec<String>,
     /// A turn began: what is said next is on disk before it is sent.
@@ -33,71 +31,45 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// A new session, without a file.
-    pub fn new(folder: PathBuf, opened: Opened) -> Self {
+    /// A new session, or a fork. There is no file yet.
+    pub fn new(opened: &Opened, parent: Option<(String, usize)>) -> Self {
         let mut random = RandomState::new().build_hasher().finish();
         let letter = |_| {
             random /= 16;
             char::from(b'k' + (random % 16) as u8) // never taken for a number
         };
-        Kept {
-            folder,
-            id: (0..8).map(letter).collect(),
-            opened,
-            is_first: true,
-            ..Kept::default()
-        }
+        let mut kept = Kept::default();
+        kept.id = (0..8).map(letter).collect();
+        kept.opened.clone_from(opened);
+        (kept.opened.format, kept.opened.parent) = (FORMAT, parent);
+        kept
     }
 
-    /// Another new session of the same program, perhaps a fork of another one.
-    pub fn another(&self, parent: Option<(String, usize)>) -> Self {
-        let opened = self.opened.clone();
-        Kept::new(self.folder.clone(), Opened { parent, ..opened })
-    }
-
-    /// Goes on with a session that is there.
+    /// Goes on with the session of this id, or makes its file.
     ///
     /// # Errors
-    /// When it cannot be read, or another program has it.
+    /// When it cannot be read or written, or another program has it.
     pub fn open(&mut self) -> io::Result<()> {
-        let path = path(&self.folder, &self.id);
-        let file = OpenOptions::new().append(true).open(path)?;
-        let held = file.try_lock();
-        self.past = Past::read(&self.folder, &self.id, usize::MAX, 0)?;
-        if let Err(TryLockError::WouldBlock) = held {
-            let why = format!("process {} has it", self.past.process);
-            return Err(io::Error::other(why));
-        }
-        file.set_len(self.past.bytes)?; // without a torn line
-        self.file = Some(file);
-        let begun = self.write(self.begins());
-        begun.inspect_err(|_| self.file = None)
-    }
-
-    /// Makes the file. A fork then has what its parent says.
-    pub fn create(&mut self) -> io::Result<()> {
-        make_own_folder(&self.folder)?;
-        exclude(".sessions/");
-        let path = path(&self.folder, &self.id);
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600).open(path)?;
-        self.open()?;
-        if self.opened.parent.is_some() {
-            self.past = Past::read(&self.folder, &self.id, usize::MAX, 0)?;
-        }
-        File::open(&self.folder)?.sync_all()
-    }
-
-    fn begins(&self) -> Record {
-        let opened = self.opened.clone();
-        let (time, process) = (now(), std::process::id());
-        let folder = std::env::current_dir().unwrap_or_default();
-        Record::Opened(Opened {
-            time,
-            process,
-            folder,
-            ..opened
-        })
+        make_own_folder(FOLDER.as_ref())?;
+        let held = Journal::hold(&path(&self.id));
+        self.past = Past::read(&self.id, usize::MAX, 0)?;
+        let mut journal = held.map_err(|why| match why.kind() {
+            ErrorKind::WouldBlock => {
+                let why = format!("process {} has it", self.past.process);
+                io::Error::other(why)
+            }
+            _ => why,
+        })?;
+        journal.cut(self.past.end)?;
+        let mut opened = self.opened.clone();
+        (opened.time, opened.process) = (now(), std::process::id());
+        opened.folder = std::env::current_dir().unwrap_or_default();
+        journal.append(&Record::Opened(opened))?;
+        let problems = take(&mut self.past.problems);
+        self.past = Past::read(&self.id, usize::MAX, 0)?;
+        self.past.problems = problems;
+        self.journal = Some(journal);
+        Ok(())
     }
 
     /// What people call it.
@@ -105,34 +77,31 @@ impl Kept {
         self.past.name.as_deref().unwrap_or(&self.id)
     }
 
-    /// Writes a record, in one write. If that fails, it is told with the next request.
+    /// Writes a record. If that fails, it is told with the next request.
     pub fn put(&mut self, record: Record) -> bool {
-        let written = self.write(record);
-        if let Err(why) = &written {
-            let path = path(&self.folder, &self.id);
-            self.trouble = Some(format!("{} is not written: {why}.", path.display()));
+        let written = self.write(&record);
+        match &written {
+            Ok(()) => self.past.add(record),
+            Err(why) => {
+                let path = path(&self.id);
+                self.trouble = Some(format!("{} is not written: {why}.", path.display()));
+            }
         }
         written.is_ok()
     }
 
-    fn write(&mut self, record: Record) -> io::Result<()> {
-        if self.file.is_none() {
-            self.create()?;
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        if self.journal.is_none() {
+            self.open()?;
+            exclude(".sessions/");
+            File::open(FOLDER)?.sync_all()?;
         }
-        let line = serde_json::to_string(&record)? + "\n";
-        if let Some(file) = &mut self.file {
-            let written = file.write_all(line.as_bytes());
-            written.inspect_err(|_| drop(file.set_len(self.past.bytes)))?; // no half of a line
-        }
-        self.past.lines += 1;
-        self.past.bytes += line.len() as u64;
-        self.past.add(record);
-        Ok(())
+        self.journal.iter_mut().try_for_each(|it| it.append(record))
     }
 
     /// Everything that was written is on disk when this returns.
     pub fn sync(&self) {
-        let _ = self.file.as_ref().map(File::sync_data);
+        let _ = self.journal.as_ref().map(Journal::sync);
     }
 
     /// Writes what of the conversation the file does not have, in one record.
@@ -140,14 +109,14 @@ impl Kept {
         let written = &self.past.messages;
         let pairs = messages.iter().zip(written);
         let at = pairs.take_while(|(new, old)| new == old).count();
-        let same = at == written.len().max(messages.len());
-        if same && self.delivered.is_empty() {
+        let is_same = at == written.len().max(messages.len());
+        if is_same && self.delivered.is_empty() {
             return;
         }
         let said = Said {
             at,
             time: now(),
-            messages: messages[at..].iter().map(to_file).collect(),
+            messages: messages[at..].iter().cloned().map(swap_notes).collect(),
             delivered: self.delivered.clone(),
             usage,
         };
@@ -159,15 +128,13 @@ impl Kept {
         }
     }
 
-    /// From now on, tasks of the session before are told here.
+    /// From now on, the tasks of the session before are told here.
     pub fn take_over(&mut self, before: &mut Kept) {
-        for (id, (what, result)) in before.past.tasks.clone() {
-            self.put(Record::Task(id.clone(), what));
-            if let Some(result) = result {
-                self.put(Record::Ended(id.clone(), result));
-            }
-            before.put(Record::Moved(id, self.id.clone()));
+        for (id, task) in before.past.tasks.clone() {
+            self.put(Record::Task(id.clone(), task));
+            before.delivered.push(id);
         }
+        before.keep(&before.past.messages.clone(), None);
     }
 }
 
