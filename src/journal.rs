@@ -4,9 +4,11 @@
 //! that program ends, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,18 +20,30 @@ pub struct Journal {
     end: u64,
 }
 
+/// How much of a journal was read.
+#[derive(Default)]
+pub struct Extent {
+    /// How many whole lines, those that are no record included.
+    pub lines: usize,
+    /// Where the last of them ends.
+    pub end: u64,
+    /// What could not be read, in sentences.
+    pub problems: Vec<String>,
+}
+
 impl Journal {
-    /// Holds a journal, and makes it if it is not there; only its owner may read it.
+    /// Holds a journal, and makes it if it is not there; only its owner may read it. `None` if
+    /// another program holds it.
     ///
     /// # Errors
-    /// [`ErrorKind::WouldBlock`] if another program holds it, or why it cannot be written.
-    pub fn hold(path: &Path) -> io::Result<Self> {
+    /// When it cannot be written.
+    pub fn hold(path: &Path) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
-            _ => Ok(Journal { file, end: 0 }), // where there are no locks, go on without
-        }
+        Ok(match file.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            _ => Some(Journal { file, end: 0 }), // where there are no locks, go on without
+        })
     }
 
     /// Cuts off what follows the last whole line, which ends there. To be called before `append`.
@@ -59,25 +73,49 @@ impl Journal {
     }
 }
 
-/// Shows each whole line to `each`, as a record or why it is none, until that says `false`. Returns
-/// where the last of them ends, and if a line without an end follows.
+/// Gives so many lines to `each`. A line that is no record is skipped.
 ///
 /// # Errors
 /// When the file cannot be read, or `each` fails.
 pub fn read<T: DeserializeOwned>(
     path: &Path,
-    mut each: impl FnMut(serde_json::Result<T>) -> io::Result<bool>,
-) -> io::Result<(u64, bool)> {
-    let (mut file, mut line, mut end) = (BufReader::new(File::open(path)?), Vec::new(), 0);
-    while file.read_until(b'\n', &mut line)? > 0 {
+    most: usize,
+    mut each: impl FnMut(T) -> io::Result<()>,
+) -> io::Result<Extent> {
+    let (mut file, mut line) = (BufReader::new(File::open(path)?), Vec::new());
+    let mut read = Extent::default();
+    while read.lines < most && file.read_until(b'\n', &mut line)? > 0 {
+        let name = path.display();
         if !line.ends_with(b"\n") {
-            return Ok((end, true));
-        }
-        end += line.len() as u64;
-        if !each(serde_json::from_slice(&line))? {
+            let torn = format!("The last line of {name} was torn, and is dropped.");
+            read.problems.push(torn);
             break;
+        }
+        read.lines += 1;
+        read.end += line.len() as u64;
+        match serde_json::from_slice(&line) {
+            Ok(record) => each(record)?,
+            Err(why) => {
+                let skipped = format!("Line {} of {name} is skipped: {why}.", read.lines);
+                read.problems.push(skipped);
+            }
         }
         line.clear();
     }
-    Ok((end, false))
+    Ok(read)
+}
+
+/// A name of eight letters that no other has. From k on, so that it is never taken for a number.
+pub fn new_name() -> String {
+    let mut random = RandomState::new().build_hasher().finish();
+    let letter = |_| {
+        random /= 16;
+        char::from(b'k' + (random % 16) as u8)
+    };
+    (0..8).map(letter).collect()
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64
 }

@@ -7,19 +7,21 @@
 mod kept;
 mod record;
 
-use std::mem::replace;
+use std::mem::{replace, take};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agent::Agent;
 use crate::delivery::note;
 use crate::event::{Event, Stamped};
-use crate::message::repair::{append, repair};
+use crate::journal::now;
+use crate::message::stored::{append, repair};
 use crate::message::{Message, Reply, Role, StopReason, push_note};
 use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
 use crate::repl::Repl;
+use crate::terminal::quit;
 use kept::Kept;
-use record::{Opened, find};
+use record::{Opened, path};
 pub use record::{Past, Record};
 
 /// Where sessions are, in the current folder.
@@ -32,19 +34,20 @@ const ENDED: &str = "ERROR: ended with the program";
 pub struct Session(Arc<Mutex<Kept>>);
 
 impl Session {
-    /// A new session, of this lesson.
-    pub fn new(lesson: &str) -> Self {
-        let lesson = lesson.to_string();
-        let opened = Opened {
-            lesson,
-            ..Opened::default()
-        };
-        Session(Arc::new(Mutex::new(Kept::new(&opened, None))))
+    /// A new session, without a file as long as nothing is said.
+    #[expect(
+        clippy::new_without_default,
+        reason = "its id is another one each time"
+    )]
+    pub fn new() -> Self {
+        let kept = Kept::new(Opened::default(), None);
+        Session(Arc::new(Mutex::new(kept)))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.
     pub fn attach(options: &Options, repl: &mut Repl) -> Self {
-        let session = Session::new(&options.name);
+        let session = Session::new();
+        session.kept().opened.lesson.clone_from(&options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
         repl.command("/resume [NAME]", "go on with another session");
@@ -72,7 +75,7 @@ impl Session {
             }
             (Event::Delivered(id, _), _) => kept.delivered.push(id.clone()),
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
-                kept.put(Record::Agent(agent.to_string(), kept::now(), *usage));
+                kept.put(Record::Agent(agent.to_string(), now(), *usage));
             }
             _ => {}
         }
@@ -87,19 +90,20 @@ impl Session {
         agent
     }
 
-    /// The conversation to begin with: that of `--resume`, or none. `None` if it cannot be had, which
-    /// is said.
-    pub fn begin(&self, options: &Options, repl: &Repl) -> Option<Vec<Message>> {
+    /// The conversation to begin with: that of `--resume`, or none. If it cannot be had, this says
+    /// why, and the program ends.
+    pub fn begin(&self, options: &Options, repl: &Repl) -> Vec<Message> {
         let mut messages = Vec::new();
-        if let Some(name) = &options.resume {
-            let resumed = self.resume(name, &mut messages);
-            let failed = resumed.is_err();
-            repl.say(resumed.unwrap_or_else(|why| why));
-            if failed {
-                return None;
+        let resumed = options.resume.as_ref();
+        match resumed.map(|id| self.resume(id, &mut messages)) {
+            None => {}
+            Some(Ok(said)) => repl.say(said),
+            Some(Err(why)) => {
+                repl.say(why);
+                quit(1)
             }
         }
-        Some(messages)
+        messages
     }
 
     /// Carries out `/clear`, `/resume`, `/rename` and `/fork`. False if the line is something else.
@@ -108,11 +112,11 @@ impl Session {
         self.kept().keep(messages, None);
         let (command, name) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (command, name.trim()) {
-            ("/clear", _) => Ok(self.clear(messages)),
-            ("/resume", name) => self.resume(name, messages),
+            ("/clear", _) => self.go_on(self.another(None), messages),
+            ("/resume", id) => self.resume(id, messages),
             ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
-            ("/rename", name) => Ok(self.rename(name)),
-            ("/fork", name) => self.fork(name),
+            ("/rename", name) => self.rename(name),
+            ("/fork", name) => self.fork(name, messages),
             _ => return false,
         };
         repl.say(done.unwrap_or_else(|why| why));
@@ -124,73 +128,74 @@ impl Session {
         let mut kept = self.kept();
         kept.keep(messages, None);
         kept.sync();
-        if kept.past.lines > 0 {
-            repl.say(format!(
-                "To go on with this session: --resume {}",
-                kept.name()
-            ));
+        if kept.past.extent.lines > 0 {
+            let name = kept.name();
+            repl.say(format!("To go on with this session: --resume {name}"));
         }
     }
 
-    fn clear(&self, messages: &mut Vec<Message>) -> String {
-        messages.clear();
-        let mut kept = self.kept();
-        let mut new = Kept::new(&kept.opened, None);
-        new.take_over(&mut kept);
-        let old = replace(&mut *kept, new);
-        let name = old.name();
-        format!("A new session. /resume {name} goes back to the last one.")
+    fn rename(&self, name: &str) -> Result<String, String> {
+        self.kept().put(Record::Name(name.to_string()));
+        Ok(format!("This session is {name}."))
     }
 
-    /// Goes on with another session, whose conversation takes the place of this one. What became of
-    /// its background tasks joins it, and is part of the text for the person.
+    fn fork(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
+        let (id, lines) = (self.kept().id.clone(), self.kept().past.extent.lines);
+        if lines == 0 {
+            return Err("Nothing was said so far.".to_string());
+        }
+        let said = self.go_on(self.another(Some((id, lines))), messages)?;
+        match name {
+            "" => Ok(said),
+            name => self.rename(name).map(|_| said),
+        }
+    }
+
+    /// Goes on with the session of this id; its conversation takes the place of this one.
     ///
     /// # Errors
     /// When it cannot be had: in a sentence. Nothing has changed then.
-    pub fn resume(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
-        let mut kept = self.kept();
-        let mut new = Kept::new(&kept.opened, None);
-        new.id = find(name)?;
-        if new.id == kept.id {
-            return Err("This is that session.".to_string());
+    pub fn resume(&self, id: &str, messages: &mut Vec<Message>) -> Result<String, String> {
+        let mut new = self.another(None);
+        new.id = id.to_string();
+        match path(id).is_file() {
+            _ if id == self.kept().id => Err("This is that session.".to_string()),
+            true => self.go_on(new, messages),
+            false => Err(format!("There is no session {id:?}. /resume lists them.")),
         }
-        let failed = |why| format!("{name} cannot be resumed: {why}.");
-        new.open().map_err(failed)?;
+    }
+
+    fn another(&self, parent: Option<(String, usize)>) -> Kept {
+        Kept::new(self.kept().opened.clone(), parent)
+    }
+
+    /// Goes on in a new session, in a fork, or in one that is there. Says which, and what became of
+    /// the background tasks of the last.
+    fn go_on(&self, mut new: Kept, messages: &mut Vec<Message>) -> Result<String, String> {
+        let is_fork = new.opened.parent.is_some();
+        if is_fork || path(&new.id).is_file() {
+            let opened = new.open();
+            opened.map_err(|why| format!("Session {} cannot be used: {why}.", new.id))?;
+        }
         *messages = repair(new.past.messages.clone());
-        let mut said = vec![format!("{}: {} messages.", new.name(), messages.len())];
-        said.append(&mut new.past.problems);
-        for (id, (_, result)) in &new.past.tasks {
+        let mut told = take(&mut new.past.extent.problems);
+        // A fork's are not gone: they run.
+        for (id, (_, result)) in new.past.tasks.iter().filter(|_| !is_fork) {
             let text = format!("{id}: {}", result.as_deref().unwrap_or(ENDED));
-            said.push(format!("◆ {}", text.lines().next().unwrap_or_default()));
+            told.push(format!("◆ {}", text.lines().next().unwrap_or_default()));
             push_note(messages, note(id, &text));
             new.delivered.push(id.clone());
         }
         new.keep(messages, None);
+        let mut kept = self.kept();
         new.take_over(&mut kept);
-        *kept = new;
-        Ok(said.join("\n"))
-    }
-
-    fn rename(&self, name: &str) -> String {
-        let mut kept = self.kept();
-        kept.put(Record::Name(name.to_string()));
-        format!("This session is {name}.")
-    }
-
-    fn fork(&self, name: &str) -> Result<String, String> {
-        let mut kept = self.kept();
-        let mut fork = Kept::new(&kept.opened, Some((kept.id.clone(), kept.past.lines)));
-        let made = fork.open();
-        made.map_err(|why| format!("The fork cannot be written: {why}."))?;
-        if !name.is_empty() {
-            fork.put(Record::Name(name.to_string()));
-        }
-        fork.take_over(&mut kept);
-        let parent = replace(&mut *kept, fork);
-        let (fork, parent) = (kept.name(), parent.name());
-        Ok(format!(
-            "This is {fork}, a fork of {parent}, which stays as it is."
-        ))
+        let old = replace(&mut *kept, new);
+        let (new, old, count) = (kept.name(), old.name(), messages.len());
+        told.insert(
+            0,
+            format!("Session {new}, {count} messages. To go back: /resume {old}"),
+        );
+        Ok(told.join("\n"))
     }
 }
 

@@ -79,9 +79,7 @@ fn main() -> ExitCode {
         }
     };
 
-    let Some(mut messages) = session.begin(&options, &repl) else {
-        return ExitCode::FAILURE;
-    };
+    let mut messages = session.begin(&options, &repl);
     while let Some(input) = repl.wait() {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));

@@ -1,14 +1,13 @@
 //! s13 · The session that is being kept: its file, and what that says by now.
 
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::mem::take;
-use std::time::UNIX_EPOCH;
 
 use super::FOLDER;
-use super::record::{FORMAT, Opened, Past, Record, Said, path, swap_notes};
-use crate::journal::Journal;
+use super::record::{FORMAT, Opened, Past, Record, Said, path};
+use crate::journal::{Journal, new_name, now};
+use crate::message::stored::swap_notes;
 use crate::message::{Message, Usage};
 use crate::tools::files::make_own_folder;
 use crate::worktree::exclude;
@@ -32,17 +31,14 @@ pub struct Kept {
 
 impl Kept {
     /// A new session, or a fork. There is no file yet.
-    pub fn new(opened: &Opened, parent: Option<(String, usize)>) -> Self {
-        let mut random = RandomState::new().build_hasher().finish();
-        let letter = |_| {
-            random /= 16;
-            char::from(b'k' + (random % 16) as u8) // never taken for a number
-        };
-        let mut kept = Kept::default();
-        kept.id = (0..8).map(letter).collect();
-        kept.opened.clone_from(opened);
-        (kept.opened.format, kept.opened.parent) = (FORMAT, parent);
-        kept
+    pub fn new(mut opened: Opened, parent: Option<(String, usize)>) -> Self {
+        (opened.format, opened.parent) = (FORMAT, parent);
+        let id = new_name();
+        Kept {
+            id,
+            opened,
+            ..Kept::default()
+        }
     }
 
     /// Goes on with the session of this id, or makes its file.
@@ -51,23 +47,26 @@ impl Kept {
     /// When it cannot be read or written, or another program has it.
     pub fn open(&mut self) -> io::Result<()> {
         make_own_folder(FOLDER.as_ref())?;
-        let held = Journal::hold(&path(&self.id));
+        let held = Journal::hold(&path(&self.id))?;
         self.past = Past::read(&self.id, usize::MAX, 0)?;
-        let mut journal = held.map_err(|why| match why.kind() {
-            ErrorKind::WouldBlock => {
-                let why = format!("process {} has it", self.past.process);
-                io::Error::other(why)
-            }
-            _ => why,
-        })?;
-        journal.cut(self.past.end)?;
-        let mut opened = self.opened.clone();
-        (opened.time, opened.process) = (now(), std::process::id());
-        opened.folder = std::env::current_dir().unwrap_or_default();
-        journal.append(&Record::Opened(opened))?;
-        let problems = take(&mut self.past.problems);
-        self.past = Past::read(&self.id, usize::MAX, 0)?;
-        self.past.problems = problems;
+        let Some(mut journal) = held else {
+            let why = format!("process {} has it", self.past.process);
+            return Err(io::Error::other(why));
+        };
+        journal.cut(self.past.extent.end)?;
+        let opened = self.opened.clone();
+        let (time, process, folder) = (now(), std::process::id(), std::env::current_dir()?);
+        let opened = Record::Opened(Opened {
+            time,
+            process,
+            folder,
+            ..opened
+        });
+        journal.append(&opened)?;
+        match &self.opened.parent {
+            Some(_) => self.past = Past::read(&self.id, usize::MAX, 0)?,
+            None => self.past.add(opened),
+        }
         self.journal = Some(journal);
         Ok(())
     }
@@ -79,15 +78,12 @@ impl Kept {
 
     /// Writes a record. If that fails, it is told with the next request.
     pub fn put(&mut self, record: Record) -> bool {
-        let written = self.write(&record);
-        match &written {
-            Ok(()) => self.past.add(record),
-            Err(why) => {
-                let path = path(&self.id);
-                self.trouble = Some(format!("{} is not written: {why}.", path.display()));
-            }
+        if let Err(why) = self.write(&record) {
+            self.trouble = Some(format!("The session is not written: {why}."));
+            return false;
         }
-        written.is_ok()
+        self.past.add(record);
+        true
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
@@ -113,14 +109,15 @@ impl Kept {
         if is_same && self.delivered.is_empty() {
             return;
         }
-        let said = Said {
+        let (time, delivered) = (now(), self.delivered.clone());
+        let messages = messages[at..].iter().cloned().map(swap_notes).collect();
+        if self.put(Record::Said(Said {
             at,
-            time: now(),
-            messages: messages[at..].iter().cloned().map(swap_notes).collect(),
-            delivered: self.delivered.clone(),
+            time,
+            messages,
+            delivered,
             usage,
-        };
-        if self.put(Record::Said(said)) {
+        })) {
             self.delivered.clear();
             if take(&mut self.is_first) {
                 self.sync();
@@ -136,9 +133,4 @@ impl Kept {
         }
         before.keep(&before.past.messages.clone(), None);
     }
-}
-
-/// In milliseconds since 1970.
-pub fn now() -> u64 {
-    UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64
 }

@@ -1,9 +1,29 @@
-//! foundation · A conversation of which something is missing, made whole.
+//! foundation · A conversation in a file: its notes stay notes, and what is missing is made up for.
+
+use serde_json::json;
 
 use super::{ContentBlock, Message, Role, push_note};
 
 const NO_RESULT: &str = "ERROR: the program ended before this ran, or before its result was kept.";
 const NO_START: &str = "<system-reminder>What was said before could not be read.</system-reminder>";
+
+/// On the wire a note is a text; in a file it must not become what the person said. This makes one
+/// form of the other.
+pub fn swap_notes(mut message: Message) -> Message {
+    for block in &mut message.content {
+        match block {
+            ContentBlock::Note { text } => {
+                *block = ContentBlock::Other(json!({ "type": "note", "text": text }));
+            }
+            ContentBlock::Other(value) if value["type"] == "note" => {
+                let text = value["text"].as_str().unwrap_or_default().to_string();
+                *block = ContentBlock::Note { text };
+            }
+            _ => {}
+        }
+    }
+    message
+}
 
 /// The conversation as a model takes it: the roles alternate, each call has its result, and no
 /// message is empty.
