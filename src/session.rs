@@ -7,6 +7,7 @@
 mod kept;
 mod record;
 
+use std::io;
 use std::mem::{replace, take};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,24 +30,31 @@ pub const FOLDER: &str = ".sessions";
 /// What is told of a task whose end was not kept.
 const ENDED: &str = "ERROR: ended with the program";
 
+/// Where to go on.
+#[derive(Clone, Copy)]
+pub enum To<'a> {
+    /// In a new session.
+    New,
+    /// In a fork of this one, with a name if that is not empty.
+    Fork(&'a str),
+    /// In the session of this id.
+    There(&'a str),
+}
+
 /// The session that is being kept. Clones are the same.
 #[derive(Clone)]
 pub struct Session(Arc<Mutex<Kept>>);
 
 impl Session {
-    /// A new session, without a file as long as nothing is said.
-    #[expect(
-        clippy::new_without_default,
-        reason = "its id is another one each time"
-    )]
-    pub fn new() -> Self {
+    /// A new session, which has no file as long as nothing is said.
+    pub fn begun() -> Self {
         let kept = Kept::new(Opened::default(), None);
         Session(Arc::new(Mutex::new(kept)))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.
     pub fn attach(options: &Options, repl: &mut Repl) -> Self {
-        let session = Session::new();
+        let session = Session::begun();
         session.kept().opened.lesson.clone_from(&options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
@@ -63,22 +71,21 @@ impl Session {
     /// Takes an event from the stream. Emits none, as it would wait for itself.
     pub fn note(&self, stamped: Stamped<'_>) {
         let mut kept = self.kept();
-        match (stamped.event, stamped.agent) {
-            (Event::TurnStarted(_), None) => kept.is_first = true,
-            (Event::TurnFinished, None) => kept.sync(),
-            (Event::TaskStarted { id, what }, _) => {
-                kept.put(Record::Task(id.clone(), (what.clone(), None)));
-            }
+        let record = match (stamped.event, stamped.agent) {
+            (Event::TurnStarted(_), None) => return kept.is_first = true,
+            (Event::TurnFinished, None) => return kept.sync(),
+            (Event::Delivered(id, _), _) => return kept.delivered.push(id.clone()),
+            (Event::TaskStarted { id, what }, _) => Record::Task(id.clone(), (what.clone(), None)),
             (Event::TaskFinished { id, result }, _) => {
-                let (what, _) = kept.past.tasks.get(id).cloned().unwrap_or_default();
-                kept.put(Record::Task(id.clone(), (what, Some(result.clone()))));
+                let (what, _) = kept.past.tasks.remove(id).unwrap_or_default();
+                Record::Task(id.clone(), (what, Some(result.clone())))
             }
-            (Event::Delivered(id, _), _) => kept.delivered.push(id.clone()),
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
-                kept.put(Record::Agent(agent.to_string(), now(), *usage));
+                Record::Agent(agent.to_string(), now(), *usage)
             }
-            _ => {}
-        }
+            _ => return,
+        };
+        let _ = kept.put(record); // should that go wrong, the next request says so
     }
 
     /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
@@ -91,17 +98,15 @@ impl Session {
     }
 
     /// The conversation to begin with: that of `--resume`, or none. If it cannot be had, this says
-    /// why, and the program ends.
+    /// why, and ends the program.
     pub fn begin(&self, options: &Options, repl: &Repl) -> Vec<Message> {
         let mut messages = Vec::new();
-        let resumed = options.resume.as_ref();
-        match resumed.map(|id| self.resume(id, &mut messages)) {
-            None => {}
-            Some(Ok(said)) => repl.say(said),
-            Some(Err(why)) => {
+        if let Some(id) = &options.resume {
+            let resumed = self.go_on(To::There(id), &mut messages);
+            repl.say(resumed.unwrap_or_else(|why| {
                 repl.say(why);
                 quit(1)
-            }
+            }));
         }
         messages
     }
@@ -109,14 +114,19 @@ impl Session {
     /// Carries out `/clear`, `/resume`, `/rename` and `/fork`. False if the line is something else.
     /// What was added to the conversation between turns is kept.
     pub fn command(&self, repl: &Repl, line: &str, messages: &mut Vec<Message>) -> bool {
-        self.kept().keep(messages, None);
+        let _ = self.kept().keep(messages, None); // should that fail, the next request says so
         let (command, name) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (command, name.trim()) {
-            ("/clear", _) => self.go_on(self.another(None), messages),
-            ("/resume", id) => self.resume(id, messages),
+            ("/clear", _) => self.go_on(To::New, messages),
+            ("/fork", name) => self.go_on(To::Fork(name), messages),
+            ("/resume", id) => self.go_on(To::There(id), messages),
             ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
-            ("/rename", name) => self.rename(name),
-            ("/fork", name) => self.fork(name, messages),
+            ("/rename", name) => {
+                let named = self.kept().put(Record::Name(name.to_string()));
+                named
+                    .map_err(unwritten)
+                    .map(|()| format!("This session is {name}."))
+            }
             _ => return false,
         };
         repl.say(done.unwrap_or_else(|why| why));
@@ -126,7 +136,8 @@ impl Session {
     /// Keeps what was added last, and says how to come back.
     pub fn close(&self, repl: &Repl, messages: &[Message]) {
         let mut kept = self.kept();
-        kept.keep(messages, None);
+        let written = kept.keep(messages, None);
+        written.unwrap_or_else(|why| repl.say(unwritten(why)));
         kept.sync();
         if kept.past.extent.lines > 0 {
             let name = kept.name();
@@ -134,46 +145,27 @@ impl Session {
         }
     }
 
-    fn rename(&self, name: &str) -> Result<String, String> {
-        self.kept().put(Record::Name(name.to_string()));
-        Ok(format!("This session is {name}."))
-    }
-
-    fn fork(&self, name: &str, messages: &mut Vec<Message>) -> Result<String, String> {
-        let (id, lines) = (self.kept().id.clone(), self.kept().past.extent.lines);
-        if lines == 0 {
-            return Err("Nothing was said so far.".to_string());
-        }
-        let said = self.go_on(self.another(Some((id, lines))), messages)?;
-        match name {
-            "" => Ok(said),
-            name => self.rename(name).map(|_| said),
-        }
-    }
-
-    /// Goes on with the session of this id; its conversation takes the place of this one.
+    /// Goes on elsewhere: the conversation there takes the place of this one. Says where that is, and
+    /// what became of the background tasks of a session that ended.
     ///
     /// # Errors
     /// When it cannot be had: in a sentence. Nothing has changed then.
-    pub fn resume(&self, id: &str, messages: &mut Vec<Message>) -> Result<String, String> {
-        let mut new = self.another(None);
-        new.id = id.to_string();
-        match path(id).is_file() {
-            _ if id == self.kept().id => Err("This is that session.".to_string()),
-            true => self.go_on(new, messages),
-            false => Err(format!("There is no session {id:?}. /resume lists them.")),
+    pub fn go_on(&self, to: To<'_>, messages: &mut Vec<Message>) -> Result<String, String> {
+        let mut kept = self.kept();
+        let (is_fork, lines) = (matches!(to, To::Fork(_)), kept.past.extent.lines);
+        let parent = is_fork.then(|| (kept.id.clone(), lines));
+        let mut new = Kept::new(kept.opened.clone(), parent);
+        match to {
+            To::New => {}
+            To::Fork(_) if lines == 0 => return Err("Nothing was said so far.".to_string()),
+            To::There(id) if id == kept.id => return Err("This is that session.".to_string()),
+            To::There(id) if !path(id).is_file() => {
+                return Err(format!("There is no session {id:?}. /resume lists them."));
+            }
+            To::There(id) => new.id = id.to_string(),
+            To::Fork(_) => {}
         }
-    }
-
-    fn another(&self, parent: Option<(String, usize)>) -> Kept {
-        Kept::new(self.kept().opened.clone(), parent)
-    }
-
-    /// Goes on in a new session, in a fork, or in one that is there. Says which, and what became of
-    /// the background tasks of the last.
-    fn go_on(&self, mut new: Kept, messages: &mut Vec<Message>) -> Result<String, String> {
-        let is_fork = new.opened.parent.is_some();
-        if is_fork || path(&new.id).is_file() {
+        if !matches!(to, To::New) {
             let opened = new.open();
             opened.map_err(|why| format!("Session {} cannot be used: {why}.", new.id))?;
         }
@@ -186,17 +178,34 @@ impl Session {
             push_note(messages, note(id, &text));
             new.delivered.push(id.clone());
         }
-        new.keep(messages, None);
-        let mut kept = self.kept();
-        new.take_over(&mut kept);
+        let mut written = new.keep(messages, None);
+        if let To::Fork(name) = to
+            && !name.is_empty()
+        {
+            written = new.put(Record::Name(name.to_string()));
+        }
+        let written = written.and_then(|()| new.take_over(&mut kept));
+        told.extend(written.err().map(unwritten));
         let old = replace(&mut *kept, new);
-        let (new, old, count) = (kept.name(), old.name(), messages.len());
+        let back = if lines > 0 {
+            format!(" To go back: /resume {}", old.name())
+        } else {
+            String::new()
+        };
         told.insert(
             0,
-            format!("Session {new}, {count} messages. To go back: /resume {old}"),
+            format!(
+                "Session {}, {} messages.{back}",
+                kept.name(),
+                messages.len()
+            ),
         );
         Ok(told.join("\n"))
     }
+}
+
+fn unwritten(why: io::Error) -> String {
+    format!("The session is not written: {why}.")
 }
 
 /// The model of the main conversation.
@@ -208,15 +217,12 @@ struct Keeper {
 impl Model for Keeper {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let mut messages = request.messages.to_vec();
-        let mut kept = self.session.kept();
-        kept.keep(&messages, None);
-        let trouble = kept.trouble.take();
-        drop(kept);
-        trouble.into_iter().for_each(|it| request.events.notice(it));
+        let written = self.session.kept().keep(&messages, None);
+        written.unwrap_or_else(|why| request.events.notice(unwritten(why)));
         let reply = self.model.reply(request)?;
         if reply.stop_reason != StopReason::Refusal {
             append(&mut messages, Role::Assistant, reply.content.clone());
-            self.session.kept().keep(&messages, Some(reply.usage));
+            let _ = self.session.kept().keep(&messages, Some(reply.usage)); // as above
         }
         Ok(reply)
     }

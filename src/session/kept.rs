@@ -25,26 +25,18 @@ pub struct Kept {
     pub delivered: Vec<String>,
     /// A turn began: what is said next is on disk before it is sent.
     pub is_first: bool,
-    /// Why something could not be written, until it is told.
-    pub trouble: Option<String>,
 }
 
 impl Kept {
-    /// A new session, or a fork. There is no file yet.
+    /// A new session, or a fork: a session and how many lines of it. There is no file yet.
     pub fn new(mut opened: Opened, parent: Option<(String, usize)>) -> Self {
         (opened.format, opened.parent) = (FORMAT, parent);
-        let id = new_name();
-        Kept {
-            id,
-            opened,
-            ..Kept::default()
-        }
+        let mut kept = Kept::default();
+        (kept.id, kept.opened) = (new_name(), opened);
+        kept
     }
 
-    /// Goes on with the session of this id, or makes its file.
-    ///
-    /// # Errors
-    /// When it cannot be read or written, or another program has it.
+    /// Goes on with the session of this id, or makes its file. Fails if another program has it.
     pub fn open(&mut self) -> io::Result<()> {
         make_own_folder(FOLDER.as_ref())?;
         let held = Journal::hold(&path(&self.id))?;
@@ -54,21 +46,11 @@ impl Kept {
             return Err(io::Error::other(why));
         };
         journal.cut(self.past.extent.end)?;
-        let opened = self.opened.clone();
-        let (time, process, folder) = (now(), std::process::id(), std::env::current_dir()?);
-        let opened = Record::Opened(Opened {
-            time,
-            process,
-            folder,
-            ..opened
-        });
-        journal.append(&opened)?;
-        match &self.opened.parent {
-            Some(_) => self.past = Past::read(&self.id, usize::MAX, 0)?,
-            None => self.past.add(opened),
-        }
         self.journal = Some(journal);
-        Ok(())
+        let mut opened = self.opened.clone();
+        (opened.time, opened.process) = (now(), std::process::id());
+        opened.folder = std::env::current_dir()?;
+        self.put(Record::Opened(opened))
     }
 
     /// What people call it.
@@ -76,23 +58,17 @@ impl Kept {
         self.past.name.as_deref().unwrap_or(&self.id)
     }
 
-    /// Writes a record. If that fails, it is told with the next request.
-    pub fn put(&mut self, record: Record) -> bool {
-        if let Err(why) = self.write(&record) {
-            self.trouble = Some(format!("The session is not written: {why}."));
-            return false;
-        }
-        self.past.add(record);
-        true
-    }
-
-    fn write(&mut self, record: &Record) -> io::Result<()> {
+    /// Writes a record. Should that fail, what of the conversation is missing comes with the next.
+    pub fn put(&mut self, record: Record) -> io::Result<()> {
         if self.journal.is_none() {
             self.open()?;
             exclude(".sessions/");
             File::open(FOLDER)?.sync_all()?;
         }
-        self.journal.iter_mut().try_for_each(|it| it.append(record))
+        self.journal
+            .iter_mut()
+            .try_for_each(|it| it.append(&record))?;
+        self.past.add(record)
     }
 
     /// Everything that was written is on disk when this returns.
@@ -101,36 +77,36 @@ impl Kept {
     }
 
     /// Writes what of the conversation the file does not have, in one record.
-    pub fn keep(&mut self, messages: &[Message], usage: Option<Usage>) {
+    pub fn keep(&mut self, messages: &[Message], usage: Option<Usage>) -> io::Result<()> {
         let written = &self.past.messages;
         let pairs = messages.iter().zip(written);
         let at = pairs.take_while(|(new, old)| new == old).count();
         let is_same = at == written.len().max(messages.len());
         if is_same && self.delivered.is_empty() {
-            return;
+            return Ok(());
         }
         let (time, delivered) = (now(), self.delivered.clone());
         let messages = messages[at..].iter().cloned().map(swap_notes).collect();
-        if self.put(Record::Said(Said {
+        self.put(Record::Said(Said {
             at,
             time,
             messages,
             delivered,
             usage,
-        })) {
-            self.delivered.clear();
-            if take(&mut self.is_first) {
-                self.sync();
-            }
+        }))?;
+        self.delivered.clear();
+        if take(&mut self.is_first) {
+            self.sync();
         }
+        Ok(())
     }
 
     /// From now on, the tasks of the session before are told here.
-    pub fn take_over(&mut self, before: &mut Kept) {
+    pub fn take_over(&mut self, before: &mut Kept) -> io::Result<()> {
         for (id, task) in before.past.tasks.clone() {
-            self.put(Record::Task(id.clone(), task));
+            self.put(Record::Task(id.clone(), task))?;
             before.delivered.push(id);
         }
-        before.keep(&before.past.messages.clone(), None);
+        before.keep(&before.past.messages.clone(), None)
     }
 }

@@ -28,14 +28,11 @@ pub enum Record {
     Said(Said),
     /// A request of a sub-agent: its name, the time, what it cost.
     Agent(String, u64, Usage),
-    /// A background task began, or ended: its id.
-    Task(String, Task),
+    /// A background task began, or ended: its id, what it does, and its result then.
+    Task(String, (String, Option<String>)),
     /// What the person calls this session.
     Name(String),
 }
-
-/// What a background task does and, if it ended, its result.
-pub type Task = (String, Option<String>);
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Opened {
@@ -66,47 +63,41 @@ pub struct Said {
 pub struct Past {
     pub messages: Vec<Message>,
     /// Those of which nothing was delivered, by their ids.
-    pub tasks: BTreeMap<String, Task>,
+    pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
     /// The process that opened it last.
     pub process: u32,
     pub extent: Extent,
+    /// How many forks of it are being read.
+    forks: usize,
 }
 
 impl Past {
-    /// Reads so many lines of a session; of a fork, first those that it comes from.
+    /// Reads so many lines of a session.
     ///
     /// # Errors
     /// When it is not there, is no session, or is of a newer format.
-    pub fn read(id: &str, most: usize, depth: usize) -> io::Result<Self> {
-        let (mut past, mut is_first) = (Past::default(), true);
-        let mut extent = journal::read(&path(id), most, |record| {
-            match (std::mem::take(&mut is_first), record) {
-                (false, record) => past.add(record),
-                (true, Record::Opened(it)) if it.format == FORMAT && depth < FORKS => {
-                    if let Some((parent, lines)) = &it.parent {
-                        past = Past::read(parent, *lines, depth + 1)?;
-                        past.name = None;
-                    }
-                    past.add(Record::Opened(it));
-                }
-                _ => {
-                    let why = "it is no session, or one of a newer program";
-                    return Err(io::Error::other(why));
-                }
-            }
-            Ok(())
-        })?;
+    pub fn read(id: &str, most: usize, forks: usize) -> io::Result<Self> {
+        let mut past = Past {
+            forks,
+            ..Past::default()
+        };
+        let mut extent = journal::read(&path(id), most, |record| past.add(record))?;
         extent.problems.append(&mut past.extent.problems);
         Ok(Past { extent, ..past })
     }
 
-    /// One more record.
-    pub fn add(&mut self, record: Record) {
-        self.extent.lines += 1;
+    /// One more record. A fork begins with what it comes from.
+    pub(super) fn add(&mut self, record: Record) -> io::Result<()> {
         match record {
-            Record::Opened(opened) => self.process = opened.process,
-            Record::Said(said) => {
+            Record::Opened(it) if it.format == FORMAT && self.forks < FORKS => {
+                if let Some((parent, lines)) = it.parent {
+                    *self = Past::read(&parent, lines, self.forks + 1)?;
+                    (self.name, self.extent.lines) = (None, 0);
+                }
+                self.process = it.process;
+            }
+            Record::Said(said) if self.process > 0 => {
                 // An empty message stands for each that was in a line that was skipped.
                 let missing = Message::new(Role::User, Vec::new());
                 self.messages.resize(said.at, missing);
@@ -114,10 +105,16 @@ impl Past {
                     .extend(said.messages.into_iter().map(swap_notes));
                 self.tasks.retain(|id, _| !said.delivered.contains(id));
             }
-            Record::Agent(..) => {}
             Record::Task(id, task) => drop(self.tasks.insert(id, task)),
             Record::Name(name) => self.name = Some(name),
+            Record::Agent(..) => {}
+            _ => {
+                let why = "it is no session, or one of a newer program";
+                return Err(io::Error::other(why));
+            }
         }
+        self.extent.lines += 1;
+        Ok(())
     }
 }
 
