@@ -9,7 +9,7 @@ mod refusal;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -103,7 +103,7 @@ impl BackgroundExecutor {
         let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());
         // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
-            // What a panic leaves behind may panic again when it is dropped: `Lost`, then.
+            // To drop what a panic left may panic, too; then the end is `Lost`.
             let outcome = catch(|| Outcome::of(|| job(&control)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
             notifier.notify(id, outcome);
@@ -169,9 +169,4 @@ impl BackgroundExecutor {
         let unknown = || Refusal::UnknownId(task_id.clone(), self.ids());
         self.tasks.get(task_id).ok_or_else(unknown)
     }
-}
-
-/// Locks the executor, even if a thread panicked while it held the lock.
-pub fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
-    executor.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,19 +4,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
-use crate::tool::{Access, Tool};
+use crate::tool::{Access, Context, Tool};
 use crate::tools::background::{bg_bash, check_bg};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 /// A cursor in the log of what has ended: everything before it has been delivered. Clones share the
 /// cursor; a second one over the same executor would deliver everything again.
@@ -115,6 +115,11 @@ impl Beside for Deliveries {
         let running = lock(&self.executor).running();
         running.iter().map(ToString::to_string).collect()
     }
+
+    fn known(&self) -> Vec<String> {
+        let ids = lock(&self.executor).ids();
+        ids.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// What the conversation is told of a task.
@@ -140,28 +145,18 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
     format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
-#[derive(Deserialize)]
-struct Stop {
-    id: String,
-}
-
 /// `stop_bg {id}`: stops a running task.
 fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
-    Tool::new(
-        "stop_bg",
-        "Stop a background task and everything it started. Its output so far is delivered like any result.",
-        object(
-            json!({ "id": { "type": "string", "description": "The task's name." } }),
-            &["id"],
-        ),
-        Access::Free,
-        move |Stop { id }: Stop, _| {
-            let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
-            if executor.check(&id)?.outcome.is_some() {
-                return Ok(format!("{id} has ended already."));
-            }
-            executor.find(&id)?.control.stop();
-            Ok(format!("{id}: told to stop."))
-        },
-    )
+    let about = "Stop a background task and everything it started. Its output so far is delivered like any result.";
+    let id = json!({ "type": "string", "description": "The task's name." });
+    let schema = object(json!({ "id": id }), &["id"]);
+    let stop = move |Id { id }: Id<String>, _: &Context| {
+        let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
+        if executor.check(&id)?.outcome.is_some() {
+            return Ok(format!("{id} has ended already."));
+        }
+        executor.find(&id)?.control.stop();
+        Ok(format!("{id}: told to stop."))
+    };
+    Tool::new("stop_bg", about, schema, Access::Free, stop)
 }

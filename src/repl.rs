@@ -4,6 +4,7 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
+mod history;
 mod keyboard;
 mod shared;
 mod status;
@@ -67,32 +68,23 @@ impl Repl {
         let interactive = terminal::is_interactive() && !options.is_script();
         terminal::save(interactive);
         let colour = terminal::wants_colour();
-        let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
-        let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
-        let events = Events::default()
-            .with(Box::new(move |event| shown.show(event)))
-            .with(Box::new(move |event| {
-                noted.note(event, || redrawn.redraw())
-            }));
-        let mut context = Context {
-            events,
-            ..Context::default()
-        };
         let echo = options.demo;
         let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
-        let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
+        let shared = Arc::new(Shared::new(Screen::new(colour), inbox));
+        let (shown, status) = (shared.clone(), Status::new(&shared));
+        let noted = status.clone();
+        let mut context = Context {
+            events: Events::default()
+                .with(Box::new(move |event| shown.screen.show(event)))
+                .with(Box::new(move |event| noted.note(event))),
+            interrupt: shared.interrupt.clone(),
+            ..Context::default()
+        };
         let agent = options.agent.iter().map(|name| format!(" {name}"));
         let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
-        let edit = || {
-            Editor::new(
-                prompt.clone(),
-                Helper::new(status, colour, &shared),
-                &shared,
-            )
-            .ok()
-        };
+        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
         if person_is_there() {

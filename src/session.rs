@@ -68,6 +68,11 @@ impl Session {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name of its file, without the end.
+    pub fn id(&self) -> String {
+        self.kept().id.clone()
+    }
+
     /// Takes an event from the stream. Emits none, as it would wait for itself.
     pub fn note(&self, stamped: Stamped<'_>) {
         let mut kept = self.kept();

@@ -1,9 +1,10 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, Style};
@@ -19,6 +20,8 @@ pub trait Beside: Send + Sync {
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
+    /// All that Tab can name, whether it runs or not.
+    fn known(&self) -> Vec<String>;
 }
 
 /// What the main thread does.
@@ -42,7 +45,7 @@ struct State {
 
 /// Behind an `Arc`; every method may be called on either thread.
 pub struct Shared {
-    pub screen: Arc<Screen>,
+    pub screen: Screen,
     pub inbox: Inbox,
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
@@ -50,11 +53,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(screen: Arc<Screen>, inbox: Inbox, interrupt: Interrupt) -> Self {
+    pub fn new(screen: Screen, inbox: Inbox) -> Self {
         Shared {
             screen,
             inbox,
-            interrupt,
+            interrupt: Interrupt::default(),
             beside: OnceLock::new(),
             state: Mutex::new(State {
                 doing: Doing::Working,
@@ -64,21 +67,17 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn doing(&self) -> Doing {
-        self.state().doing
+        lock(&self.state).doing
     }
 
     pub fn set(&self, doing: Doing) {
-        self.state().doing = doing;
+        lock(&self.state).doing = doing;
     }
 
     /// The main thread is about to wait, unless a line is there.
     pub fn rest(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if self.inbox.waiting() == 0 {
             state.doing = Doing::Idle;
         }
@@ -87,7 +86,7 @@ impl Shared {
     /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
     pub fn line_ends(&self) {
         self.screen.prompt_ends();
-        if self.state().doing == Doing::Idle {
+        if lock(&self.state).doing == Doing::Idle {
             self.interrupt.reset();
         }
     }
@@ -95,7 +94,7 @@ impl Shared {
     /// A line for the main thread, which is at work from now on: locked, so that the next line
     /// finds it so.
     pub fn put_typed(&self, text: String) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let echo = state.doing != Doing::Idle;
         if state.doing == Doing::Working {
             let text = format!("(queued: {})", text.trim());
@@ -103,6 +102,17 @@ impl Shared {
         }
         state.doing = Doing::Working;
         self.inbox.put(Wake::Line { text, echo });
+    }
+
+    /// Takes the line back that was queued last, if there is one. The bell is for a main thread that
+    /// would have found it.
+    pub fn take_back(&self) -> Option<String> {
+        let state = lock(&self.state);
+        let text = (state.doing == Doing::Working).then(|| self.inbox.take_back())??;
+        self.inbox.ring();
+        let note = format!("(no longer queued: {})", text.trim());
+        self.screen.lines(&note, Style::Dim);
+        Some(text)
     }
 
     /// Says what leaving ends, and which results nobody will read.
@@ -120,7 +130,7 @@ impl Shared {
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
     /// time that something would end with it, and are told so.
     pub fn may_leave(&self, sure: bool) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
@@ -139,12 +149,12 @@ impl Shared {
     /// Ctrl+C during a turn.
     pub fn interrupt_turn(&self) {
         self.interrupt.trigger();
-        self.state().interrupted = Some(Instant::now());
+        lock(&self.state).interrupted = Some(Instant::now());
     }
 
     /// Something else came in between: the next wish to leave is a first one.
     pub fn forget_warning(&self) {
-        self.state().told = false;
+        lock(&self.state).told = false;
     }
 
     /// Puts a question to the person; its last line is the prompt. What was typed before is no

@@ -122,7 +122,7 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
             };
             let part = short(&source(part), 60);
             return Err(format!(
-                "I do not understand {number}{part}. I did nothing."
+                "I do not understand {number}\"{part}\". I did nothing."
             ));
         };
         let joined = found.iter_mut().skip(1);
