@@ -1,8 +1,6 @@
-//! s13 · Sessions: nothing said is lost. The conversation is kept in a file, and goes on from there
-//! after the program has ended, however it ended.
-//!
-//! A session is a decorator of the model and a reader of events. What is sent stands in the file
-//! before it is sent. A result is delivered when it stands there, so it is told once.
+//! s13 · Sessions: the conversation is kept in a file, and goes on from there after the program has
+//! ended, however it ended. A session is a decorator of the model and a reader of events: what is
+//! sent stands in the file before it is sent. A result is delivered once it stands there.
 
 mod kept;
 mod record;
@@ -30,14 +28,12 @@ pub const FOLDER: &str = ".sessions";
 /// What is told of a task whose end was not kept.
 const ENDED: &str = "ERROR: ended with the program";
 
-/// Where to go on.
+/// Where to go on: in a new session, in a fork of that name, or in the session of that id.
 #[derive(Clone, Copy)]
+#[allow(missing_docs)]
 pub enum To<'a> {
-    /// In a new session.
     New,
-    /// In a fork of this one, with a name if that is not empty.
     Fork(&'a str),
-    /// In the session of this id.
     There(&'a str),
 }
 
@@ -48,7 +44,7 @@ pub struct Session(Arc<Mutex<Kept>>);
 impl Session {
     /// A new session, which has no file as long as nothing is said.
     pub fn begun() -> Self {
-        let kept = Kept::new(Opened::default(), None);
+        let kept = Kept::new(Opened::default());
         Session(Arc::new(Mutex::new(kept)))
     }
 
@@ -58,7 +54,6 @@ impl Session {
         session.kept().opened.lesson.clone_from(&options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
-        repl.command("/resume [NAME]", "go on with another session");
         repl.command("/rename NAME", "name this session");
         repl.command("/fork [NAME]", "go on in a copy of this session");
         session
@@ -66,11 +61,6 @@ impl Session {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The name of its file, without the end.
-    pub fn id(&self) -> String {
-        self.kept().id.clone()
     }
 
     /// Takes an event from the stream. Emits none, as it would wait for itself.
@@ -102,8 +92,7 @@ impl Session {
         agent
     }
 
-    /// The conversation to begin with: that of `--resume`, or none. If it cannot be had, this says
-    /// why, and ends the program.
+    /// The conversation to begin with: that of `--resume`, or the program ends; without it, none.
     pub fn begin(&self, options: &Options, repl: &Repl) -> Vec<Message> {
         let mut messages = Vec::new();
         if let Some(id) = &options.resume {
@@ -151,26 +140,20 @@ impl Session {
     }
 
     /// Goes on elsewhere: the conversation there takes the place of this one. Says where that is, and
-    /// what became of the background tasks of a session that ended.
-    ///
-    /// # Errors
-    /// When it cannot be had: in a sentence. Nothing has changed then.
+    /// what became of its background tasks; or why it cannot be, and nothing has changed.
     pub fn go_on(&self, to: To<'_>, messages: &mut Vec<Message>) -> Result<String, String> {
-        let mut kept = self.kept();
-        let (is_fork, lines) = (matches!(to, To::Fork(_)), kept.past.extent.lines);
-        let parent = is_fork.then(|| (kept.id.clone(), lines));
-        let mut new = Kept::new(kept.opened.clone(), parent);
-        match to {
-            To::New => {}
-            To::Fork(_) if lines == 0 => return Err("Nothing was said so far.".to_string()),
-            To::There(id) if id == kept.id => return Err("This is that session.".to_string()),
-            To::There(id) if !path(id).is_file() => {
-                return Err(format!("There is no session {id:?}. /resume lists them."));
+        let (mut kept, is_fork) = (self.kept(), matches!(to, To::Fork(_)));
+        let mut new = Kept::new(kept.opened.clone());
+        let lines = kept.past.extent.lines;
+        new.opened.parent = (is_fork && lines > 0).then(|| (kept.id.clone(), lines));
+        if let To::There(id) = to {
+            if id == kept.id || !path(id).is_file() {
+                let why = "There is no other session of this name. /resume lists them.";
+                return Err(why.to_string());
             }
-            To::There(id) => new.id = id.to_string(),
-            To::Fork(_) => {}
+            new.id = id.to_string();
         }
-        if !matches!(to, To::New) {
+        if new.opened.parent.is_some() || matches!(to, To::There(_)) {
             let opened = new.open();
             opened.map_err(|why| format!("Session {} cannot be used: {why}.", new.id))?;
         }
@@ -192,19 +175,9 @@ impl Session {
         let written = written.and_then(|()| new.take_over(&mut kept));
         told.extend(written.err().map(unwritten));
         let old = replace(&mut *kept, new);
-        let back = if lines > 0 {
-            format!(" To go back: /resume {}", old.name())
-        } else {
-            String::new()
-        };
-        told.insert(
-            0,
-            format!(
-                "Session {}, {} messages.{back}",
-                kept.name(),
-                messages.len()
-            ),
-        );
+        let (new, old, count) = (kept.name(), old.name(), messages.len());
+        let back = format!(" To go back: /resume {old}").repeat(lines.min(1));
+        told.insert(0, format!("Session {new}, {count} messages.{back}"));
         Ok(told.join("\n"))
     }
 }
@@ -213,7 +186,7 @@ fn unwritten(why: io::Error) -> String {
     format!("The session is not written: {why}.")
 }
 
-/// The model of the main conversation.
+/// The model of the conversation that is kept.
 struct Keeper {
     model: Arc<dyn Model>,
     session: Session,

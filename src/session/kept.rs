@@ -28,9 +28,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// A new session, or a fork: a session and how many lines of it. There is no file yet.
-    pub fn new(mut opened: Opened, parent: Option<(String, usize)>) -> Self {
-        (opened.format, opened.parent) = (FORMAT, parent);
+    /// A new session. There is no file yet.
+    pub fn new(opened: Opened) -> Self {
         let mut kept = Kept::default();
         (kept.id, kept.opened) = (new_name(), opened);
         kept
@@ -48,8 +47,8 @@ impl Kept {
         journal.cut(self.past.extent.end)?;
         self.journal = Some(journal);
         let mut opened = self.opened.clone();
-        (opened.time, opened.process) = (now(), std::process::id());
-        opened.folder = std::env::current_dir()?;
+        (opened.format, opened.time) = (FORMAT, now());
+        (opened.process, opened.folder) = (std::process::id(), std::env::current_dir()?);
         self.put(Record::Opened(opened))
     }
 

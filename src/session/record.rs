@@ -14,7 +14,7 @@ use crate::journal::{self, Extent};
 use crate::message::stored::swap_notes;
 use crate::message::{Message, Role, Usage};
 
-/// Of the records below. A file with a higher number is refused.
+/// Of these records. Another one is refused.
 pub const FORMAT: u64 = 1;
 /// How many forks may hang one on the other.
 const FORKS: usize = 100;
@@ -73,10 +73,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads so many lines of a session.
-    ///
-    /// # Errors
-    /// When it is not there, is no session, or is of a newer format.
+    /// Reads so many lines of a session. An error if it is none, or of a newer format.
     pub fn read(id: &str, most: usize, forks: usize) -> io::Result<Self> {
         let mut past = Past {
             forks,
@@ -108,10 +105,7 @@ impl Past {
             Record::Task(id, task) => drop(self.tasks.insert(id, task)),
             Record::Name(name) => self.name = Some(name),
             Record::Agent(..) => {}
-            _ => {
-                let why = "it is no session, or one of a newer program";
-                return Err(io::Error::other(why));
-            }
+            _ => return Err(io::Error::other("it is no session, or a newer one")),
         }
         self.extent.lines += 1;
         Ok(())
