@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::aids::messages::step;
 use crate::aids::practice::Practice;
+use crate::aids::sessions;
 use crate::aids::timeline::Timeline;
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
@@ -31,6 +32,9 @@ pub fn prompt(options: &Options) -> Repl {
         let columns = terminal::size().map_or(80, |(columns, _)| columns.min(120));
         drawn.text(columns - 1, which)
     });
+    if options.name.as_str() >= "s13" {
+        sessions::attach(&mut repl);
+    }
     repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {
         let problems = timeline.finish(&options);

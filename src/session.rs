@@ -95,12 +95,12 @@ impl Session {
     /// The conversation to begin with: that of `--resume`, or the program ends; without it, none.
     pub fn begin(&self, options: &Options, repl: &Repl) -> Vec<Message> {
         let mut messages = Vec::new();
-        if let Some(id) = &options.resume {
-            let resumed = self.go_on(To::There(id), &mut messages);
-            repl.say(resumed.unwrap_or_else(|why| {
-                repl.say(why);
-                quit(1)
-            }));
+        if let Some(name) = &options.resume {
+            let line = repl.carry_out(format!("/resume {name}"));
+            line.map(|line| self.command(repl, &line, &mut messages));
+            if self.kept().past.extent.lines == 0 {
+                quit(1); // why, was said
+            }
         }
         messages
     }
@@ -148,8 +148,7 @@ impl Session {
         new.opened.parent = (is_fork && lines > 0).then(|| (kept.id.clone(), lines));
         if let To::There(id) = to {
             if id == kept.id || !path(id).is_file() {
-                let why = "There is no other session of this name. /resume lists them.";
-                return Err(why.to_string());
+                return Err(format!("There is no other session {id:?}."));
             }
             new.id = id.to_string();
         }

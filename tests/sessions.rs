@@ -21,8 +21,10 @@ use meanwhile::message::{Message, push_note, push_user, take_back_prompt};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
 use support::program::{Lesson, eventually, eventually_or, gate};
+use support::prompt::{at_prompt, leaves_everything_as_it_was};
 use support::server::{Server, held, reply_text, reply_tool};
 use support::session::{By, Chance, calls, delivered, faults, says, task_of, toolbox};
+use support::terminal::Seat;
 use tempfile::TempDir;
 
 const S13: &str = "s13_sessions";
@@ -149,9 +151,14 @@ fn what_was_said_is_there_after_sigkill_and_a_task_that_ran_is_told_once() {
     let mut talk = Talk::with(served(folder.path(), &server).argument("--yes"));
     talk.line("build it");
     talk.until_shows("It builds.");
-    talk.until_shows("build: started");
+    let file = the_file(folder.path());
+    eventually("it is kept", || {
+        fs::read_to_string(&file)
+            .expect("a file")
+            .contains("It builds.")
+    });
     talk.kill();
-    let name = id(&the_file(folder.path()));
+    let name = id(&file);
 
     server.push(reply_text("I see."));
     let mut talk = Talk::with(
@@ -303,7 +310,7 @@ fn a_torn_line_is_dropped_a_bad_one_is_skipped_and_a_newer_format_is_refused() {
     ] {
         fs::write(&file, &first).expect("a file");
         let out = resume().run();
-        out.has("it is no session, or a newer one");
+        out.has("cannot be used: it is ");
         assert_eq!(out.code, Some(1));
         assert_eq!(
             fs::read_to_string(&file).expect("a file"),
@@ -481,7 +488,7 @@ fn what_cannot_be_done_is_said_in_a_sentence() {
     let out = lesson.run();
     out.has_in_order(&[
         "Which name?",
-        "There is no other session of this name",
+        "There is no session \"nobody\"",
         "0 messages",
         "There is no command",
     ]);
@@ -495,6 +502,136 @@ fn what_cannot_be_done_is_said_in_a_sentence() {
         .argument("nobody")
         .run();
     assert_eq!(out.code, Some(1));
+}
+
+// ---- The list, and the picker ----
+
+/// Three sessions, of which the second is a fork of the first; the newest is the last.
+fn three(folder: &Path) {
+    let lines = [
+        "write \"a\" to a.txt",
+        "/rename theme",
+        "/fork risky",
+        "run \"echo hi\"",
+    ];
+    let lesson = lines
+        .iter()
+        .fold(in_folder(folder), |lesson, line| lesson.line(line));
+    lesson.run().has("--resume risky");
+    in_folder(folder)
+        .line("run \"echo other\"")
+        .line("/rename other")
+        .run();
+}
+
+#[test]
+fn in_a_pipe_the_list_has_numbers_and_a_word_may_be_short() {
+    let folder = folder();
+    three(folder.path());
+    let out = in_folder(folder.path())
+        .line("/resume")
+        .line("/resume 3")
+        .line("/resume th")
+        .line("/resume abc")
+        .run();
+    let shown = [
+        "  1  other ",
+        "1 turn  run \"echo other\"",
+        "  2  theme ",
+        "1 turn  write \"a\" to a.txt",
+        "  3    risky ",
+        "1 turn  run \"echo hi\"",
+        "Session risky, 8 messages.",
+        "Session theme, 4 messages. To go back: /resume risky",
+        "There is no session \"abc\".",
+    ];
+    out.has_in_order(&shown);
+    let out = in_folder(folder.path()).argument("--resume").run();
+    out.has("  2    risky ");
+    assert_eq!(out.code, Some(1));
+    in_folder(folder.path())
+        .line("write \"a\" to a.txt")
+        .line("/rename theme")
+        .run();
+    let out = in_folder(folder.path())
+        .argument("--resume")
+        .argument("theme")
+        .run();
+    out.has("Several sessions are called so");
+    assert_eq!(out.code, Some(1));
+}
+
+fn seat(folder: TempDir) -> Seat {
+    Seat::new(S13).folder(Some(Arc::new(folder)))
+}
+
+#[test]
+fn a_session_is_picked_with_keys() {
+    let folder = folder();
+    three(folder.path());
+    let mut terminal = at_prompt(seat(folder), "s13 >>");
+    terminal.line("/resume");
+    terminal.until_ends("Enter: resume   P: preview   R: rename   B: its forks   Esc: leave");
+    terminal.until("two rows, and no fork", |screen| {
+        screen.contains("▸ other")
+            && screen.contains("  theme")
+            && screen.contains("(1 fork)")
+            && !screen.contains("risky")
+    });
+    terminal.send("\x1b[B");
+    terminal.until_shows("▸ theme");
+    terminal.send("b");
+    terminal.until_shows("    risky");
+    terminal.send("\x1b[B");
+    terminal.until_shows("▸   risky");
+    terminal.send("p");
+    terminal.until_shows("> run \"echo hi\"");
+    terminal.until_shows("● bash {\"command\":\"echo hi\"}");
+    terminal.send("rbold \u{fc}\x7f\u{fc}ber\r");
+    terminal.until_shows("▸   bold über");
+    terminal.send("\x1b[A\x1b[A\x1b[A");
+    terminal.until_shows("▸ other");
+    terminal.send("\x1b[B\x1b[B\x1b[B\x1b[B");
+    terminal.until_shows("▸   bold über");
+    terminal.send("\r");
+    terminal.until_shows("Session bold über, 8 messages.");
+    terminal.until("the picker is gone", |screen| {
+        !screen.contains("Esc: leave") && !screen.contains('▸')
+    });
+    terminal.line("/resume");
+    terminal.until_shows("▸ theme");
+    terminal.send("B\x1b[B");
+    terminal.until_shows("▸   bold über");
+    terminal.send("rmine\r");
+    terminal.until_shows("It is in use. There, /rename names it.");
+    terminal.send("\x1b");
+    terminal.until_shows("Nothing chosen.");
+    terminal.until_ends("s13 >>");
+    terminal.line("/messages");
+    terminal.until_shows("8 assistant");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
+#[test]
+fn the_picker_comes_first_with_resume_alone() {
+    let folder = folder();
+    three(folder.path());
+    let mut terminal = seat(folder).argument("--resume").start();
+    terminal.until_ends("Esc: leave");
+    terminal.send("\x1b[B\r");
+    terminal.until_shows("Session theme, 4 messages.");
+    terminal.until_ends("s13 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+    let folder = terminal.folder.clone();
+    let mut terminal = Seat::new(S13)
+        .folder(Some(folder))
+        .argument("--resume")
+        .start();
+    terminal.until_ends("Esc: leave");
+    terminal.send("q");
+    leaves_everything_as_it_was(&mut terminal, 1);
 }
 
 // ---- Ends at random ----
@@ -584,7 +721,9 @@ impl Program {
             }
             3 => take_back_prompt(&mut self.messages),
             _ => {
-                events.emit(Event::TurnStarted("go on".to_string()));
+                if chance.one_in(8) {
+                    events.emit(Event::TurnStarted("go on".to_string())); // which syncs
+                }
                 push_user(&mut self.messages, "go on");
                 loop {
                     for id in std::mem::take(&mut self.ended) {
@@ -597,7 +736,6 @@ impl Program {
                     }
                     self.agent.run_tools(reply, &mut self.messages);
                 }
-                events.emit(Event::TurnFinished);
             }
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
 
-/// What a command does, given the rest of its line; what it returns is shown.
-type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What a command does, given the rest of its line. `Ok` is a line for the lesson; `Err` is shown.
+type Action = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 /// Commands with what `/help` says about them, in its order.
 #[derive(Clone)]
@@ -66,7 +66,13 @@ impl Commands {
             _ if line == "/help" => self.help(screen),
             _ if !line.starts_with('/') || is_leaving(line) => return false,
             Some((command, _, Some(action))) if rest.is_empty() || command.contains(' ') => {
-                screen.say(&action(rest.trim()));
+                match action(rest.trim()) {
+                    Ok(line) => {
+                        *typed = line;
+                        return false;
+                    }
+                    Err(text) => screen.say(&text),
+                }
             }
             Some((command, _, None)) if rest.is_empty() || command.contains(' ') => return false,
             _ => screen.say(&format!(

@@ -81,6 +81,9 @@ impl Past {
         };
         let mut extent = journal::read(&path(id), most, |record| past.add(record))?;
         extent.problems.append(&mut past.extent.problems);
+        if extent.lines > 0 && past.process == 0 {
+            return Err(io::Error::other("it is no session"));
+        }
         Ok(Past { extent, ..past })
     }
 
@@ -94,7 +97,7 @@ impl Past {
                 }
                 self.process = it.process;
             }
-            Record::Said(said) if self.process > 0 => {
+            Record::Said(said) => {
                 // An empty message stands for each that was in a line that was skipped.
                 let missing = Message::new(Role::User, Vec::new());
                 self.messages.resize(said.at, missing);
@@ -105,7 +108,7 @@ impl Past {
             Record::Task(id, task) => drop(self.tasks.insert(id, task)),
             Record::Name(name) => self.name = Some(name),
             Record::Agent(..) => {}
-            _ => return Err(io::Error::other("it is no session, or a newer one")),
+            _ => return Err(io::Error::other("it is of another format")),
         }
         self.extent.lines += 1;
         Ok(())
