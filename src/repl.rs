@@ -126,37 +126,6 @@ impl Repl {
         self.commands.add(name, what, None);
     }
 
-    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
-    /// of its line, and says what is to be shown.
-    pub fn action(
-        &mut self,
-        name: &'static str,
-        what: &'static str,
-        action: impl Fn(&str) -> String + Send + Sync + 'static,
-    ) {
-        self.choice(name, what, move |rest| Err(action(rest)));
-    }
-
-    /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
-    /// the line in its place; an `Err` is shown, and nothing goes there.
-    pub fn choice(
-        &mut self,
-        name: &'static str,
-        what: &'static str,
-        choice: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
-    ) {
-        self.commands.add(name, what, Some(Arc::new(choice)));
-    }
-
-    /// Carries out a line as if it was typed. Returns what is for the lesson.
-    pub fn carry_out(&self, mut line: String) -> Option<String> {
-        let done = self
-            .commands
-            .clone()
-            .carry_out(&mut line, &self.shared.screen);
-        (!done).then_some(line)
-    }
-
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
     /// something is waited for.
     pub fn on_key(

@@ -25,11 +25,9 @@ pub use record::{Past, Record};
 
 /// Where sessions are, in the current folder.
 pub const FOLDER: &str = ".sessions";
-/// What is told of a task whose end was not kept.
-const ENDED: &str = "ERROR: ended with the program";
+const ENDED: &str = "ERROR: ended with the program"; // of a task whose end was not kept
 
 /// Where to go on: in a new session, in a fork of that name, or in the session of that id.
-#[derive(Clone, Copy)]
 #[allow(missing_docs)]
 pub enum To<'a> {
     New,
@@ -132,7 +130,6 @@ impl Session {
         let mut kept = self.kept();
         let written = kept.keep(messages, None);
         written.unwrap_or_else(|why| repl.say(unwritten(why)));
-        kept.sync();
         if kept.past.extent.lines > 0 {
             let name = kept.name();
             repl.say(format!("To go on with this session: --resume {name}"));
@@ -185,7 +182,6 @@ fn unwritten(why: io::Error) -> String {
     format!("The session is not written: {why}.")
 }
 
-/// The model of the conversation that is kept.
 struct Keeper {
     model: Arc<dyn Model>,
     session: Session,

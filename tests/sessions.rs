@@ -782,7 +782,9 @@ fn random_ends(seed: u64, ends: usize) -> usize {
             .expect("a line")
             + 1;
         let at = first + chance.below(whole.len() - first + 1);
-        fs::write(&path, &whole[..at]).expect("a cut file");
+        let file = fs::OpenOptions::new().write(true).open(&path);
+        let file = file.expect("a file");
+        file.set_len(at as u64).expect("a cut file");
         cuts += 1;
         let is_whole = at == whole.len();
 
@@ -829,6 +831,6 @@ fn random_ends(seed: u64, ends: usize) -> usize {
 #[test]
 fn wherever_it_ends_the_next_request_is_valid_and_each_task_is_told_once() {
     current();
-    let cuts: usize = (1..=1_000).map(|seed| random_ends(seed, 10)).sum();
+    let cuts: usize = (1..=400).map(|seed| random_ends(seed, 25)).sum();
     assert_eq!(cuts, 10_000);
 }

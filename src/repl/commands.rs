@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Repl;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
 
@@ -116,6 +117,39 @@ impl Commands {
         }
         let lines = self.scenario.join("\n  ");
         screen.say(&format!("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:\n  {lines}"));
+    }
+}
+
+impl Repl {
+    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
+    /// of its line, and says what is to be shown.
+    pub fn action(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        action: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) {
+        self.choice(name, what, move |rest| Err(action(rest)));
+    }
+
+    /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
+    /// the line in its place; an `Err` is shown, and nothing goes there.
+    pub fn choice(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        choice: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
+    ) {
+        self.commands.add(name, what, Some(Arc::new(choice)));
+    }
+
+    /// Carries out a line as if it was typed. Returns what is for the lesson.
+    pub fn carry_out(&self, mut line: String) -> Option<String> {
+        let done = self
+            .commands
+            .clone()
+            .carry_out(&mut line, &self.shared.screen);
+        (!done).then_some(line)
     }
 }
 

@@ -49,7 +49,8 @@ impl Kept {
         let mut opened = self.opened.clone();
         (opened.format, opened.time) = (FORMAT, now());
         (opened.process, opened.folder) = (std::process::id(), std::env::current_dir()?);
-        self.put(Record::Opened(opened))
+        let begun = self.put(Record::Opened(opened));
+        begun.inspect_err(|_| self.journal = None)
     }
 
     /// What people call it.

@@ -1,8 +1,5 @@
 //! s13 · What stands in the file of a session: one record a line, and what they come to.
-#![allow(
-    missing_docs,
-    reason = "the fields are the file's, and named for what they hold"
-)]
+#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,10 +11,8 @@ use crate::journal::{self, Extent};
 use crate::message::stored::swap_notes;
 use crate::message::{Message, Role, Usage};
 
-/// Of these records. Another one is refused.
-pub const FORMAT: u64 = 1;
-/// How many forks may hang one on the other.
-const FORKS: usize = 100;
+pub const FORMAT: u64 = 1; // of these records; another one is refused
+const FORKS: usize = 100; // as many may hang one on the other
 
 /// A line. Times are in milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
