@@ -5,4 +5,5 @@
 pub mod messages;
 pub mod practice;
 pub mod sessions;
+pub mod stats;
 pub mod timeline;

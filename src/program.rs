@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::aids::messages::step;
 use crate::aids::practice::Practice;
-use crate::aids::sessions;
 use crate::aids::timeline::Timeline;
+use crate::aids::{sessions, stats};
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
 use crate::options::Options;
@@ -34,6 +34,7 @@ pub fn prompt(options: &Options) -> Repl {
     });
     if options.name.as_str() >= "s13" {
         sessions::attach(&mut repl);
+        stats::attach(&mut repl);
     }
     repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {

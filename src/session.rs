@@ -83,7 +83,7 @@ impl Session {
 
     /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
     pub fn keep(&self, agent: &Agent) -> Agent {
-        self.kept().opened.model = agent.model.describe();
+        self.kept().opened.model = agent.model.name();
         let (mut agent, session) = (agent.clone(), self.clone());
         let model = agent.model;
         agent.model = Arc::new(Keeper { model, session });

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -632,6 +632,157 @@ fn the_picker_comes_first_with_resume_alone() {
     terminal.until_ends("Esc: leave");
     terminal.send("q");
     leaves_everything_as_it_was(&mut terminal, 1);
+}
+
+// ---- Statistics ----
+
+/// A session of turns that ended at these times, in seconds, and cost 1,000 tokens to read each.
+fn turns_at(folder: &Path, id: &str, model: &str, times: &[u64]) {
+    fs::create_dir_all(folder.join(FOLDER)).expect("a folder");
+    let opened = json!({ "format": 1, "time": 1, "process": 1, "lesson": "s13", "model": model, "folder": "/", "parent": null });
+    let mut text = json!({ "opened": opened }).to_string() + "\n";
+    let usage = json!({ "input_tokens": 1000, "output_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0 });
+    for (at, time) in times.iter().enumerate() {
+        let message = |role| json!({ "role": role, "content": [{ "type": "text", "text": "so" }] });
+        let said = json!({ "at": 2 * at, "time": time * 1000, "messages": [message("user"), message("assistant")], "delivered": [], "usage": usage });
+        text += &(json!({ "said": said }).to_string() + "\n");
+    }
+    text += &(json!({ "agent": ["look", 1, usage] }).to_string() + "\n");
+    fs::write(folder.join(FOLDER).join(format!("{id}.jsonl")), text).expect("a file");
+}
+
+fn in_seconds() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().expect("a time").as_secs()
+}
+
+#[test]
+fn tokens_add_up_by_model_and_by_agent_and_only_known_ones_have_a_price() {
+    let folder = folder();
+    turns_at(
+        folder.path(),
+        "kkkk",
+        "claude-sonnet-4-5",
+        &[in_seconds(); 4],
+    );
+    turns_at(folder.path(), "llll", "some-model", &[in_seconds(); 2]);
+    let out = in_folder(folder.path())
+        .line("write \"a\" to a.txt")
+        .line("/rename mine")
+        .line("/stats")
+        .run();
+    out.has_in_order(&[
+        "This session, mine ",
+        "    1 turns       2 requests",
+        "All 3 sessions ",
+        "    7 turns      10 requests        8,000 in         80 out",
+    ]);
+    out.has_in_order(&[
+        "By model:",
+        "  claude-sonnet-4-5 ",
+        " 5 requests        5,000 in         50 out ",
+        "  $0.02\n",
+        "  practice model ",
+        "  no price known\n",
+        "  some-model ",
+        "no price known\n",
+        "Most used: claude-sonnet-4-5. Prices are in .sessions/prices.txt.",
+    ]);
+    out.has_in_order(&[
+        "By agent:",
+        "  look ",
+        " 2 requests        2,000 in",
+        "  main agent ",
+        " 8 requests        6,000 in",
+    ]);
+    let table = folder.path().join(FOLDER).join("prices.txt");
+    append(&table, "some-model 1000 0 0 0\nnonsense 1 2\n");
+    in_folder(folder.path())
+        .line("/stats")
+        .run()
+        .has("  $3.00\n");
+    assert!(
+        fs::read_to_string(table)
+            .expect("the table")
+            .ends_with("nonsense 1 2\n"),
+        "it is the person's"
+    );
+}
+
+#[test]
+fn days_in_a_row_are_days_where_the_person_is() {
+    let day = 86_400;
+    let midnight = in_seconds() / day * day; // of today, in UTC
+    // A minute before and after two midnights; and two hours before the second of them.
+    let times = [midnight - day - 60, midnight - 60, midnight + 60 - day];
+    let streak = |times: &[u64], zone: &str| {
+        let folder = folder();
+        turns_at(folder.path(), "kkkk", "m", times);
+        let out = in_folder(folder.path())
+            .variable("TZ", zone)
+            .line("/stats")
+            .run();
+        let (before, _) = out.out.split_once(" days in a row.").expect("a streak");
+        before.lines().last().expect("a line").to_string()
+    };
+    assert_eq!(
+        streak(&times, "UTC"),
+        "2",
+        "the day before yesterday, and yesterday"
+    );
+    assert_eq!(
+        streak(&[midnight - day - 60, midnight], "UTC"),
+        "1",
+        "a gap"
+    );
+    assert_eq!(streak(&[], "UTC"), "0");
+    // Half an hour east, the minute before midnight is on the next day.
+    let east = in_seconds() + 1800 < midnight + day;
+    if east {
+        assert_eq!(streak(&[midnight - 60], "<+0030>-0:30"), "1");
+        assert_eq!(
+            streak(&[midnight - 60 - day, midnight - 60], "<+0030>-0:30"),
+            "2"
+        );
+        assert_eq!(
+            streak(&[midnight - 3600 - day, midnight - 60], "<+0030>-0:30"),
+            "1",
+            "two days ago, and today"
+        );
+    }
+}
+
+#[test]
+fn ctrl_s_copies_the_statistics_and_writes_them() {
+    let folder = folder();
+    turns_at(folder.path(), "kkkk", "some-model", &[in_seconds(); 2]);
+    let mut terminal = at_prompt(seat(folder), "s13 >>");
+    terminal.send("\x13");
+    terminal.until_shows("written to .sessions/stats.txt.");
+    let text =
+        fs::read_to_string(terminal.folder.path().join(".sessions/stats.txt")).expect("the copy");
+    assert!(
+        text.starts_with("All 1 sessions") && text.contains("some-model"),
+        "{text}"
+    );
+    let bytes = String::from_utf8_lossy(&terminal.bytes()).into_owned();
+    let (_, copied) = bytes.split_once("\x1b]52;c;").expect("OSC 52");
+    let (copied, _) = copied.split_once('\x07').expect("its end");
+    let mut decode = Command::new("base64")
+        .arg("-d")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("base64");
+    decode
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(copied.as_bytes())
+        .expect("a write");
+    let decoded = decode.wait_with_output().expect("base64 ends");
+    assert_eq!(String::from_utf8_lossy(&decoded.stdout), text);
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
 }
 
 // ---- Ends at random ----

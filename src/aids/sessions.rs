@@ -46,20 +46,25 @@ pub fn attach(repl: &mut Repl) {
     });
 }
 
-fn path(id: &str) -> PathBuf {
+/// Where a session is.
+pub fn path(id: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(format!("{id}.jsonl"))
+}
+
+/// The ids of all sessions.
+pub fn ids() -> Vec<String> {
+    let files = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let ids = names.filter_map(|name| name.strip_suffix(".jsonl").map(str::to_string));
+    ids.collect()
 }
 
 /// All that can be read, newest first, each fork under what it comes from; and why others cannot be
 /// read.
 fn all() -> (Vec<Row>, Vec<String>) {
     let (mut rows, mut left, mut problems) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(id) = file.strip_suffix(".jsonl") else {
-            continue;
-        };
-        match Row::read(id) {
+    for id in ids() {
+        match Row::read(&id) {
             Ok(row) => left.push(row),
             Err(why) => problems.push(format!("{id} cannot be read: {why}.")),
         }
