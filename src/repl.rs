@@ -125,17 +125,6 @@ impl Repl {
         self.commands.add(name, what, None);
     }
 
-    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
-    /// of its line, and says what is to be shown.
-    pub fn action(
-        &mut self,
-        name: &'static str,
-        what: &'static str,
-        action: impl Fn(&str) -> String + Send + Sync + 'static,
-    ) {
-        self.commands.add(name, what, Some(Arc::new(action)));
-    }
-
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
     /// something is waited for.
     pub fn on_key(
