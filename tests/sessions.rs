@@ -9,12 +9,15 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
+use meanwhile::background::{Control, Kind};
+use meanwhile::caught::lock;
 use meanwhile::delivery::note;
 use meanwhile::event::Event;
 use meanwhile::message::{Message, push_note, push_user, take_back_prompt};
@@ -23,7 +26,9 @@ use meanwhile::tool::{Access, Context, Tool};
 use support::program::{Lesson, eventually, eventually_or, gate};
 use support::prompt::{at_prompt, leaves_everything_as_it_was};
 use support::server::{Server, held, reply_text, reply_tool};
-use support::session::{By, Chance, calls, delivered, faults, says, task_of, toolbox};
+use support::session::{
+    By, Chance, calls, delivered, executor, faults, finished, id as task, says, task_of, toolbox,
+};
 use support::terminal::Seat;
 use tempfile::TempDir;
 
@@ -647,7 +652,7 @@ fn turns_at(folder: &Path, id: &str, model: &str, times: &[u64]) {
         let said = json!({ "at": 2 * at, "time": time * 1000, "messages": [message("user"), message("assistant")], "delivered": [], "usage": usage });
         text += &(json!({ "said": said }).to_string() + "\n");
     }
-    text += &(json!({ "agent": ["look", 1, usage] }).to_string() + "\n");
+    text += &(json!({ "agent": ["look", usage] }).to_string() + "\n");
     fs::write(folder.join(FOLDER).join(format!("{id}.jsonl")), text).expect("a file");
 }
 
@@ -787,16 +792,18 @@ fn ctrl_s_copies_the_statistics_and_writes_them() {
 
 // ---- Ends at random ----
 
-/// A folder for all of them, as sessions are in the current one.
-fn current() -> &'static Path {
+/// A folder for all of them, as sessions are in the current one; for one test at a time.
+fn current() -> (&'static Path, MutexGuard<'static, ()>) {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = FOLDER.get_or_init(|| {
         let folder = folder();
         support::session::prepare();
         std::env::set_current_dir(folder.path()).expect("a folder");
         folder
     });
-    folder.path()
+    (folder.path(), turn)
 }
 
 /// A program with a session: an agent, its conversation, and tasks that are only events.
@@ -833,7 +840,7 @@ impl Program {
             Access::Free,
             |_: Value, _| Ok("seen".to_string()),
         )]);
-        let agent = session.keep(&agent);
+        let agent = session.keep(&agent, &executor(4));
         Program {
             session,
             agent,
@@ -911,14 +918,14 @@ fn told(text: &str) -> (BTreeSet<String>, Vec<(String, bool)>) {
 }
 
 /// Begins a session, ends it at any byte, goes on, and again; each time what is there is checked.
-fn random_ends(seed: u64, ends: usize) -> usize {
+fn random_ends(folder: &Path, seed: u64, ends: usize) -> usize {
     let (mut chance, mut names) = (Chance::new(seed), 0);
     let number = Arc::<Mutex<usize>>::default();
     let mut program = Program::start(number.clone());
     let mut cuts = 0;
     let path = loop {
         program.step(&mut chance, &mut names);
-        if let [path] = &files(current())[..] {
+        if let [path] = &files(folder)[..] {
             break path.clone();
         }
     };
@@ -981,7 +988,37 @@ fn random_ends(seed: u64, ends: usize) -> usize {
 
 #[test]
 fn wherever_it_ends_the_next_request_is_valid_and_each_task_is_told_once() {
-    current();
-    let cuts: usize = (1..=400).map(|seed| random_ends(seed, 25)).sum();
+    let (folder, _turn) = current();
+    let cuts = (1..=400).map(|seed| random_ends(folder, seed, 25));
+    let cuts: usize = cuts.sum();
     assert_eq!(cuts, 10_000);
+}
+
+#[test]
+fn a_task_that_was_started_is_known_before_its_thread_says_so() {
+    let (folder, _turn) = current();
+    let executor = executor(4);
+    let mut program = Program::start(Arc::default());
+    program.agent = program.session.keep(&program.agent, &executor);
+    let (go, gone) = channel::<()>();
+    let job = move |_: &Control| {
+        let _ = gone.recv(); // it never says that it began
+        finished("")
+    };
+    let started = lock(&executor).submit(Kind::Command, &task("build"), job);
+    started.expect("a free place");
+    push_user(&mut program.messages, "go on");
+    program.agent.ask(&mut program.messages).expect("a reply");
+    let path = files(folder).pop().expect("a file");
+    drop(program);
+    let mut program = Program::start(Arc::default());
+    let said = program
+        .session
+        .go_on(To::There(&id(&path)), &mut program.messages);
+    assert!(
+        said.expect("a session")
+            .contains("◆ build: ERROR: ended with the program")
+    );
+    drop((go, program));
+    fs::remove_file(path).expect("a file");
 }
