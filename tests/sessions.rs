@@ -639,6 +639,134 @@ fn the_picker_comes_first_with_resume_alone() {
     leaves_everything_as_it_was(&mut terminal, 1);
 }
 
+// ---- A session is a recording ----
+
+/// A session of a turn with two tools, and of one with a background task.
+fn recorded(folder: &Path) {
+    let lines = [
+        "write \"hello\" to notes.txt, then run \"echo > ran; cat number\"",
+        "/rename theme",
+    ];
+    fs::write(folder.join("number"), "forty-two\n").expect("a file");
+    lines
+        .iter()
+        .fold(in_folder(folder), |lesson, line| lesson.line(line))
+        .run();
+    let task = "run \"echo built\" in the background as build, then wait for build";
+    let lesson = in_folder(folder).argument("--resume").argument("theme");
+    lesson
+        .argument("-p")
+        .argument(task)
+        .run()
+        .has("◆ build: finished");
+    fs::remove_file(folder.join("ran")).expect("a file");
+    fs::write(folder.join("number"), "forty-three\n").expect("a file");
+}
+
+fn replay(folder: &Path, option: &str) -> support::program::Transcript {
+    let lesson = in_folder(folder).argument("--replay").argument("theme");
+    lesson
+        .argument("--speed")
+        .argument("0")
+        .argument(option)
+        .run()
+}
+
+#[test]
+fn a_session_is_replayed_and_its_tools_run() {
+    let folder = folder();
+    recorded(folder.path());
+    let out = replay(folder.path(), "--yes");
+    out.has_in_order(&[
+        "Recording: the session theme. Its tools really run.",
+        "s13 >> write",
+        "● write_file: notes.txt  hello",
+        "● bash: echo > ran",
+        "· forty-three",
+        "(This is not what was recorded: the tools said something else.)",
+        "cat number\": forty-two",
+        "s13 >> run \"echo built\"",
+        "● bg_bash: build",
+        "◆ build: finished",
+        "2. wait for build: build: finished",
+    ]);
+    assert!(folder.path().join("ran").exists());
+    assert_eq!(out.code, Some(0));
+}
+
+#[test]
+fn a_session_is_replayed_dry_and_nothing_runs() {
+    let folder = folder();
+    recorded(folder.path());
+    let out = replay(folder.path(), "--dry");
+    out.has_in_order(&[
+        "Its tools are shown, and do not run.",
+        "● write_file: notes.txt  hello",
+        "● bash: echo > ran",
+        "· forty-two",
+        "cat number\": forty-two",
+        "● bg_bash: build",
+        "◆ build: finished",
+        "2. wait for build: build: finished",
+    ]);
+    out.has_not("forty-three").has_not("not what was recorded");
+    assert!(!folder.path().join("ran").exists());
+}
+
+#[test]
+fn a_fork_is_replayed_from_its_beginning_and_what_is_not_there_is_said() {
+    let folder = folder();
+    recorded(folder.path());
+    let lesson = in_folder(folder.path())
+        .argument("--resume")
+        .argument("theme");
+    lesson.line("/fork risky").line("run \"echo risky\"").run();
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument("risky");
+    let out = lesson
+        .argument("--dry")
+        .argument("--speed")
+        .argument("0")
+        .run();
+    out.has_in_order(&[
+        "s13 >> write",
+        "s13 >> run \"echo built\"",
+        "s13 >> run \"echo risky\"",
+        "· risky",
+    ]);
+    let out = in_folder(folder.path())
+        .argument("--replay")
+        .argument("nobody")
+        .run();
+    assert!(out.err.contains("There is no session"), "{}", out.err);
+    assert_eq!(out.code, Some(2));
+}
+
+#[test]
+fn sub_agents_are_not_in_the_recording_and_take_none_of_its_replies() {
+    let folder = folder();
+    let delegate = "delegate \"run 'echo hi'\" as look, then wait for look";
+    in_folder(folder.path())
+        .argument("-p")
+        .argument(delegate)
+        .run()
+        .has("◆ look: finished");
+    let name = id(&the_file(folder.path()));
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument(&name);
+    let out = lesson
+        .argument("--yes")
+        .argument("--speed")
+        .argument("0")
+        .run();
+    out.has("● task: look")
+        .has("◆ look: finished")
+        .has("I wait for look")
+        .has_not("The recording ends here");
+}
+
 // ---- Statistics ----
 
 /// A session of turns that ended at these times, in seconds, and cost 1,000 tokens to read each.
