@@ -67,11 +67,12 @@ pub fn prompt(options: &Options) -> Repl {
 /// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
 /// otherwise.
 pub fn connect(options: &Options) -> Arc<dyn Model> {
-    let server = Anthropic::from_vars(|name| std::env::var(name).ok());
-    let model: Arc<dyn Model> = match (recorded(options), server) {
-        (Some(model), _) => Arc::new(model),
-        (None, Some(model)) => Arc::new(model),
-        (None, None) => Arc::new(Practice::from_env()),
+    if let Some(recording) = recorded(options) {
+        return step(options, Arc::new(recording));
+    }
+    let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
+        Some(model) => Arc::new(model),
+        None => Arc::new(Practice::from_env()),
     };
     step(options, model)
 }
