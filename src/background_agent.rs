@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
@@ -20,7 +20,7 @@ use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::background::announced;
-use crate::tools::object;
+use crate::tools::{object, text_or};
 pub use at_work::AtWork;
 
 /// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent
@@ -141,29 +141,22 @@ pub fn todo_read(
     let (executor, deliveries, todos) = (executor.clone(), deliveries.clone(), todos.clone());
     let about = "All todos: first those that are resolved, then by priority.";
     let run = move |_: Map<String, Value>, _: &Context| {
-        let text = agent_todos(&executor, &deliveries)? + &lock(&todos).by_priority();
-        Ok(match text.trim_end() {
-            "" => "No todos.".to_string(),
-            text => text.to_string(),
-        })
+        let text = agent_todos(&executor, &deliveries) + &lock(&todos).by_priority();
+        Ok(text_or(&text, "No todos."))
     };
     let schema = object(json!({}), &[]);
     Tool::new("todo_read", about, schema, Access::Free, run)
 }
 
 /// One line for each agent, resolved ones first, then by priority.
-fn agent_todos(
-    executor: &Mutex<BackgroundExecutor>,
-    deliveries: &Deliveries,
-) -> Result<String, Refusal> {
+fn agent_todos(executor: &Mutex<BackgroundExecutor>, deliveries: &Deliveries) -> String {
     let [delivered, _] = deliveries.ended();
-    let mut executor = lock(executor);
     let mut lines = Vec::new();
-    for id in executor.ids() {
-        let Kind::Agent(priority) = executor.find(&id)?.kind else {
+    for status in lock(executor).all() {
+        let Task { id, kind, .. } = status.task;
+        let Kind::Agent(priority) = kind else {
             continue;
         };
-        let status = executor.check(&id)?;
         let (rank, line) = match status.outcome {
             None if status.progress.line.is_empty() => {
                 (1, format!("[in_progress] {id} (it begins)"))
@@ -181,5 +174,5 @@ fn agent_todos(
         lines.push((rank, priority, line + "\n"));
     }
     lines.sort_by_key(|(rank, priority, _)| (*rank, *priority));
-    Ok(lines.into_iter().map(|(.., line)| line).collect())
+    lines.into_iter().map(|(.., line)| line).collect()
 }

@@ -13,7 +13,7 @@ use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, Handle};
 use crate::tool::{Access, Context, Tool};
-use crate::tools::{Id, object};
+use crate::tools::{Id, object, text_or};
 
 #[derive(Deserialize)]
 struct Start {
@@ -87,18 +87,12 @@ pub fn check_bg(
     let check = move |Id { id }: Id<Option<String>>, _: &Context| {
         let mut executor = lock(&executor);
         let Some(id) = id else {
-            let mut lines = String::new();
-            for id in executor.ids() {
-                lines += &format!("{id}: {}\n", executor.check(&id)?);
-            }
-            return Ok(match lines.trim_end() {
-                "" => "No background tasks.".to_string(),
-                lines => lines.to_string(),
-            });
+            let lines = executor.all();
+            let lines = lines.iter().map(|status| format!("{status}\n"));
+            return Ok(text_or(&lines.collect::<String>(), "No background tasks."));
         };
-        let id = TaskId::new(&id)?;
-        let status = executor.check(&id)?;
-        let line = format!("{id}: {status}");
+        let status = executor.check(&TaskId::new(&id)?)?;
+        let line = status.to_string();
         Ok(match &status.outcome {
             Some(outcome) => ended(line, outcome).trim_end().to_string(),
             None => line,

@@ -10,7 +10,7 @@ use crate::outcome::{End, Outcome};
 use crate::process::output::last_line;
 use crate::process::{self, Progress};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::object;
+use crate::tools::{object, text_or};
 
 /// A command that takes longer is ended.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -50,10 +50,7 @@ pub fn tool() -> Tool {
 
 /// What the model reads of a command that it has waited for, and a remark below.
 pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
-    let output = match outcome.output.trim_end() {
-        "" => "(no output)",
-        output => output,
-    };
+    let output = text_or(&outcome.output, "(no output)");
     match (&outcome.end, outcome.error()) {
         (_, None) => Ok(format!("{output}{remark}")),
         (End::Failed(why), _) if outcome.output.is_empty() => Err(why.clone()),
