@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
 use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Task};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
-use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
@@ -33,8 +32,6 @@ use crate::tools::bash::{answer, left_running};
 
 /// A command that takes longer goes on in the background, in seconds.
 const TIME_LIMIT: u64 = 120;
-/// How often is shown how it stands.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs work and waits for it, on the main thread. Clones are the same foreground.
 #[derive(Clone)]
@@ -159,8 +156,17 @@ impl Foreground {
     fn wait(&self, mut work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
         let (task, (key, pressed)) = (work.task.clone(), unbounded());
         *lock(&self.current) = Some((task.clone(), key));
-        let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
-        let look = tick(LOOK);
+        let (control, interrupt) = (task.control.clone(), context.interrupt.clone());
+        context.events.waiting(move || {
+            let doing = if interrupt.is_triggered() {
+                "stopping "
+            } else {
+                ""
+            };
+            let now = control.look();
+            (format!("{doing}{}", now.what), now.line)
+        });
+        let mut interrupted = context.interrupt.receiver();
         let waited = loop {
             select_biased! {
                 recv(work.news) -> news => break Ok(news),
@@ -173,16 +179,8 @@ impl Foreground {
                 recv(pressed) -> _ => break Err(" by the user"),
                 recv(limit) -> _ => break Err(", as it had not ended within its time limit"),
                 recv(interrupted) -> _ => {
-                    (interrupted, doing) = (never(), "stopping ");
+                    interrupted = never();
                     task.control.stop();
-                }
-                recv(look) -> _ => {
-                    let now = task.control.look();
-                    context.events.emit(Event::Waiting {
-                        what: format!("{doing}{}", now.what),
-                        elapsed: task.started.elapsed(),
-                        progress: now.line,
-                    });
                 }
             }
         };
@@ -195,7 +193,7 @@ impl Foreground {
             Ok(Err(_)) => answer(&Outcome::new(End::Lost, ""), ""),
             Ok(Ok(News::ShellExited(so_far, left))) => {
                 self.hand_over(work, context)?;
-                let left = left_running(left).unwrap_or_default();
+                let left = left_running(left);
                 let remark = format!("\n{id}: [shell exited] {left} in the background.");
                 answer(&so_far, &remark)
             }

@@ -1,13 +1,14 @@
 //! foundation · A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::caught::lock;
 
 /// Nothing is ever sent: what counts is that the sender is dropped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Never {}
 
 /// A shared latch. Clones are the same latch.
@@ -46,6 +47,11 @@ impl Interrupt {
     /// True from `trigger` to `reset`.
     pub fn is_triggered(&self) -> bool {
         lock(&self.0).0.is_none()
+    }
+
+    /// Lets time pass. False if the interrupt came before it had.
+    pub fn pause(&self, time: Duration) -> bool {
+        self.receiver().recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.

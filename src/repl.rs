@@ -24,7 +24,6 @@ use commands::{Commands, is_leaving};
 use keyboard::Editor;
 use shared::Shared;
 pub use shared::{Beside, Doing};
-use status::{Helper, Status};
 
 /// What [`Repl::wait`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,18 +71,19 @@ impl Repl {
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
         let shared = Arc::new(Shared::new(Screen::new(colour), inbox));
-        let (shown, status) = (shared.clone(), Status::new(&shared));
-        let noted = status.clone();
+        let shown = shared.clone();
+        let mut events = Events::default().with(Box::new(move |event| shown.screen.show(event)));
+        if interactive {
+            events = events.with(status::reader(&shared));
+        }
         let mut context = Context {
-            events: Events::default()
-                .with(Box::new(move |event| shown.screen.show(event)))
-                .with(Box::new(move |event| noted.note(event))),
+            events,
             interrupt: shared.interrupt.clone(),
             ..Context::default()
         };
         let agent = options.agent.iter().map(|name| format!(" {name}"));
         let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
-        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
+        let edit = || Editor::new(prompt.clone(), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
         if person_is_there() {

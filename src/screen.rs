@@ -84,14 +84,19 @@ impl Screen {
 
     /// Prints whole lines.
     pub fn lines(&self, text: &str, style: Style) {
-        let text = readable(text.as_bytes());
+        let text = self.styled(&readable(text.as_bytes()), style);
+        self.close_and_write(&(text + "\n"));
+    }
+
+    /// Adds the colour, if colours are wanted.
+    pub fn styled(&self, text: &str, style: Style) -> String {
         let code = match style {
             Style::Bold if self.colour => "1",
             Style::Dim if self.colour => "2",
             Style::Red if self.colour => "31",
-            _ => return self.close_and_write(&format!("{text}\n")),
+            _ => return text.to_string(),
         };
-        self.close_and_write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+        format!("\x1b[{code}m{text}\x1b[0m")
     }
 
     /// Prints a question or a prompt, behind which something will be typed.

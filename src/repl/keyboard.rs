@@ -1,6 +1,7 @@
 //! foundation · The keyboard: lines come from a person at a terminal or from a pipe. They are read
 //! on a thread of their own, all the time, whatever the main thread does.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, ErrorKind, stdin};
 use std::path::{Path, PathBuf};
@@ -70,12 +71,16 @@ pub struct Editor {
 
 impl Editor {
     /// Its keys act at once, whatever the main thread does.
-    pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
+    pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced);
         let config = config.bracketed_paste(false).build(); // see `mark_pastes`
         let mut editor = rustyline::Editor::with_config(config)?;
-        editor.set_helper(Some(helper));
+        editor.set_helper(Some(Helper {
+            shared: shared.clone(),
+            hint: String::new(),
+            is_drawn: Cell::new(false),
+        }));
         let history = history_file().filter(|path| match check_history(path) {
             Ok(()) => editor.load_history(path).is_ok(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,

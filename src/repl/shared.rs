@@ -4,6 +4,7 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::status::Status;
 use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -49,6 +50,7 @@ pub struct Shared {
     pub inbox: Inbox,
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
+    pub status: Mutex<Status>,
     state: Mutex<State>,
 }
 
@@ -59,6 +61,7 @@ impl Shared {
             inbox,
             interrupt: Interrupt::default(),
             beside: OnceLock::new(),
+            status: Mutex::default(),
             state: Mutex::new(State {
                 doing: Doing::Working,
                 told: false,
