@@ -16,10 +16,11 @@ use std::time::Instant;
 use crate::caught::catch;
 use crate::notification::{Ended, NotificationBus, TaskId};
 use crate::outcome::{End, Outcome};
+pub use crate::process::{Progress, Watch};
 use crate::todo::Priority;
-pub use control::{Control, Watch};
+pub use control::Control;
 pub use refusal::Refusal;
-pub use status::{Progress, Status};
+pub use status::Status;
 
 /// What kind of work a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

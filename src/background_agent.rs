@@ -66,10 +66,20 @@ pub fn tool(
     executor: &Arc<Mutex<BackgroundExecutor>>,
 ) -> Tool {
     let (delegation, executor) = (delegation(agent, definitions), executor.clone());
-    let description = description(&delegation);
-    let schema = object(properties(), &["description", "prompt"]);
+    let about = format!(
+        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
+         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
+        delegation.listing()
+    );
+    let properties = json!({
+        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
+        "prompt": { "type": "string", "description": "What to do, and what to report" },
+        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
+        "agent": { "type": "string", "description": "The name of an agent" },
+    });
+    let schema = object(properties, &["description", "prompt"]);
     let run = move |input: Input, context: &Context| start(&executor, &delegation, input, context);
-    Tool::new("task", description, schema, Access::Free, run)
+    Tool::new("task", about, schema, Access::Free, run)
 }
 
 impl Toolbox {
@@ -86,25 +96,6 @@ impl Toolbox {
                 Arc::new(tool);
         }
     }
-}
-
-/// What a model is told of `task`.
-pub fn description(delegation: &Delegation) -> String {
-    format!(
-        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
-         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
-        delegation.listing()
-    )
-}
-
-/// The fields of its input.
-pub fn properties() -> Value {
-    json!({
-        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
-        "prompt": { "type": "string", "description": "What to do, and what to report" },
-        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
-        "agent": { "type": "string", "description": "The name of an agent" },
-    })
 }
 
 /// Submits a sub-agent, which asks nobody and shows nothing.

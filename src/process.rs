@@ -22,7 +22,7 @@ mod pool;
 pub mod supervisor;
 mod tree;
 
-pub use handle::{Handle, Progress};
+pub use handle::{Handle, Progress, Watch};
 pub use pool::supervise_with;
 
 use std::io::Read;

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Task;
+use super::{Progress, Task};
 use crate::outcome::{End, Outcome};
-pub use crate::process::Progress;
 
 /// Where a task stands.
 #[derive(Clone)]

@@ -26,16 +26,18 @@ pub trait Beside: Send + Sync {
 }
 
 /// What the main thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Doing {
     /// It waits for a line.
     Idle,
     /// A turn runs, or a line is there that begins one.
+    #[default]
     Working,
     /// It waits for the answer to a question.
     Asking,
 }
 
+#[derive(Default)]
 struct State {
     doing: Doing,
     /// The person was told what leaving would end, or how to leave.
@@ -62,11 +64,7 @@ impl Shared {
             interrupt: Interrupt::default(),
             beside: OnceLock::new(),
             status: Mutex::default(),
-            state: Mutex::new(State {
-                doing: Doing::Working,
-                told: false,
-                interrupted: None,
-            }),
+            state: Mutex::default(),
         }
     }
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
-use crate::process::{self, Handle};
+use crate::process;
 use crate::tool::{Access, Context, Tool};
 use crate::tools::{Id, object, text_or};
 
@@ -24,17 +24,6 @@ struct Start {
 impl From<Refusal> for String {
     fn from(refusal: Refusal) -> Self {
         format!("{refusal}.")
-    }
-}
-
-/// A background command is watched through its process handle, whose methods have the same names.
-impl Watch for Handle {
-    fn look(&self) -> Progress {
-        Handle::look(self)
-    }
-
-    fn stop(&self) {
-        Handle::stop(self);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::outcome::{End, Outcome};
 use crate::process::output::last_line;
-use crate::process::{self, Handle};
+use crate::process::{self, Handle, Watch};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::{object, text_or};
 
