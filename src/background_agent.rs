@@ -149,10 +149,10 @@ fn agent_todos(executor: &Mutex<BackgroundExecutor>, deliveries: &Deliveries) ->
             continue;
         };
         let (rank, line) = match status.outcome {
-            None if status.progress.line.is_empty() => {
-                (1, format!("[in_progress] {id} (it begins)"))
+            None => {
+                let so_far = text_or(&status.progress.line, "it begins");
+                (1, format!("[in_progress] {id} ({so_far})"))
             }
-            None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
             Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
             Some(outcome) => {
                 let result = match outcome.error() {

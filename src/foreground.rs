@@ -76,11 +76,12 @@ impl Foreground {
         repl.action("/stop ID", "stop a task", move |id| stops.stop(id));
         repl.command("! COMMAND", "run a command yourself");
         repl.command("Ctrl+B", "send what runs to the background");
-        repl.on_key('B', "Ctrl+B: to the background", move |doing| match doing {
+        let to_background = move |doing| match doing {
             Doing::Asking => Some("(Answer the question first, then Ctrl+B.)"),
             _ if moves.press() => None,
             _ => Some("Nothing runs in the foreground that could be sent to the background."),
-        });
+        };
+        repl.on_key('B', "Ctrl+B: to the background", Arc::new(to_background));
         foreground
     }
 
@@ -153,7 +154,7 @@ impl Foreground {
     }
 
     /// Waits until the work has ended, or until there is a reason to go on without it.
-    fn wait(&self, mut work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
+    fn wait(&self, work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
         let (task, (key, pressed)) = (work.task.clone(), unbounded());
         *lock(&self.current) = Some((task.clone(), key));
         let (control, interrupt) = (task.control.clone(), context.interrupt.clone());
@@ -170,11 +171,9 @@ impl Foreground {
         let waited = loop {
             select_biased! {
                 recv(work.news) -> news => break Ok(news),
-                recv(work.questions) -> asked => match asked {
-                    Ok((question, interrupt, answer)) => {
-                        let _ = answer.send((context.ask)(&question, &interrupt));
-                    }
-                    Err(_) => work.questions = never(),
+                // (The other end is the agent's, and the task holds the agent.)
+                recv(work.questions) -> asked => if let Ok((question, interrupt, answer)) = asked {
+                    let _ = answer.send((context.ask)(&question, &interrupt));
                 },
                 recv(pressed) -> _ => break Err(" by the user"),
                 recv(limit) -> _ => break Err(", as it had not ended within its time limit"),

@@ -31,6 +31,7 @@ pub struct Screen {
     stands: Interrupt,
 }
 
+#[derive(Default)]
 struct Out {
     /// Whose text stands on an unfinished line.
     open_line: Option<String>,
@@ -62,12 +63,7 @@ impl Screen {
     pub fn new(colour: bool) -> Self {
         Screen {
             colour,
-            out: Mutex::new(Out {
-                open_line: None,
-                above: None,
-                unfinished: String::new(),
-                shown: 0,
-            }),
+            out: Mutex::default(),
             stands: Interrupt::default(),
         }
     }

@@ -110,16 +110,14 @@ impl Row {
         let mut lines: Vec<&str> = text.trim_end().lines().collect();
         let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
         let (cells, now) = (self.cells(), &self.status.progress);
-        let mut answer = format!("{}  {}", cells[..4].join("  "), now.line);
-        answer += &format!("\n  > {}", now.what.trim().replace('\n', "\n    "));
+        let mut told = vec![format!("{}  {}", cells[..4].join("  "), now.line)];
+        told.push(format!("> {}", now.what.trim().replace('\n', "\n    ")));
         if !lines.is_empty() {
-            answer += &format!("\n  … {} before these", count(lines.len() as u64, "line"));
+            let before = count(lines.len() as u64, "line");
+            told.push(format!("… {before} before these"));
         }
-        answer
-            + &shown
-                .iter()
-                .map(|line| format!("\n  {line}"))
-                .collect::<String>()
+        told.extend(shown.into_iter().map(str::to_string));
+        told.join("\n  ")
     }
 }
 

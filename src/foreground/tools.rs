@@ -11,7 +11,7 @@ use crate::notification::TaskId;
 use crate::subagent::Definitions;
 use crate::terminal::fit;
 use crate::tool::{Access, Context, Tool};
-use crate::tools::object;
+use crate::tools::{object, text_or};
 
 /// Columns of a command's name.
 const NAME_WIDTH: usize = 24;
@@ -79,12 +79,8 @@ impl Foreground {
         let words = text.split(|c: char| !c.is_alphanumeric());
         let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
         let (name, _) = fit(&words.join("-"), NAME_WIDTH);
-        let name = if name.is_empty() {
-            "bash"
-        } else {
-            name.trim_end_matches('-')
-        };
-        let (mut id, mut number) = (TaskId::new(name)?, 1);
+        let name = text_or(name.trim_end_matches('-'), "bash");
+        let (mut id, mut number) = (TaskId::new(&name)?, 1);
         while lock(&self.executor).expect_new(&id).is_err() {
             number += 1;
             id = TaskId::new(&format!("{name}-{number}"))?;

@@ -60,6 +60,9 @@ fn read_pipe(shared: &Shared) {
     }
 }
 
+/// What a key does. It is told what the main thread does, and may have something to say.
+pub type OnKey = Arc<dyn Fn(Doing) -> Option<&'static str> + Send + Sync>;
+
 /// The line editor of a person at a terminal.
 pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
@@ -124,14 +127,8 @@ impl Editor {
         }
     }
 
-    /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
-    /// have something to say. On a line with text, at rest, the key is the editor's.
-    pub fn on_key(
-        &mut self,
-        key: char,
-        hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
-    ) {
+    /// A key that acts at once, with Ctrl. On a line with text, at rest, the key is the editor's.
+    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
         if let Some(helper) = self.editor.helper_mut() {
             helper.hint = format!(" ({hint})");
         }
@@ -275,20 +272,15 @@ where
 
 /// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
 fn on_interrupt(shared: &Shared, typed: &EventContext<'_>) -> Option<Cmd> {
-    let leaves = match shared.doing() {
+    match shared.doing() {
         Doing::Idle if !typed.line().is_empty() => return None, // drops the line
-        Doing::Idle => shared.may_leave(false),
-        Doing::Working | Doing::Asking if shared.interrupt.is_triggered() => {
-            if shared.may_leave(true) {
-                terminal::quit(130); // the second one, before the turn has ended
-            }
-            false
-        }
-        Doing::Working | Doing::Asking => {
-            shared.interrupt_turn();
-            false
-        }
-    };
+        Doing::Idle if shared.may_leave(false) => return Some(Cmd::EndOfFile),
+        Doing::Idle => {}
+        _ if !shared.interrupt.is_triggered() => shared.interrupt_turn(),
+        // The second one, before the turn has ended.
+        _ if shared.may_leave(true) => terminal::quit(130),
+        _ => {}
+    }
     // Not `Noop`: that would end a history search and leave it on the screen.
-    Some(if leaves { Cmd::EndOfFile } else { Cmd::Repaint })
+    Some(Cmd::Repaint)
 }

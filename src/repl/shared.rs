@@ -175,11 +175,9 @@ impl Shared {
         let shown = self.screen.wait_until_shown(interrupt);
         self.inbox.set_aside();
         self.screen.prompt(prompt);
+        let wait = || self.inbox.wait([interrupt, &self.interrupt]);
         let answer = loop {
-            if !shown {
-                break interrupted;
-            }
-            match self.inbox.wait([interrupt, &self.interrupt]) {
+            match if shown { wait() } else { Wake::Interrupted } {
                 Wake::Line { text, .. } => break Ok(text),
                 Wake::News => {}
                 Wake::Leave => {
