@@ -16,20 +16,17 @@ pub enum Never {}
 /// It is a channel on which nothing is sent: [`trigger`](Self::trigger) drops the sender, and from
 /// then on every receiver is ready, for ever and for all who wait. Unlike a message, that cannot
 /// be taken by one waiter from another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<Mutex<Ends>>);
 
 /// The sender is `None` from `trigger` to `reset`.
-type Ends = (Option<Sender<Never>>, Receiver<Never>);
+#[derive(Debug)]
+struct Ends(Option<Sender<Never>>, Receiver<Never>);
 
-fn ends() -> Ends {
-    let (sender, receiver) = unbounded();
-    (Some(sender), receiver)
-}
-
-impl Default for Interrupt {
+impl Default for Ends {
     fn default() -> Self {
-        Interrupt(Arc::new(Mutex::new(ends())))
+        let (sender, receiver) = unbounded();
+        Ends(Some(sender), receiver)
     }
 }
 
@@ -41,7 +38,7 @@ impl Interrupt {
 
     /// Makes the latch good for another turn.
     pub fn reset(&self) {
-        *lock(&self.0) = ends();
+        *lock(&self.0) = Ends::default();
     }
 
     /// True from `trigger` to `reset`.

@@ -24,16 +24,13 @@ pub struct Commands {
 impl Commands {
     /// Those that every lesson has.
     pub fn new(options: &Options) -> Self {
+        let interrupt = "drop the line; while the agent works: interrupt it";
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
             ("Tab, Up", "complete; take a queued line back", None),
             ("/exit", "leave; also exit, q, Ctrl+D", None),
-            (
-                "Ctrl+C",
-                "drop the line; while the agent works: interrupt it",
-                None,
-            ),
+            ("Ctrl+C", interrupt, None),
         ];
         Commands {
             list,

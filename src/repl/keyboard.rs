@@ -176,20 +176,17 @@ impl Editor {
             };
             ends = if typed.is_none() { ends + 1 } else { 0 };
             let doing = shared.doing();
-            let mut line = typed.unwrap_or_else(|| match doing {
-                Doing::Asking => "no".to_string(),
-                Doing::Idle | Doing::Working => "exit".to_string(),
-            });
-            if !is_leaving(&line) {
-                shared.forget_warning();
-            } else if doing == Doing::Idle {
-                if shared.may_leave(true) {
-                    return;
-                }
-                continue;
+            let asks = doing == Doing::Asking;
+            let end = if asks { "no" } else { "exit" };
+            let mut line = typed.unwrap_or(end.to_string());
+            match is_leaving(&line) {
+                false => shared.forget_warning(),
+                true if doing != Doing::Idle => {}
+                true if shared.may_leave(true) => return,
+                true => continue,
             }
             // An answer to an open question may be anything else.
-            let is_command = doing != Doing::Asking || line.starts_with('/');
+            let is_command = !asks || line.starts_with('/');
             if !is_command || !commands.carry_out(&mut line, &shared.screen) {
                 shared.put_typed(line);
             }

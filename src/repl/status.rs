@@ -103,27 +103,23 @@ impl Status {
 
     /// The hint says what can be done about what is waited for, such as a key.
     fn line(&self, hint: &str) -> String {
-        let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let counts = [(self.running, "running"), (self.finished, "ended")].into_iter();
+        let counts = counts.filter(|(count, _)| *count > 0);
+        let mut parts: Vec<String> = counts.map(|(n, what)| format!("{n} {what}")).collect();
         let waiting = self.waiting.as_ref();
-        let waiting = waiting.filter(|it| it.since.elapsed() >= AT_ONCE);
-        let waiting = waiting.map(|Waiting { agent, since, look }| {
-            let thinking = || ("thinking".to_string(), String::new());
-            let (what, mut progress) = look.as_ref().map_or_else(thinking, |look| (look.0)());
-            let what = short(what.lines().next().unwrap_or_default(), 31);
-            let who = agent.as_ref().map_or(String::new(), |it| format!("{it}: "));
-            let hint = look.as_ref().map_or("", |_| hint);
-            if !progress.is_empty() {
-                progress.insert_str(0, " · ");
+        if let Some(it) = waiting.filter(|it| it.since.elapsed() >= AT_ONCE) {
+            let who = it.agent.iter().map(|agent| format!("{agent}: "));
+            let (who, seconds) = (who.collect::<String>(), it.since.elapsed().as_secs());
+            if let Some(Look(look)) = &it.look {
+                let (what, progress) = look();
+                let what = short(what.lines().next().unwrap_or_default(), 31);
+                parts.extend([format!("{who}{what}, {seconds} s{hint}"), progress]);
+            } else {
+                parts.push(format!("{who}thinking, {seconds} s"));
             }
-            let seconds = since.elapsed().as_secs();
-            format!("{who}{what}, {seconds} s{hint}{progress}")
-        });
-        let parts = [
-            count(self.running, "running"),
-            count(self.finished, "ended"),
-            waiting,
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join(" · ")
     }
 }
 
