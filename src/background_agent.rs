@@ -16,11 +16,12 @@ use crate::background::{BackgroundExecutor, Kind, Task, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::background::announced;
-use crate::tools::{object, text_or};
+use crate::tools::object;
 pub use at_work::AtWork;
 
 /// What no sub-agent gets: sub-agents and background tasks of its own, and the plan of the agent

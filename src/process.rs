@@ -92,11 +92,11 @@ pub fn run_watched(
     folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
-    watch: impl FnOnce(&Handle),
+    watch: impl FnOnce(Handle),
 ) -> (Outcome, usize) {
     let (handle, news) = start(command, folder);
     let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
-    watch(&handle);
+    watch(handle.clone());
     loop {
         select! {
             recv(news) -> news => return match news {

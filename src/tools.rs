@@ -14,12 +14,6 @@ pub struct Id<T> {
     pub id: T,
 }
 
-/// A text without white space at its end, or what is said instead of an empty one.
-pub fn text_or(text: &str, instead: &str) -> String {
-    let text = text.trim_end();
-    if text.is_empty() { instead } else { text }.to_string()
-}
-
 /// The schema of an input: an object with these properties and no others.
 pub fn object(properties: Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })

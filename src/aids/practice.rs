@@ -67,6 +67,10 @@ impl Model for Practice {
         "practice model: no key, no language model; it carries out instruction phrases (type `help`). For a real one, set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL.".to_string()
     }
 
+    fn name(&self) -> String {
+        "practice model".to_string()
+    }
+
     fn is_practice(&self) -> bool {
         true
     }

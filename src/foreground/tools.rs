@@ -8,10 +8,11 @@ use crate::agent::Agent;
 use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 use crate::subagent::Definitions;
 use crate::terminal::fit;
 use crate::tool::{Access, Context, Tool};
-use crate::tools::{object, text_or};
+use crate::tools::object;
 
 /// Columns of a command's name.
 const NAME_WIDTH: usize = 24;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Repl;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
 
-/// What a command does, given the rest of its line; what it returns is shown.
-type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What a command does, given the rest of its line. `Ok` is a line for the lesson; `Err` is shown.
+pub type Action = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 /// Its name with what it takes, what `/help` says of it, and what it does.
 type Command = (&'static str, &'static str, Option<Action>);
@@ -60,7 +61,13 @@ impl Commands {
             _ if line.is_empty() => screen.say("Nothing typed. /help shows what can be done here."),
             _ if line == "/help" => self.help(screen),
             _ if !line.starts_with('/') || is_leaving(line) => return false,
-            Some((.., Some(action))) => screen.say(&action(rest.trim())),
+            Some((.., Some(action))) => match action(rest.trim()) {
+                Ok(line) => {
+                    *typed = line;
+                    return false;
+                }
+                Err(text) => screen.say(&text),
+            },
             Some((.., None)) => return false,
             None => screen.say(&format!(
                 "There is no command {line:.40}. /help lists the commands."
@@ -102,6 +109,32 @@ impl Commands {
 
 fn word((name, ..): &Command) -> &'static str {
     name.split(' ').next().unwrap_or_default()
+}
+
+impl Repl {
+    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
+    /// of its line, and says what is to be shown.
+    pub fn action(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        action: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) {
+        self.choice(name, what, Arc::new(move |rest| Err(action(rest))));
+    }
+
+    /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
+    /// the line in its place; an `Err` is shown, and nothing goes there.
+    pub fn choice(&mut self, name: &'static str, what: &'static str, choice: Action) {
+        self.commands.add(name, what, Some(choice));
+    }
+
+    /// Carries out a line as if it was typed. Returns what is for the lesson.
+    pub fn carry_out(&self, mut line: String) -> Option<String> {
+        let mut commands = self.commands.clone();
+        let done = commands.carry_out(&mut line, &self.shared.screen);
+        (!done).then_some(line)
+    }
 }
 
 /// True for the words that leave.

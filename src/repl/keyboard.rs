@@ -18,7 +18,7 @@ use rustyline::{
 use super::commands::{Commands, is_leaving};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
-use crate::caught::catch;
+use crate::caught::{catch, lock};
 use crate::inbox::Wake;
 use crate::terminal;
 
@@ -81,7 +81,6 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(Helper {
             shared: shared.clone(),
-            hint: String::new(),
             is_drawn: Cell::new(false),
         }));
         let history = history_file().filter(|path| match check_history(path) {
@@ -129,9 +128,7 @@ impl Editor {
 
     /// A key that acts at once, with Ctrl. On a line with text, at rest, the key is the editor's.
     pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
-        if let Some(helper) = self.editor.helper_mut() {
-            helper.hint = format!(" ({hint})");
-        }
+        *lock(&self.shared.hint) = format!(" ({hint})"); // there is room for one
         let shared = self.shared.clone();
         self.bind(KeyCode::Char(key), move |typed| {
             let doing = shared.doing();

@@ -53,6 +53,8 @@ pub struct Shared {
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
     pub status: Mutex<Status>,
+    /// For the status line, in brackets and after a space.
+    pub hint: Mutex<String>,
     state: Mutex<State>,
 }
 
@@ -64,6 +66,7 @@ impl Shared {
             interrupt: Interrupt::default(),
             beside: OnceLock::new(),
             status: Mutex::default(),
+            hint: Mutex::default(),
             state: Mutex::default(),
         }
     }

@@ -127,8 +127,6 @@ impl Status {
 #[derive(rustyline::Completer, rustyline::Helper, rustyline::Hinter)]
 pub struct Helper {
     pub shared: Arc<Shared>,
-    /// For the line, in brackets and after a space; or empty.
-    pub hint: String,
     /// False until the prompt of this line stands.
     pub is_drawn: Cell<bool>,
 }
@@ -146,7 +144,8 @@ impl Highlighter for Helper {
             return Cow::Borrowed(prompt);
         }
         let columns = size().map_or(80, |(columns, _)| columns);
-        let line = lock(&self.shared.status).clone().line(&self.hint);
+        let status = lock(&self.shared.status).clone();
+        let line = status.line(&lock(&self.shared.hint));
         let (line, _) = fit(&line, columns.saturating_sub(1));
         (self.shared.screen.styled(&line, Style::Dim) + prompt).into()
     }

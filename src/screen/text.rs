@@ -65,8 +65,7 @@ fn words(value: &Value, gap: &str) -> String {
             fields.sort_by_key(|(key, _)| rank(key).unwrap_or(usize::MAX));
             let show = |(key, value): (&String, &Value)| match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => words(value, "; "),
-                Value::String(_) => words(value, ""),
-                _ if rank(key).is_some() => words(value, ", "),
+                _ if value.is_string() || rank(key).is_some() => words(value, ", "),
                 _ => format!("{key} {}", words(value, ", ")),
             };
             fields.into_iter().map(show).collect()

@@ -12,8 +12,9 @@ use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process;
+use crate::process::output::text_or;
 use crate::tool::{Access, Context, Tool};
-use crate::tools::{Id, object, text_or};
+use crate::tools::{Id, object};
 
 #[derive(Deserialize)]
 struct Start {

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::outcome::{End, Outcome};
-use crate::process::output::last_line;
+use crate::process::output::{last_line, text_or};
 use crate::process::{self, Handle, Watch};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::{object, text_or};
+use crate::tools::object;
 
 /// A command that takes longer is ended.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -28,8 +28,7 @@ pub fn tool() -> Tool {
         TIME_LIMIT.as_secs()
     );
     let run = |input: Input, context: &Context| {
-        let watch = |handle: &Handle| {
-            let handle = handle.clone();
+        let watch = |handle: Handle| {
             context.events.waiting(move || {
                 let now = handle.look();
                 (now.what, last_line(&now.recent).to_string())
