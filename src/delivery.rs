@@ -11,6 +11,7 @@ use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
@@ -64,33 +65,27 @@ impl Deliveries {
     /// The text says what it is, because models have mistaken such messages for the user's own words,
     /// even for the user's consent.
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        for (id, status) in self.take() {
-            let line = format!("{id}: {status}");
-            let output = status.outcome.as_ref().map_or("", |it| &it.output);
-            let output = match output.trim_end() {
-                "" => "(no output)",
-                output => output,
-            };
-            push_note(
-                messages,
-                note(&id.to_string(), &format!("{line}\n{output}")),
-            );
-            events.emit(Event::Delivered(id.to_string(), line));
+        for status in self.take() {
+            let (id, line) = (status.task.id.to_string(), status.to_string());
+            let output = status.outcome.map_or(String::new(), |it| it.output);
+            let output = text_or(&output, "(no output)");
+            push_note(messages, note(&id, &format!("{line}\n{output}")));
+            events.emit(Event::Delivered(id, line));
         }
     }
 
     /// Moves the cursor to the end of the log and returns what it passed, most urgent first. The
     /// executor is unlocked before events are emitted, because event readers may look at it.
-    fn take(&self) -> Vec<(TaskId, Status)> {
+    fn take(&self) -> Vec<Status> {
         let mut executor = lock(&self.executor);
         let log = executor.bus().ended();
         let next = self.next.swap(log.len(), SeqCst);
         let ids: Vec<TaskId> = log[next..].iter().map(|ended| ended.id.clone()).collect();
-        let status = |id: TaskId| Some((id.clone(), executor.check(&id).ok()?));
-        let mut ended: Vec<_> = ids.into_iter().filter_map(status).collect();
-        ended.sort_by_key(|(id, _)| match executor.find(id).map(|task| task.kind) {
-            Ok(Kind::Agent(priority)) => priority,
-            _ => Priority::Medium,
+        let status = |id: &TaskId| executor.check(id).ok();
+        let mut ended: Vec<Status> = ids.iter().filter_map(status).collect();
+        ended.sort_by_key(|status| match status.task.kind {
+            Kind::Agent(priority) => priority,
+            Kind::Command => Priority::Medium,
         });
         ended
     }
@@ -150,13 +145,17 @@ fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
     let about = "Stop a background task and everything it started. Its output so far is delivered like any result.";
     let id = json!({ "type": "string", "description": "The task's name." });
     let schema = object(json!({ "id": id }), &["id"]);
-    let stop = move |Id { id }: Id<String>, _: &Context| {
-        let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
-        if executor.check(&id)?.outcome.is_some() {
-            return Ok(format!("{id} has ended already."));
-        }
-        executor.find(&id)?.control.stop();
-        Ok(format!("{id}: told to stop."))
+    let run = move |Id { id }: Id<String>, _: &Context| {
+        Ok(stop(&lock(&executor).check(&TaskId::new(&id)?)?))
     };
-    Tool::new("stop_bg", about, schema, Access::Free, stop)
+    Tool::new("stop_bg", about, schema, Access::Free, run)
+}
+
+/// Stops a task, unless it has ended, and says so.
+pub fn stop(Status { task, outcome, .. }: &Status) -> String {
+    if outcome.is_some() {
+        return format!("{} has ended already.", task.id);
+    }
+    task.control.stop();
+    format!("{}: told to stop.", task.id)
 }

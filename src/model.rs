@@ -1,7 +1,6 @@
 //! s01 · Models: one trait, and whatever answers behind it.
 
 pub mod anthropic;
-mod thinking;
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ pub struct Request<'a> {
     pub messages: &'a [Message],
     /// The tools it may ask for.
     pub tools: &'a [Arc<Tool>],
-    /// Where to say what comes: text, and that it still thinks.
+    /// Where to say what comes.
     pub events: &'a Events,
     /// Ends the request early.
     pub interrupt: &'a Interrupt,

@@ -99,23 +99,19 @@ fn of_page(page: &str) -> Options {
 
 /// True if help is wanted.
 fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error> {
+    // Without a name: they are listed.
+    let name = |parser: &mut Parser| {
+        let name = parser.optional_value().or_else(|| parser.value().ok());
+        name.unwrap_or_default().string()
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("yes") => options.yes = true,
             Arg::Long("demo") => options.demo = true,
             Arg::Long("step") => options.step = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
-            // Without a name: they are listed.
-            Arg::Long(option @ ("agent" | "resume")) => {
-                let is_agent = option == "agent";
-                let name = parser.optional_value().or_else(|| parser.value().ok());
-                let name = Some(name.unwrap_or_default().string()?);
-                *(if is_agent {
-                    &mut options.agent
-                } else {
-                    &mut options.resume
-                }) = name;
-            }
+            Arg::Long("agent") => options.agent = Some(name(&mut parser)?),
+            Arg::Long("resume") => options.resume = Some(name(&mut parser)?),
             Arg::Long("replay") => options.replay = Some(parser.value()?.string()?),
             Arg::Long("speed") => options.speed = Some(parser.value()?.parse()?),
             Arg::Long("dry") => options.dry = true,

@@ -22,7 +22,7 @@ mod pool;
 pub mod supervisor;
 mod tree;
 
-pub use handle::{Handle, Progress};
+pub use handle::{Handle, Progress, Watch};
 pub use pool::supervise_with;
 
 use std::io::Read;
@@ -31,7 +31,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, never, select, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -48,9 +48,6 @@ const PERSISTENCE: Duration = Duration::from_secs(10);
 
 /// How many milliseconds a supervisor may take to start a shell: none holds up its caller for good.
 const HANDSHAKE: u16 = 10_000;
-
-/// How often `watch` is shown how a command stands.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// What is heard of a command.
 pub enum News {
@@ -89,17 +86,17 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
 
 /// Runs a command and waits until its shell exits, or until all of it has been ended because the
 /// time limit passed or the person interrupted. The number is that of the processes which the shell
-/// left running: they go on, at most until the program ends. `watch` is called on this thread.
+/// left running: they go on, at most until the program ends. `watch` is called once, at the start.
 pub fn run_watched(
     command: &str,
     folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
-    mut watch: impl FnMut(Progress),
+    watch: impl FnOnce(Handle),
 ) -> (Outcome, usize) {
     let (handle, news) = start(command, folder);
     let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
-    let look = tick(LOOK);
+    watch(handle.clone());
     loop {
         select! {
             recv(news) -> news => return match news {
@@ -112,7 +109,6 @@ pub fn run_watched(
                 handle.stop_because(End::Killed);
                 interrupted = never();
             },
-            recv(look) -> _ => watch(handle.look()),
         }
     }
 }

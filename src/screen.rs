@@ -31,6 +31,7 @@ pub struct Screen {
     stands: Interrupt,
 }
 
+#[derive(Default)]
 struct Out {
     /// Whose text stands on an unfinished line.
     open_line: Option<String>,
@@ -62,12 +63,7 @@ impl Screen {
     pub fn new(colour: bool) -> Self {
         Screen {
             colour,
-            out: Mutex::new(Out {
-                open_line: None,
-                above: None,
-                unfinished: String::new(),
-                shown: 0,
-            }),
+            out: Mutex::default(),
             stands: Interrupt::default(),
         }
     }
@@ -84,24 +80,28 @@ impl Screen {
 
     /// Prints whole lines.
     pub fn lines(&self, text: &str, style: Style) {
-        let text = readable(text.as_bytes());
+        let text = self.styled(&readable(text.as_bytes()), style);
+        self.close_and_write(&(text + "\n"));
+    }
+
+    /// Adds the colour, if colours are wanted.
+    pub fn styled(&self, text: &str, style: Style) -> String {
         let code = match style {
             Style::Bold if self.colour => "1",
             Style::Dim if self.colour => "2",
             Style::Red if self.colour => "31",
-            _ => return self.close_and_write(&format!("{text}\n")),
+            _ => return text.to_string(),
         };
-        self.close_and_write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+        format!("\x1b[{code}m{text}\x1b[0m")
     }
 
     /// Prints a question or a prompt, behind which something will be typed.
     pub fn prompt(&self, text: &str) {
-        let text = readable(text.as_bytes());
-        let line_end = lock(&self.out).above.as_ref().map_or("", |_| "\n");
-        self.close_and_write(&format!("{text}{line_end}"));
-        if line_end.is_empty() {
-            lock(&self.out).open_line = Some(String::new());
+        if lock(&self.out).above.is_some() {
+            return self.say(text);
         }
+        self.close_and_write(&readable(text.as_bytes()));
+        lock(&self.out).open_line = Some(String::new());
     }
 
     /// What was typed behind the prompt has ended the line.
@@ -115,19 +115,17 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped.agent.map(|it| format!("  {} │ ", one_line(it)));
-        let lead = lead.unwrap_or_default();
+        let name = |it| format!("  {} │ ", one_line(it));
+        let lead = stamped.agent.map_or(String::new(), name);
+        let say = |text: String, style| self.lines(&(lead.clone() + &text), style);
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(_, it) => {
-                self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold)
-            }
-            Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
+            Event::Delivered(_, it) => say(format!("◆ {}", one_line(it)), Style::Bold),
+            Event::Notice(it) => say(format!("({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));
-                let call = call.trim_end_matches(": ");
-                self.lines(&format!("{lead}● {call}"), Style::Bold);
+                say(format!("● {}", call.trim_end_matches(": ")), Style::Bold);
             }
             Event::ToolFinished {
                 output,
@@ -137,7 +135,7 @@ impl Screen {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
                 let lines = shorten(output).join(&format!("\n{lead}    "));
-                self.lines(&format!("{lead}  └ {time} · {lines}"), style);
+                say(format!("  └ {time} · {lines}"), style);
             }
             _ => {}
         }

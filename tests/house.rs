@@ -17,8 +17,8 @@ type Problems = Vec<String>;
 /// Lines of `src` without `src/aids`, after the last lesson.
 const ALL: usize = 9_800;
 /// The same without the rooms of lessons after s11, and without [`LATER`].
-/// Planned are 7,500, and they are missed. This is what there is, so that it can only get less.
-const UP_TO_S11: usize = 7_738;
+/// This is what there is, so that it can only get less.
+const UP_TO_S11: usize = 7_549;
 /// Foundation under lessons after s11 only.
 const LATER: [&str; 2] = ["src/journal.rs", "src/message/stored.rs"];
 const FILE: usize = 300;

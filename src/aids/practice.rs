@@ -45,7 +45,7 @@ impl Model for Practice {
         let tasks = tasks(request);
         let again = calls(recent).iter().any(|look| look.says_running(&tasks));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
-        if !request.pause(self.thinking.max(least)) {
+        if !request.interrupt.pause(self.thinking.max(least)) {
             return Err(ModelError::Interrupted);
         }
         for line in text.split_inclusive('\n') {

@@ -70,7 +70,9 @@ impl Replay {
     /// Waits as long as it took then. False if it was interrupted.
     fn pause(&self, request: &Request<'_>, from: u64, until: u64) -> bool {
         let time = until.saturating_sub(from).checked_div(self.speed);
-        request.pause(Duration::from_millis(time.unwrap_or(0)))
+        request
+            .interrupt
+            .pause(Duration::from_millis(time.unwrap_or(0)))
     }
 
     /// Shows what the tools said, and what was delivered; then the next reply, until the turn ends.

@@ -5,6 +5,7 @@ mod picker;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::journal::{now, read};
 use crate::message::ContentBlock;
@@ -34,7 +35,7 @@ struct Row {
 /// Adds `/resume`, with a picker where a person can press keys, and names for ids.
 pub fn attach(repl: &mut Repl) {
     let what = "go on with another session; alone: choose one";
-    repl.choice("/resume [NAME]", what, |word| {
+    let choose = |word: &str| {
         let (rows, problems) = all();
         let id = match word {
             "" if rows.is_empty() => Err("No sessions so far.".to_string()),
@@ -43,7 +44,8 @@ pub fn attach(repl: &mut Repl) {
             word => find(&rows, word),
         };
         id.map(|id| format!("/resume {id}"))
-    });
+    };
+    repl.choice("/resume [NAME]", what, Arc::new(choose));
 }
 
 /// Where a session is.

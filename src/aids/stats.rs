@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::sessions;
 use crate::journal::read;
@@ -46,12 +47,13 @@ pub fn attach(repl: &mut Repl) {
     repl.action("/stats", "turns, tokens and days; Ctrl+S copies it", |_| {
         text()
     });
-    repl.on_key('S', "Ctrl+S: copy /stats", |_| {
+    let copies = |_| {
         Some(match copy(&text()) {
             Ok(()) => COPIED,
             Err(_) => "The statistics could not be written to .sessions/stats.txt.",
         })
-    });
+    };
+    repl.on_key('S', "Ctrl+S: copy /stats", Arc::new(copies));
 }
 
 impl Sum {

@@ -2,16 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::Progress;
+use super::{Progress, Watch};
 use crate::caught::lock;
-
-/// How a job lets itself be looked at and stopped from outside, while it runs.
-pub trait Watch: Send + Sync {
-    /// Returns how it stands.
-    fn look(&self) -> Progress;
-    /// Asks it to end. Returns at once.
-    fn stop(&self);
-}
 
 /// What a job is given: here it leaves its [`Watch`].
 #[derive(Clone, Default)]

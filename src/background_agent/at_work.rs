@@ -11,7 +11,7 @@ use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::screen::{count, describe, one_line};
-use crate::subagent::run;
+use crate::subagent::{of_agent, run};
 use crate::tool::{Ask, Context};
 
 /// What an agent may read and write in all.
@@ -82,13 +82,11 @@ impl AtWork {
         ask: Ask,
     ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let (all, name, counted) = (events.clone(), input.description.clone(), tally.clone());
+        let (named, counted) = (of_agent(events, input.description.trim()), tally.clone());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
             let in_background = waiter.strong_count() == 0;
-            let agent = Some(name.trim());
-            all.tell(Stamped {
-                agent,
+            named.tell(Stamped {
                 in_background,
                 ..stamped
             });

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::{Foreground, TIME_LIMIT};
 use crate::agent::Agent;
-use crate::background_agent::{self, start};
+use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 use crate::subagent::Definitions;
 use crate::terminal::fit;
 use crate::tool::{Access, Context, Tool};
@@ -57,17 +58,14 @@ impl Foreground {
     }
 
     fn task(&self, agent: &Agent, definitions: &Definitions) -> Tool {
-        let delegation = background_agent::delegation(agent, definitions);
-        let mut properties = background_agent::properties();
-        properties["wait"] = json!({ "type": "boolean", "description": "Wait for the result: it is returned then. The sub-agent can ask the user meanwhile." });
-        let schema = object(properties, &["description", "prompt"]);
-        let description = background_agent::description(&delegation);
-        let it = self.clone();
+        let (it, delegation) = (self.clone(), delegation(agent, definitions));
+        let mut old = background_agent::tool(agent, definitions, &self.executor);
+        old.input_schema["properties"]["wait"] = json!({ "type": "boolean", "description": "Wait for the result: it is returned then. The sub-agent can ask the user meanwhile." });
         let run = move |Task { task, wait }: Task, context: &Context| match wait {
             true => it.delegate(&delegation, task, context),
             false => start(&it.executor, &delegation, task, context),
         };
-        Tool::new("task", description, schema, Access::Free, run)
+        Tool::new("task", old.description, old.input_schema, Access::Free, run)
     }
 
     /// A name for a command that is not taken: its description or its first two words, as in
@@ -82,12 +80,8 @@ impl Foreground {
         let words = text.split(|c: char| !c.is_alphanumeric());
         let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
         let (name, _) = fit(&words.join("-"), NAME_WIDTH);
-        let name = if name.is_empty() {
-            "bash"
-        } else {
-            name.trim_end_matches('-')
-        };
-        let (mut id, mut number) = (TaskId::new(name)?, 1);
+        let name = text_or(name.trim_end_matches('-'), "bash");
+        let (mut id, mut number) = (TaskId::new(&name)?, 1);
         while lock(&self.executor).expect_new(&id).is_err() {
             number += 1;
             id = TaskId::new(&format!("{name}-{number}"))?;

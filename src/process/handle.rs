@@ -23,6 +23,14 @@ pub struct Progress {
     pub remark: String,
 }
 
+/// How a command or another job lets itself be looked at and stopped from outside, while it runs.
+pub trait Watch: Send + Sync {
+    /// Returns how it stands.
+    fn look(&self) -> Progress;
+    /// Asks it to end. Returns at once.
+    fn stop(&self);
+}
+
 /// To look at a running command, and to stop it. Dropping it changes nothing for the command.
 #[derive(Clone)]
 pub struct Handle {
@@ -55,11 +63,6 @@ impl Handle {
         lock(&self.state)
     }
 
-    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
-    pub fn stop(&self) {
-        self.stop_because(End::Killed);
-    }
-
     pub(super) fn stop_because(&self, why: End) {
         let mut state = self.state();
         state.stop.get_or_insert(why);
@@ -78,9 +81,11 @@ impl Handle {
         state.control = Some(control.clone());
         Ok(())
     }
+}
 
+impl Watch for Handle {
     /// How much it has printed so far, what it has printed last, and who is left.
-    pub fn look(&self) -> Progress {
+    fn look(&self) -> Progress {
         let state = self.state();
         let (left_running, recent) = (state.left_running, state.output.end());
         let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
@@ -95,6 +100,11 @@ impl Handle {
             recent,
             remark: String::new(),
         }
+    }
+
+    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds.
+    fn stop(&self) {
+        self.stop_because(End::Killed);
     }
 }
 

@@ -158,6 +158,12 @@ pub(super) fn scratch_folder() -> &'static Path {
     })
 }
 
+/// A text without white space at its end, or what is said instead of an empty one.
+pub fn text_or(text: &str, instead: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() { instead } else { text }.to_string()
+}
+
 /// The last line of a text that says something.
 pub fn last_line(text: &str) -> &str {
     let line = text.lines().rfind(|line| !line.trim().is_empty());

@@ -1,6 +1,7 @@
 //! foundation · The keyboard: lines come from a person at a terminal or from a pipe. They are read
 //! on a thread of their own, all the time, whatever the main thread does.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, ErrorKind, stdin};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use rustyline::{
 use super::commands::{Commands, is_leaving};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
-use crate::caught::catch;
+use crate::caught::{catch, lock};
 use crate::inbox::Wake;
 use crate::terminal;
 
@@ -59,6 +60,9 @@ fn read_pipe(shared: &Shared) {
     }
 }
 
+/// What a key does. It is told what the main thread does, and may have something to say.
+pub type OnKey = Arc<dyn Fn(Doing) -> Option<&'static str> + Send + Sync>;
+
 /// The line editor of a person at a terminal.
 pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
@@ -70,12 +74,15 @@ pub struct Editor {
 
 impl Editor {
     /// Its keys act at once, whatever the main thread does.
-    pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
+    pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced);
         let config = config.bracketed_paste(false).build(); // see `mark_pastes`
         let mut editor = rustyline::Editor::with_config(config)?;
-        editor.set_helper(Some(helper));
+        editor.set_helper(Some(Helper {
+            shared: shared.clone(),
+            is_drawn: Cell::new(false),
+        }));
         let history = history_file().filter(|path| match check_history(path) {
             Ok(()) => editor.load_history(path).is_ok(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
@@ -119,17 +126,9 @@ impl Editor {
         }
     }
 
-    /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
-    /// have something to say. On a line with text, at rest, the key is the editor's.
-    pub fn on_key(
-        &mut self,
-        key: char,
-        hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
-    ) {
-        if let Some(helper) = self.editor.helper_mut() {
-            helper.hint = format!(" ({hint})");
-        }
+    /// A key that acts at once, with Ctrl. On a line with text, at rest, the key is the editor's.
+    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
+        *lock(&self.shared.hint) = format!(" ({hint})"); // there is room for one
         let shared = self.shared.clone();
         self.bind(KeyCode::Char(key), move |typed| {
             let doing = shared.doing();
@@ -174,20 +173,17 @@ impl Editor {
             };
             ends = if typed.is_none() { ends + 1 } else { 0 };
             let doing = shared.doing();
-            let mut line = typed.unwrap_or_else(|| match doing {
-                Doing::Asking => "no".to_string(),
-                Doing::Idle | Doing::Working => "exit".to_string(),
-            });
-            if !is_leaving(&line) {
-                shared.forget_warning();
-            } else if doing == Doing::Idle {
-                if shared.may_leave(true) {
-                    return;
-                }
-                continue;
+            let asks = doing == Doing::Asking;
+            let end = if asks { "no" } else { "exit" };
+            let mut line = typed.unwrap_or(end.to_string());
+            match is_leaving(&line) {
+                false => shared.forget_warning(),
+                true if doing != Doing::Idle => {}
+                true if shared.may_leave(true) => return,
+                true => continue,
             }
             // An answer to an open question may be anything else.
-            let is_command = doing != Doing::Asking || line.starts_with('/');
+            let is_command = !asks || line.starts_with('/');
             if !is_command || !commands.carry_out(&mut line, &shared.screen) {
                 shared.put_typed(line);
             }
@@ -270,20 +266,15 @@ where
 
 /// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
 fn on_interrupt(shared: &Shared, typed: &EventContext<'_>) -> Option<Cmd> {
-    let leaves = match shared.doing() {
+    match shared.doing() {
         Doing::Idle if !typed.line().is_empty() => return None, // drops the line
-        Doing::Idle => shared.may_leave(false),
-        Doing::Working | Doing::Asking if shared.interrupt.is_triggered() => {
-            if shared.may_leave(true) {
-                terminal::quit(130); // the second one, before the turn has ended
-            }
-            false
-        }
-        Doing::Working | Doing::Asking => {
-            shared.interrupt_turn();
-            false
-        }
-    };
+        Doing::Idle if shared.may_leave(false) => return Some(Cmd::EndOfFile),
+        Doing::Idle => {}
+        _ if !shared.interrupt.is_triggered() => shared.interrupt_turn(),
+        // The second one, before the turn has ended.
+        _ if shared.may_leave(true) => terminal::quit(130),
+        _ => {}
+    }
     // Not `Noop`: that would end a history search and leave it on the screen.
-    Some(if leaves { Cmd::EndOfFile } else { Cmd::Repaint })
+    Some(Cmd::Repaint)
 }

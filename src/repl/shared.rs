@@ -4,6 +4,7 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::status::Status;
 use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -25,16 +26,18 @@ pub trait Beside: Send + Sync {
 }
 
 /// What the main thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Doing {
     /// It waits for a line.
     Idle,
     /// A turn runs, or a line is there that begins one.
+    #[default]
     Working,
     /// It waits for the answer to a question.
     Asking,
 }
 
+#[derive(Default)]
 struct State {
     doing: Doing,
     /// The person was told what leaving would end, or how to leave.
@@ -49,6 +52,9 @@ pub struct Shared {
     pub inbox: Inbox,
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
+    pub status: Mutex<Status>,
+    /// For the status line, in brackets and after a space.
+    pub hint: Mutex<String>,
     state: Mutex<State>,
 }
 
@@ -59,11 +65,9 @@ impl Shared {
             inbox,
             interrupt: Interrupt::default(),
             beside: OnceLock::new(),
-            state: Mutex::new(State {
-                doing: Doing::Working,
-                told: false,
-                interrupted: None,
-            }),
+            status: Mutex::default(),
+            hint: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
@@ -174,11 +178,9 @@ impl Shared {
         let shown = self.screen.wait_until_shown(interrupt);
         self.inbox.set_aside();
         self.screen.prompt(prompt);
+        let wait = || self.inbox.wait([interrupt, &self.interrupt]);
         let answer = loop {
-            if !shown {
-                break interrupted;
-            }
-            match self.inbox.wait([interrupt, &self.interrupt]) {
+            match if shown { wait() } else { Wake::Interrupted } {
                 Wake::Line { text, .. } => break Ok(text),
                 Wake::News => {}
                 Wake::Leave => {

@@ -54,29 +54,18 @@ pub fn describe(input: &Value) -> String {
 /// A value without the marks of JSON. Strings and lists of objects speak for themselves; anything
 /// else has its name before it.
 fn words(value: &Value, gap: &str) -> String {
-    const FIRST: [&str; 9] = [
-        "id",
-        "path",
-        "name",
-        "agent",
-        "subject",
-        "content",
-        "command",
-        "description",
-        "old_text",
-    ];
-    let rank = |key: &str| FIRST.iter().position(|first| *first == key);
+    const FIRST: &str = "id path name agent subject content command description old_text";
+    let rank = |key: &str| FIRST.split(' ').position(|first| first == key);
     let list: Vec<String> = match value {
         Value::String(text) => return text.clone(),
         Value::Array(items) if items.is_empty() => return value.to_string(),
         Value::Array(items) => items.iter().map(|item| words(item, ", ")).collect(),
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
+            fields.sort_by_key(|(key, _)| rank(key).unwrap_or(usize::MAX));
             let show = |(key, value): (&String, &Value)| match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => words(value, "; "),
-                Value::String(_) => words(value, ""),
-                _ if rank(key).is_some() => words(value, ", "),
+                _ if value.is_string() || rank(key).is_some() => words(value, ", "),
                 _ => format!("{key} {}", words(value, ", ")),
             };
             fields.into_iter().map(show).collect()
