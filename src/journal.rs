@@ -1,9 +1,8 @@
 //! foundation · A journal: a file of records, one a line, appended and never rewritten.
 //!
-//! Whoever writes it holds a lock on it. It is never unlinked: the kernel lets go of the lock when
-//! that program ends, however it ends.
+//! Whoever writes it holds it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,9 +12,11 @@ use std::time::UNIX_EPOCH;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::held::Held;
+
 /// A journal that is being written.
 pub struct Journal {
-    file: File,
+    file: Held,
     /// Where its last line ends.
     end: u64,
 }
@@ -43,10 +44,8 @@ impl Journal {
         if let Some(folder) = path.parent().filter(|_| is_new) {
             File::open(folder)?.sync_all()?; // or its name could be lost
         }
-        Ok(match file.try_lock() {
-            Err(TryLockError::WouldBlock) => None,
-            _ => Some(Journal { file, end: 0 }), // where there are no locks, go on without
-        })
+        let held = Held::new(file).ok();
+        Ok(held.map(|file| Journal { file, end: 0 }))
     }
 
     /// Cuts off what follows the last whole line, which ends there. To be called before `append`.
@@ -64,7 +63,7 @@ impl Journal {
     /// When it cannot be written. Nothing of it stands there then.
     pub fn append(&mut self, record: &impl Serialize) -> io::Result<()> {
         let line = serde_json::to_string(record)? + "\n";
-        let written = self.file.write_all(line.as_bytes());
+        let written = (&*self.file).write_all(line.as_bytes());
         written.inspect_err(|_| drop(self.file.set_len(self.end)))?;
         self.end += line.len() as u64;
         Ok(())
