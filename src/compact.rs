@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 use crate::agent::Agent;
-use crate::message::{ContentBlock, Message, Role, push_note, push_user};
+use crate::message::{ContentBlock, Message, Role, Usage, push_note, push_user};
 use crate::model::ModelError;
 use crate::subagent::of_agent;
 use crate::tool::Toolbox;
@@ -32,12 +32,14 @@ const GO_ON: &str =
 #[derive(Debug)]
 pub struct Compactor {
     /// In tokens, as [`estimate`] counts them.
-    limit: usize,
+    pub limit: usize,
     /// Where transcripts are kept: what a summary replaces is not lost.
     dir: PathBuf,
     /// The size that the last summary, or none, could not bring below the limit, or 0: no further
     /// try is made until the conversation has grown, as each costs a request.
     stuck: AtomicUsize,
+    /// What is said of why a summary is asked for.
+    pub because: &'static str,
 }
 
 impl Compactor {
@@ -47,6 +49,7 @@ impl Compactor {
             limit: limit_tokens,
             dir: dir.into(),
             stuck: AtomicUsize::new(0),
+            because: "",
         }
     }
 
@@ -110,26 +113,15 @@ impl Compactor {
         Ok(())
     }
 
-    /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
+    /// At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let (mut worker, count) = (agent.clone(), messages.len());
-        let events = &agent.context.events;
+        let (events, because) = (&agent.context.events, self.because);
         events.notice(format!(
-            "Compacting: {count} messages are being summarised."
+            "Compacting: {count} messages are being summarised.{because}"
         ));
-        worker.toolbox = Toolbox::default();
         worker.context.events = of_agent(events, "compact");
-        let mut copy = messages.to_vec();
-        push_user(&mut copy, ASK);
-        match worker.ask(&mut copy).map(|reply| reply.text()) {
-            Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
-            Ok(_) | Err(ModelError::Refused) => {
-                let why =
-                    "No summary of the conversation came back. Wait a little, then say it again.";
-                Err(ModelError::Failed(why.to_string()))
-            }
-            other => other,
-        }
+        ask_about(worker, messages, ASK, self.limit / 2).map(|(text, _)| text)
     }
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
@@ -145,6 +137,32 @@ impl Compactor {
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create(true).mode(0o600).open(&path)?;
         file.write_all(lines.as_bytes()).map(|()| path)
+    }
+}
+
+/// Asks a question about a conversation, without tools, on a copy. At most so many bytes come back,
+/// and what they cost.
+///
+/// # Errors
+/// When there is no answer.
+pub fn ask_about(
+    mut agent: Agent,
+    messages: &[Message],
+    question: &str,
+    most: usize,
+) -> Result<(String, Usage), ModelError> {
+    agent.toolbox = Toolbox::default();
+    let mut copy = messages.to_vec();
+    push_user(&mut copy, question);
+    match agent.ask(&mut copy).map(|it| (it.text(), it.usage)) {
+        Ok((text, usage)) if !text.is_empty() => {
+            Ok((head(&text, most.max(HEAD)).to_string(), usage))
+        }
+        Ok(_) | Err(ModelError::Refused) => {
+            let why = "No summary of the conversation came back. Wait a little, then say it again.";
+            Err(ModelError::Failed(why.to_string()))
+        }
+        other => other,
     }
 }
 

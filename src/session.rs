@@ -57,7 +57,7 @@ impl Session {
         session
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,9 +115,8 @@ impl Session {
             ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
             ("/rename", name) => {
                 let named = self.kept().put(Record::Name(name.to_string()));
-                named
-                    .map_err(unwritten)
-                    .map(|()| format!("This session is {name}."))
+                let said = format!("This session is {name}.");
+                named.map(|()| said).map_err(unwritten)
             }
             _ => return false,
         };

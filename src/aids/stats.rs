@@ -113,7 +113,7 @@ impl Account {
                 }
                 Record::Agent(agent, _, usage) => count(&agent, usage),
                 Record::Name(name) => account.name = name,
-                Record::Task(..) => {}
+                Record::Task(..) | Record::Extra(..) => {}
             }
             Ok(())
         })?;

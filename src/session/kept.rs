@@ -65,9 +65,8 @@ impl Kept {
             exclude(".sessions/");
             File::open(FOLDER)?.sync_all()?;
         }
-        self.journal
-            .iter_mut()
-            .try_for_each(|it| it.append(&record))?;
+        let mut journal = self.journal.iter_mut();
+        journal.try_for_each(|it| it.append(&record))?;
         self.past.add(record)
     }
 

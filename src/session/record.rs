@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::journal::{self, Extent};
 use crate::message::stored::swap_notes;
@@ -27,6 +28,8 @@ pub enum Record {
     Task(String, (String, Option<String>)),
     /// What the person calls this session.
     Name(String),
+    /// What a later lesson keeps, under its name.
+    Extra(String, Value),
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -60,6 +63,7 @@ pub struct Past {
     /// Those of which nothing was delivered, by their ids.
     pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
+    pub extra: BTreeMap<String, Value>,
     /// The process that opened it last.
     pub process: u32,
     pub extent: Extent,
@@ -102,6 +106,7 @@ impl Past {
             }
             Record::Task(id, task) => drop(self.tasks.insert(id, task)),
             Record::Name(name) => self.name = Some(name),
+            Record::Extra(name, value) => drop(self.extra.insert(name, value)),
             Record::Agent(..) => {}
             _ => return Err(io::Error::other("it is of another format")),
         }
