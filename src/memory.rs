@@ -186,15 +186,20 @@ impl Memory {
         let kept = self.session.kept();
         let messages = &kept.past.messages;
         let memory = Remembered::of(&kept.past, messages);
-        let (covers, count) = (memory.covers, messages.len());
-        let rest = estimate(&messages[covers..]);
-        let (updates, read, wrote) = memory.cost;
-        let text = match memory.text.as_str() {
-            "" => format!("Nothing yet: it is made at about {} tokens.", self.due[0]),
-            text => text.to_string(),
+        let (count, rest) = (messages.len(), estimate(&messages[memory.covers..]));
+        if memory.text.is_empty() {
+            let due = self.due[0];
+            return format!(
+                "Nothing is remembered of {count} messages, about {rest} tokens: that begins at {due}.{job}"
+            );
+        }
+        let what = match memory.covers {
+            0 => "what was compacted".to_string(),
+            covers => format!("{covers} of {count} messages"),
         };
+        let (text, (updates, read, wrote)) = (memory.text, memory.cost);
         format!(
-            "The memory covers {covers} of {count} messages; about {rest} tokens follow it word for word.{job}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
+            "The memory covers {what}; about {rest} tokens stand there word for word.{job}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
         )
     }
 }
