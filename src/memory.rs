@@ -162,8 +162,10 @@ impl Memory {
             let told = tool.and_then(|it| it.call(json!({}), &agent.context));
             state += &told.map_or(String::new(), |told| format!("{name}:\n{told}\n"));
         }
-        let text = block("state", "", state.trim_end());
-        messages[0].content.insert(1, ContentBlock::Note { text });
+        if !state.is_empty() {
+            let text = block("state", "", state.trim_end());
+            messages[0].content.insert(1, ContentBlock::Note { text });
+        }
         (memory.covers, memory.mark) = (0, mark(messages, 0));
         let mut kept = self.session.kept();
         let written = kept.keep(messages, None);

@@ -1,0 +1,505 @@
+//! The memory of a session: updates that are held, fail or come too late, conversations at random,
+//! and programs that compact, are killed and go on.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::mem::replace;
+use std::path::Path;
+use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use meanwhile::agent::Agent;
+use meanwhile::compact::Compactor;
+use meanwhile::memory::Memory;
+use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::model::{ModelError, Request};
+use meanwhile::session::{FOLDER, Session, To};
+use meanwhile::tool::{Access, Context, Tool};
+use support::program::{Lesson, eventually_or};
+use support::prompt::{CTRL_C, CTRL_D, at_prompt, gate, served};
+use support::server::{Server, held, reply_error, reply_text, reply_tool};
+use support::session::{By, Chance, Seen, calls, faults, reply, says, sessions, toolbox};
+use support::terminal::Terminal;
+
+const S14: &str = "s14_session_memory";
+const ASKED: &str = "## Work log";
+
+// ---- In this process: a model that remembers everything that it was shown ----
+
+/// The folder of the sessions in this process.
+fn current() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        support::session::prepare();
+        std::env::set_current_dir(folder.path()).expect("a folder");
+        folder
+    });
+    folder.path()
+}
+
+/// Everything of a conversation is marked `<N>` with a number of its own. These are the numbers in a
+/// text.
+fn marks(text: &str) -> BTreeSet<usize> {
+    let parts = text.split('<').filter_map(|part| part.split_once('>'));
+    parts
+        .filter_map(|(number, _)| number.parse().ok())
+        .collect()
+}
+
+fn of_blocks<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> BTreeSet<usize> {
+    let texts = blocks.into_iter().map(|block| json!(block).to_string());
+    texts.flat_map(|text| marks(&text)).collect()
+}
+
+fn of_messages(messages: &[Message]) -> BTreeSet<usize> {
+    of_blocks(messages.iter().flat_map(|message| &message.content))
+}
+
+fn is_memory(block: &&ContentBlock) -> bool {
+    matches!(block, ContentBlock::Note { text } if text.starts_with("<memory>"))
+}
+
+fn is_summary(block: &&ContentBlock) -> bool {
+    matches!(block, ContentBlock::Note { text } if text.starts_with("<summary>"))
+}
+
+/// What the Messages API would refuse once the person has said something more.
+fn faults_with_a_line(messages: &[Message]) -> Vec<String> {
+    let mut messages = messages.to_vec();
+    push_user(&mut messages, "go on");
+    faults(&messages, true)
+}
+
+/// A program with a session and a memory.
+struct Program {
+    session: Session,
+    agent: Agent,
+    kept: Agent,
+    memory: Arc<Memory>,
+    messages: Vec<Message>,
+    /// An update was begun; how it is to end.
+    asked: Receiver<()>,
+    answer: Sender<Result<Reply, ModelError>>,
+    /// The next number.
+    number: Arc<AtomicUsize>,
+    /// What the model does in a turn.
+    script: Arc<Mutex<Vec<Reply>>>,
+    /// Requests that were not those of updates.
+    requests: Arc<AtomicUsize>,
+}
+
+const DONE: fn() -> Result<Reply, ModelError> = || Ok(says("all"));
+
+impl Program {
+    /// The limit of the compactor, and when the memory is made and brought up to date, in tokens.
+    fn start(limit: usize, due: [usize; 2]) -> Self {
+        current();
+        let (begun, asked) = unbounded();
+        let (answer, answers) = unbounded::<Result<Reply, ModelError>>();
+        let script = Arc::<Mutex<Vec<Reply>>>::default();
+        let (requests, replies) = (Arc::<AtomicUsize>::default(), script.clone());
+        let counted = requests.clone();
+        let model = By(move |request: &Request<'_>| {
+            let last = request.messages.last().expect("a message");
+            let last = last.content.last().and_then(ContentBlock::as_text);
+            let last = last.unwrap_or_default();
+            let all = of_messages(request.messages);
+            let all: String = all.iter().map(|number| format!("<{number}> ")).collect();
+            assert_eq!(faults(request.messages, true), Vec::<String>::new());
+            if last.contains(ASKED) {
+                begun.send(()).expect("the test");
+                let answer = answers.recv().expect("the test");
+                return answer.map(|_| says(&format!("## Status\n{all}")));
+            }
+            counted.fetch_add(1, SeqCst);
+            if last.starts_with("Summarise this conversation") {
+                return Ok(says(&format!("all {all}")));
+            }
+            let mut replies = replies.lock().expect("a script");
+            replies
+                .pop()
+                .ok_or(ModelError::Failed("No network.".to_string()))
+        });
+        let mut agent = Agent::new(Arc::new(model), "", Context::default());
+        let number = Arc::new(AtomicUsize::new(1));
+        let next = number.clone();
+        let echo = move |_: Value, _: &Context| {
+            let number = next.fetch_add(1, SeqCst);
+            Ok(format!("<{number}> {}", "result ".repeat(40)))
+        };
+        agent.toolbox = toolbox([Tool::new(
+            "echo",
+            "",
+            json!({ "type": "object" }),
+            Access::Free,
+            echo,
+        )]);
+        let session = Session::begun();
+        let compactor = Compactor::new(limit, "transcripts");
+        Program {
+            kept: session.keep(&agent),
+            memory: Memory::new(compactor, &session, due),
+            messages: Vec::new(),
+            session,
+            agent,
+            asked,
+            answer,
+            number,
+            script,
+            requests,
+        }
+    }
+
+    /// A text that no other is like.
+    fn said(&self) -> String {
+        let number = self.number.fetch_add(1, SeqCst);
+        format!("<{number}> {}", "word ".repeat(20))
+    }
+
+    /// A turn in which so many tools are called, one after the other. `Err` if the model failed.
+    fn turn(&mut self, rounds: usize, ends: bool) -> Result<(), ModelError> {
+        let mut script = Vec::new();
+        for _ in 0..rounds {
+            let number = self.number.fetch_add(1, SeqCst);
+            script.push(calls(
+                &format!("c{number}"),
+                "echo",
+                json!({ "text": format!("<{number}>") }),
+            ));
+        }
+        if ends {
+            script.push(says(&self.said()));
+        }
+        self.play(script)
+    }
+
+    fn play(&mut self, mut script: Vec<Reply>) -> Result<(), ModelError> {
+        script.reverse();
+        *self.script.lock().expect("a script") = script;
+        let prompt = self.said();
+        push_user(&mut self.messages, prompt);
+        loop {
+            self.memory.make_room(&self.agent, &mut self.messages)?;
+            let reply = self.kept.ask(&mut self.messages)?;
+            if reply.tool_calls().is_empty() {
+                self.memory.update(&self.agent, &self.messages);
+                return Ok(());
+            }
+            self.agent.run_tools(reply, &mut self.messages);
+        }
+    }
+
+    /// Waits until an update asks the model.
+    #[track_caller]
+    fn until_asked(&self) {
+        let limit = support::program::PATIENCE;
+        self.asked.recv_timeout(limit).expect("an update begins");
+    }
+
+    /// Lets the update that was begun end like this, and waits until that is known.
+    #[track_caller]
+    fn land(&self, answer: Result<Reply, ModelError>) {
+        self.answer.send(answer).expect("an update");
+        let ended = || !self.memory.text().contains("being brought up to date");
+        eventually_or("the update ends", || self.memory.text(), ended);
+    }
+
+    /// True if an update is under way.
+    fn is_updating(&self) -> bool {
+        self.memory.text().contains("being brought up to date")
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(SeqCst)
+    }
+
+    fn compact(&mut self) {
+        let done = self.memory.compact(&self.agent, &mut self.messages);
+        done.expect("it is compacted");
+    }
+
+    /// What the memory that stands in the conversation covers, and what else is there.
+    fn covered_and_present(&self) -> [BTreeSet<usize>; 2] {
+        let blocks = || self.messages.iter().flat_map(|message| &message.content);
+        let covered = of_blocks(blocks().filter(is_memory));
+        [
+            covered,
+            of_blocks(blocks().filter(|block| !is_memory(block))),
+        ]
+    }
+
+    /// A conversation of which everything is covered.
+    fn with_memory() -> Self {
+        let mut it = Self::start(100_000, [1, 1]);
+        it.turn(2, true).expect("a turn");
+        it.until_asked();
+        it.land(DONE());
+        it
+    }
+}
+
+#[test]
+fn while_an_update_is_held_turns_go_on_and_compact_makes_no_request() {
+    let mut it = Program::with_memory();
+    let covered = of_messages(&it.messages);
+    it.turn(1, true).expect("a turn");
+    it.until_asked();
+    for _ in 0..3 {
+        it.turn(2, true).expect("a turn, while the update is held");
+    }
+    assert!(it.asked.is_empty(), "one update at a time");
+    let word_for_word = it.messages[6..].to_vec();
+    let before = it.requests();
+    it.compact();
+    assert_eq!(it.requests(), before, "no request");
+    let [remembered, present] = it.covered_and_present();
+    assert_eq!(remembered, covered);
+    assert!(present.is_disjoint(&covered), "never both");
+    // The first is joined by the memory; all that is said stands there unchanged.
+    assert_eq!(it.messages.len(), word_for_word.len());
+    assert!(it.messages[0].content.ends_with(&word_for_word[0].content));
+    assert_eq!(it.messages[1..], word_for_word[1..]);
+    assert_eq!(faults_with_a_line(&it.messages), Vec::<String>::new());
+    it.compact();
+    assert_eq!(it.requests(), before, "there is nothing more to compact");
+    assert_eq!(it.messages.len(), word_for_word.len());
+
+    // What was held comes too late: it covers messages that are not there any more.
+    let memory = it.memory.text();
+    it.land(DONE());
+    let after = it.memory.text();
+    let rest = |text: &str| text.split_once("## ").map(|(_, rest)| rest.to_string());
+    assert_eq!(rest(&memory), rest(&after));
+    assert!(
+        after.starts_with("The memory covers what was compacted"),
+        "{after}"
+    );
+}
+
+#[test]
+fn an_update_that_lands_after_clear_is_void() {
+    let mut it = Program::start(100_000, [1, 1]);
+    it.turn(1, true).expect("a turn");
+    it.until_asked();
+    it.session
+        .go_on(To::New, &mut it.messages)
+        .expect("a new session");
+    // The same is said once more, and the results might differ.
+    it.number.store(1, SeqCst);
+    it.turn(1, true).expect("a turn");
+    it.land(DONE());
+    let text = it.memory.text();
+    assert!(
+        text.starts_with("Nothing is remembered of 4 messages"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_update_that_lands_after_another_compaction_is_void() {
+    let mut it = Program::start(100_000, [1, 1]);
+    it.turn(1, true).expect("a turn");
+    it.until_asked();
+    it.turn(1, true).expect("a turn");
+    let all = of_messages(&it.messages);
+    let before = it.requests();
+    it.compact(); // no memory yet: s06's way
+    assert_eq!(it.requests(), before + 1);
+    assert!(
+        it.messages[0]
+            .content
+            .iter()
+            .any(|block| is_summary(&block))
+    );
+    it.turn(0, true).expect("a turn");
+    it.land(DONE());
+    assert!(
+        it.memory.text().starts_with("Nothing is remembered"),
+        "{}",
+        it.memory.text()
+    );
+    assert!(of_messages(&it.messages).is_superset(&all));
+}
+
+#[test]
+fn a_failed_update_keeps_the_old_memory_and_says_so() {
+    let mut it = Program::with_memory();
+    let covered = of_messages(&it.messages);
+    for failure in [
+        Err(ModelError::Failed("No network.".into())),
+        Err(ModelError::Refused),
+    ] {
+        it.turn(1, true).expect("a turn");
+        it.until_asked();
+        it.land(failure);
+        let text = it.memory.text();
+        assert!(text.starts_with("The memory covers 6 of "), "{text}");
+        assert!(text.contains("The last update failed: No "), "{text}");
+        assert_eq!(marks(&text), covered);
+    }
+    // The next turn tries again, and that one counts.
+    it.turn(0, true).expect("a turn");
+    it.until_asked();
+    it.land(DONE());
+    let (text, all) = (it.memory.text(), it.messages.len());
+    assert!(
+        text.starts_with(&format!("The memory covers {all} of {all} ")),
+        "{text}"
+    );
+    assert_eq!(marks(&text), of_messages(&it.messages));
+}
+
+#[test]
+fn it_begins_at_the_first_size_and_goes_on_at_the_second() {
+    let mut it = Program::start(100_000, [300, 150]);
+    let mut begun = Vec::new();
+    for turn in 1..=20 {
+        it.turn(0, true).expect("a turn"); // about 50 tokens
+        if it.is_updating() {
+            it.until_asked();
+            it.land(DONE());
+            begun.push(turn);
+        }
+    }
+    let first = begun[0];
+    let between: BTreeSet<usize> = begun.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!((first, between), (6, BTreeSet::from([3])), "{begun:?}");
+}
+
+#[test]
+fn when_room_is_short_in_a_turn_the_memory_takes_the_place_of_what_it_covers() {
+    let mut it = Program::start(2_000, [100, 100]);
+    it.turn(2, true).expect("a turn");
+    it.until_asked();
+    it.land(DONE());
+    let before = it.requests();
+    it.turn(12, true)
+        .expect("a turn that is longer than half of the limit");
+    assert_eq!(it.requests(), before + 13, "no further request");
+    let [covered, present] = it.covered_and_present();
+    assert!(!covered.is_empty() && covered.is_disjoint(&present));
+    let all: BTreeSet<usize> = (1..it.number.load(SeqCst)).collect();
+    assert_eq!(&covered | &present, all);
+    it.until_asked();
+    it.land(DONE());
+}
+
+/// What happens in a session at random.
+fn at_random(seed: u64) -> Seen {
+    let (mut chance, mut seen) = (Chance::new(seed), Seen::new());
+    let mut it = Program::start(4_000, [400, 200]);
+    let mut first = 1; // what was said before that is in other sessions
+    let mut gone = BTreeSet::new(); // what was refused
+    let (mut held, mut sent) = (false, false);
+    for _ in 0..40 {
+        let number = it.number.load(SeqCst);
+        let was_sent = replace(&mut sent, false);
+        match chance.below(20) {
+            0..8 => {
+                let (rounds, ends) = (chance.below(5), !chance.one_in(8));
+                let done = it.turn(rounds, ends);
+                assert_eq!(done.is_ok(), ends);
+                sent = ends;
+            }
+            8 => {
+                let refusal = reply(vec![ContentBlock::text("no")], StopReason::Refusal);
+                // A prompt that was not answered is taken back with it.
+                let last = of_messages(it.messages.last().map_or(&[], slice::from_ref));
+                let done = it.play(vec![refusal]);
+                assert!(matches!(done, Err(ModelError::Refused)));
+                // Unless a summary was asked for in that turn, which tells of it.
+                let left = of_messages(&it.messages);
+                let taken = last.into_iter().chain(number..it.number.load(SeqCst));
+                gone.extend(taken.filter(|number| !left.contains(number)));
+                *seen.entry("refused").or_default() += 1;
+            }
+            9 => {
+                let note = format!("<user-command> {}", it.said());
+                push_note(&mut it.messages, note);
+            }
+            10..13 if held => {
+                it.land(DONE());
+                held = false;
+                *seen.entry("updates").or_default() += 1;
+            }
+            13 if held => {
+                it.land(Err(ModelError::Failed("No network.".into())));
+                held = false;
+                *seen.entry("failed").or_default() += 1;
+            }
+            14..17 => {
+                let (has, requests) = (!it.memory.text().starts_with("Nothing"), it.requests());
+                it.compact();
+                if has && it.requests() == requests {
+                    *seen.entry("compacted without a request").or_default() += 1;
+                }
+            }
+            17 if chance.one_in(4) => {
+                it.session
+                    .go_on(To::New, &mut it.messages)
+                    .expect("a session");
+                first = it.number.load(SeqCst);
+                *seen.entry("cleared").or_default() += 1;
+            }
+            // Elsewhere, a program would keep first what was not sent.
+            18 if was_sent => {
+                let to = To::Fork("");
+                it.session.go_on(to, &mut it.messages).expect("a fork");
+                *seen.entry("forked").or_default() += 1;
+            }
+            _ => {}
+        }
+        if !held && it.is_updating() {
+            it.until_asked();
+            held = true;
+        }
+        let after = of_messages(&it.messages);
+        let all = (first..it.number.load(SeqCst)).filter(|number| !gone.contains(number));
+        let all: BTreeSet<usize> = all.collect();
+        let [covered, present] = it.covered_and_present();
+        let lost: Vec<_> = all.difference(&after).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}\n{:#?}", it.messages);
+        let foreign: Vec<_> = after.difference(&all).collect();
+        assert!(foreign.is_empty(), "of another session: {foreign:?}");
+        let both: Vec<_> = covered.intersection(&present).collect();
+        assert!(
+            both.is_empty(),
+            "covered and present: {both:?}\n{:#?}",
+            it.messages
+        );
+        assert_eq!(faults_with_a_line(&it.messages), Vec::<String>::new());
+        let memories = it.messages.iter().flat_map(|message| &message.content);
+        assert!(memories.filter(is_memory).count() <= 1, "one memory");
+    }
+    if held {
+        it.land(DONE());
+    }
+    seen
+}
+
+#[test]
+fn every_message_is_covered_or_present_and_never_both() {
+    let seen = sessions(150, at_random);
+    for (what, least) in [
+        ("updates", 300),
+        ("failed", 80),
+        ("compacted without a request", 150),
+        ("cleared", 50),
+        ("forked", 50),
+        ("refused", 100),
+    ] {
+        assert!(
+            seen.get(what).is_some_and(|times| *times >= least),
+            "{what}: {seen:?}"
+        );
+    }
+}
