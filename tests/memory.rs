@@ -23,7 +23,7 @@ use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_no
 use meanwhile::model::{ModelError, Request};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
-use support::program::{Lesson, eventually_or};
+use support::program::eventually_or;
 use support::prompt::{CTRL_C, CTRL_D, at_prompt, gate, served};
 use support::server::{Server, held, reply_error, reply_text, reply_tool};
 use support::session::{By, Chance, Seen, calls, faults, reply, says, sessions, toolbox};
@@ -502,4 +502,165 @@ fn every_message_is_covered_or_present_and_never_both() {
             "{what}: {seen:?}"
         );
     }
+}
+
+// ---- Programs ----
+
+/// A program in whose folder a log of some 13,000 tokens is, and a model that reads it in one turn.
+fn reads_a_log(server: &Server) -> Terminal {
+    let seat = served(S14, server);
+    let log = "a line of the log\n".repeat(3_000);
+    fs::write(seat.folder.path().join("log"), log).expect("a log");
+    let terminal = at_prompt(seat, "s14 >>");
+    server.push(reply_tool("t1", "read_file", json!({ "path": "log" })));
+    server.push(reply_text("I have read the log."));
+    terminal
+}
+
+/// Types `/memory` until it shows this.
+#[track_caller]
+fn until_remembered(terminal: &mut Terminal, text: &str) {
+    eventually_or(text, String::new, || {
+        terminal.line("/memory");
+        terminal.until_shows("remember");
+        terminal.text().contains(text)
+    });
+}
+
+#[test]
+fn compact_makes_no_request_and_a_resume_begins_with_the_memory() {
+    let server = Server::start([]);
+    let mut terminal = reads_a_log(&server);
+    server.push(reply_text("## Status\nThe log was read: it is blue."));
+    terminal.line("read the log");
+    terminal.until_shows("I have read the log.");
+    until_remembered(&mut terminal, "it is blue");
+    let folder = terminal.folder.clone();
+    terminal.signal(Signal::SIGKILL);
+    let _ = terminal.wait();
+
+    let file = fs::read_dir(folder.path().join(FOLDER))
+        .expect("sessions")
+        .next();
+    let file = file.expect("a session").expect("an entry").path();
+    let id = file
+        .file_stem()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    server.push(reply_text("What you said last stays."));
+    let seat = served(S14, &server)
+        .folder(Some(folder))
+        .argument("--resume")
+        .argument(&id);
+    let mut terminal = at_prompt(seat, "s14 >>");
+    terminal.line("and word for word?");
+    terminal.until_shows("What you said last stays.");
+    let before = server.requests().len();
+    terminal.line("/compact");
+    terminal.until_shows("Compacted without a request");
+    assert_eq!(server.requests().len(), before, "no request");
+    server.push(reply_text("Good."));
+    terminal.line("go on");
+    terminal.until_shows("Good.");
+    let requests = server.requests();
+    let sent = json!(requests.last().expect("a request").messages()).to_string();
+    for stays in [
+        "it is blue",
+        "and word for word?",
+        "What you said last stays.",
+        "go on",
+    ] {
+        assert_eq!(sent.matches(stays).count(), 1, "{stays} in {sent}");
+    }
+    assert!(!sent.contains("line of the log"), "{sent}");
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn ctrl_c_clear_and_leaving_do_not_wait_for_an_update() {
+    let server = Server::start([]);
+    let mut terminal = reads_a_log(&server);
+    let (_never, update) = held(reply_text("## Status\nToo late."));
+    server.push(update);
+    terminal.line("read the log");
+    terminal.until_shows("I have read the log.");
+    until_remembered(&mut terminal, "being brought up to date");
+    let (_nor, reply) = held(reply_text("Nor this."));
+    server.push(reply);
+    terminal.line("think");
+    eventually_or("it thinks", String::new, || server.requests().len() == 4);
+    terminal.send(CTRL_C);
+    terminal.until_shows("Interrupted.");
+    // Ctrl+C was for the turn, and not for the update.
+    terminal.line("/tasks");
+    terminal.until_shows("No background tasks");
+    until_remembered(&mut terminal, "being brought up to date");
+    terminal.line("/clear");
+    terminal.until_shows("0 messages");
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn a_failed_update_is_told_by_memory_only_and_compact_asks_for_a_summary() {
+    let server = Server::start([]);
+    let mut terminal = reads_a_log(&server);
+    server.push(reply_error(400, "invalid_request_error", "not today"));
+    terminal.line("read the log");
+    terminal.until_shows("I have read the log.");
+    eventually_or("the update asks", String::new, || {
+        server.requests().len() == 3
+    });
+    assert!(!terminal.text().contains("not today"));
+    until_remembered(&mut terminal, "not today");
+    server.push(reply_text("A summary."));
+    terminal.line("/compact");
+    terminal.until_shows("No memory covers enough of them.");
+    terminal.until_shows("Compacted: ");
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn what_runs_and_what_is_planned_is_read_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("log"), "a line\n".repeat(8_000)).expect("a log");
+    let mut terminal = at_prompt(
+        support::terminal::Seat::new(S14).folder(Some(Arc::new(folder))),
+        "s14 >>",
+    );
+    gate(&terminal, "gate");
+    terminal.line("read log");
+    terminal.until_ends("s14 >>");
+    until_remembered(&mut terminal, "## Work log");
+    for (line, shows) in [
+        (
+            "run \"cat gate\" in the background as build",
+            "build: started",
+        ),
+        ("plan: paint it; hang it up", "(0/2 completed)"),
+        ("create task \"sell it\"", "created "),
+        ("/compact", "Compacted without a request"),
+        ("/messages all", "task_list:"),
+    ] {
+        terminal.line(line);
+        terminal.until_shows(shows);
+    }
+    terminal.until_shows("</state>");
+    let text = terminal.text();
+    let state = text.rsplit("<state>").next().unwrap_or_default();
+    for what in [
+        "build: [running]",
+        "[ ] paint it",
+        "[ ] hang it up",
+        "[ ] 1: sell it",
+    ] {
+        assert!(state.contains(what), "{what} in {state}");
+    }
+    support::prompt::open(&terminal, "gate");
+    terminal.until_shows("◆ build: finished");
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.wait(), 0);
 }
