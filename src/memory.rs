@@ -103,11 +103,12 @@ impl Memory {
         let work = move || {
             let asked = catch(|| ask_about(worker, &input, ASK, most));
             let asked = asked.unwrap_or_else(|panic| Err(ModelError::Failed(panic)));
+            let mut job = lock(&state); // before the session is: so `text` finds both, or neither
             let landed = match asked {
                 Ok((text, usage)) => land(&session, &id, (text, covers, mark), usage),
                 Err(why) => Err(why.to_string()),
             };
-            *lock(&state) = landed.map_or_else(Job::Failed, |()| Job::Idle);
+            *job = landed.map_or_else(Job::Failed, |()| Job::Idle);
         };
         let spawned = thread::Builder::new().name(NAME.into()).spawn(work);
         if let Err(why) = spawned {
@@ -180,7 +181,8 @@ impl Memory {
 
     /// What `/memory` shows.
     pub fn text(&self) -> String {
-        let job = match &*lock(&self.job) {
+        let job = lock(&self.job);
+        let what_runs = match &*job {
             Job::Idle => String::new(),
             Job::Running => " It is being brought up to date.".to_string(),
             Job::Failed(why) => format!(" The last update failed: {why}"),
@@ -192,7 +194,7 @@ impl Memory {
         if memory.text.is_empty() {
             let due = self.due[0];
             return format!(
-                "Nothing is remembered of {count} messages, about {rest} tokens: that begins at {due}.{job}"
+                "Nothing is remembered of {count} messages, about {rest} tokens: that begins at {due}.{what_runs}"
             );
         }
         let what = match memory.covers {
@@ -201,7 +203,7 @@ impl Memory {
         };
         let (text, (updates, read, wrote)) = (memory.text, memory.cost);
         format!(
-            "The memory covers {what}; about {rest} tokens stand there word for word.{job}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
+            "The memory covers {what}; about {rest} tokens stand there word for word.{what_runs}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
         )
     }
 }

@@ -522,7 +522,9 @@ fn reads_a_log(server: &Server) -> Terminal {
 fn until_remembered(terminal: &mut Terminal, text: &str) {
     eventually_or(text, String::new, || {
         terminal.line("/memory");
-        terminal.until_shows("remember");
+        terminal.until("an answer", |screen| {
+            screen.contains("Nothing is remembered") || screen.contains("The memory covers")
+        });
         terminal.text().contains(text)
     });
 }
@@ -595,7 +597,7 @@ fn ctrl_c_clear_and_leaving_do_not_wait_for_an_update() {
     terminal.until_shows("Interrupted.");
     // Ctrl+C was for the turn, and not for the update.
     terminal.line("/tasks");
-    terminal.until_shows("No background tasks");
+    terminal.until_shows("No tasks so far");
     until_remembered(&mut terminal, "being brought up to date");
     terminal.line("/clear");
     terminal.until_shows("0 messages");
