@@ -66,13 +66,10 @@ pub fn tool(
     executor: &Arc<Mutex<BackgroundExecutor>>,
 ) -> Tool {
     let (delegation, executor) = (delegation(agent, definitions), executor.clone());
-    Tool::new(
-        "task",
-        description(&delegation),
-        object(properties(), &["description", "prompt"]),
-        Access::Free,
-        move |input, context| start(&executor, &delegation, input, context),
-    )
+    let description = description(&delegation);
+    let schema = object(properties(), &["description", "prompt"]);
+    let run = move |input: Input, context: &Context| start(&executor, &delegation, input, context);
+    Tool::new("task", description, schema, Access::Free, run)
 }
 
 impl Toolbox {
@@ -142,21 +139,16 @@ pub fn todo_read(
     todos: &Arc<Mutex<TodoList>>,
 ) -> Tool {
     let (executor, deliveries, todos) = (executor.clone(), deliveries.clone(), todos.clone());
-    Tool::new(
-        "todo_read",
-        "All todos: first those that are resolved, then by priority.",
-        object(json!({}), &[]),
-        Access::Free,
-        move |_: Map<String, Value>, _| {
-            let agents = agent_todos(&executor, &deliveries)?;
-            let plan = lock(&todos);
-            let text = agents + &plan.by_priority();
-            Ok(match text.trim_end() {
-                "" => "No todos.".to_string(),
-                text => text.to_string(),
-            })
-        },
-    )
+    let about = "All todos: first those that are resolved, then by priority.";
+    let run = move |_: Map<String, Value>, _: &Context| {
+        let text = agent_todos(&executor, &deliveries)? + &lock(&todos).by_priority();
+        Ok(match text.trim_end() {
+            "" => "No todos.".to_string(),
+            text => text.to_string(),
+        })
+    };
+    let schema = object(json!({}), &[]);
+    Tool::new("todo_read", about, schema, Access::Free, run)
 }
 
 /// One line for each agent, resolved ones first, then by priority.

@@ -4,7 +4,6 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
-mod history;
 mod keyboard;
 mod shared;
 mod status;

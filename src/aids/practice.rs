@@ -239,8 +239,13 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
             "-" => text.clone(),
             tool => {
                 let several = !ok || tool == "check_bg";
-                let start = text.lines().take(if several { 4 } else { 1 });
-                short(&start.collect::<Vec<_>>().join(" · "), 200)
+                let lines: Vec<_> = text.lines().collect();
+                let (start, more) = lines.split_at(lines.len().min(if several { 4 } else { 1 }));
+                let more = match more.len() {
+                    more @ 1.. if several => format!(" · {more} more"),
+                    _ => String::new(),
+                };
+                short(&start.join(" · "), 200) + &more
             }
         };
         lines.push(format!("{}. {label}{failed}: {line}", lines.len() + 1));

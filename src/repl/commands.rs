@@ -25,11 +25,7 @@ impl Commands {
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
-            (
-                "Tab, Up",
-                "complete a command or an id; take the last queued line back",
-                None,
-            ),
+            ("Tab, Up", "complete; take a queued line back", None),
             ("/exit", "leave; also exit, q, Ctrl+D", None),
             (
                 "Ctrl+C",
