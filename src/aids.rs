@@ -4,6 +4,7 @@
 
 pub mod messages;
 pub mod practice;
+pub mod replay;
 pub mod sessions;
 pub mod stats;
 pub mod timeline;

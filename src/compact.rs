@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 use crate::agent::Agent;
-use crate::message::{ContentBlock, Message, Role, Usage, push_note, push_user};
+use crate::message::{ContentBlock, Message, Reply, Role, push_note, push_user};
 use crate::model::ModelError;
 use crate::subagent::of_agent;
 use crate::tool::Toolbox;
@@ -38,8 +38,6 @@ pub struct Compactor {
     /// The size that the last summary, or none, could not bring below the limit, or 0: no further
     /// try is made until the conversation has grown, as each costs a request.
     stuck: AtomicUsize,
-    /// What is said of why a summary is asked for.
-    pub because: &'static str,
 }
 
 impl Compactor {
@@ -49,7 +47,6 @@ impl Compactor {
             limit: limit_tokens,
             dir: dir.into(),
             stuck: AtomicUsize::new(0),
-            because: "",
         }
     }
 
@@ -116,12 +113,13 @@ impl Compactor {
     /// At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let (mut worker, count) = (agent.clone(), messages.len());
-        let (events, because) = (&agent.context.events, self.because);
+        let events = &agent.context.events;
         events.notice(format!(
-            "Compacting: {count} messages are being summarised.{because}"
+            "Compacting: {count} messages are being summarised."
         ));
         worker.context.events = of_agent(events, "compact");
-        ask_about(worker, messages, ASK, self.limit / 2).map(|(text, _)| text)
+        let reply = ask_about(worker, messages, ASK)?;
+        Ok(head(&reply.text(), (self.limit / 2).max(HEAD)).to_string())
     }
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
@@ -140,24 +138,13 @@ impl Compactor {
     }
 }
 
-/// Asks a question about a conversation, without tools, on a copy. At most so many bytes come back,
-/// and what they cost.
-///
-/// # Errors
-/// When there is no answer.
-pub fn ask_about(
-    mut agent: Agent,
-    messages: &[Message],
-    question: &str,
-    most: usize,
-) -> Result<(String, Usage), ModelError> {
+/// Asks for a summary, without tools, on a copy. An error if no text comes back.
+pub fn ask_about(mut agent: Agent, of: &[Message], ask: &str) -> Result<Reply, ModelError> {
     agent.toolbox = Toolbox::default();
-    let mut copy = messages.to_vec();
-    push_user(&mut copy, question);
-    match agent.ask(&mut copy).map(|it| (it.text(), it.usage)) {
-        Ok((text, usage)) if !text.is_empty() => {
-            Ok((head(&text, most.max(HEAD)).to_string(), usage))
-        }
+    let mut copy = of.to_vec();
+    push_user(&mut copy, ask);
+    match agent.ask(&mut copy) {
+        Ok(reply) if !reply.text().is_empty() => Ok(reply),
         Ok(_) | Err(ModelError::Refused) => {
             let why = "No summary of the conversation came back. Wait a little, then say it again.";
             Err(ModelError::Failed(why.to_string()))
@@ -179,7 +166,7 @@ pub fn estimate(messages: &[Message]) -> usize {
 }
 
 /// The longest beginning of a text that has at most so many bytes.
-fn head(text: &str, bytes: usize) -> &str {
+pub fn head(text: &str, bytes: usize) -> &str {
     text.split_at(text.floor_char_boundary(bytes)).0
 }
 

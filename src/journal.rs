@@ -32,14 +32,17 @@ pub struct Extent {
 }
 
 impl Journal {
-    /// Holds a journal, and makes it if it is not there; only its owner may read it. `None` if
-    /// another program holds it.
+    /// Holds a journal, and makes it if it is not there, in a folder that is; only its owner may
+    /// read it. `None` if another program holds it.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn hold(path: &Path) -> io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
+        let (mut options, is_new) = (OpenOptions::new(), !path.exists());
         let file = options.append(true).create(true).mode(0o600).open(path)?;
+        if let Some(folder) = path.parent().filter(|_| is_new) {
+            File::open(folder)?.sync_all()?; // or its name could be lost
+        }
         Ok(match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
             _ => Some(Journal { file, end: 0 }), // where there are no locks, go on without

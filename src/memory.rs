@@ -12,9 +12,8 @@ use serde_json::{from_value, json};
 
 use crate::agent::Agent;
 use crate::caught::{catch, lock};
-use crate::compact::{Compactor, ask_about, estimate};
+use crate::compact::{Compactor, ask_about, estimate, head};
 use crate::delivery::block;
-use crate::journal::now;
 use crate::message::stored::append;
 use crate::message::{ContentBlock, Message, Role, Usage, push_note};
 use crate::model::ModelError;
@@ -26,7 +25,6 @@ use crate::tool::Context;
 const NAME: &str = "memory";
 /// What tells of all that is running and planned: it is read anew when room is made.
 const STATE: [&str; 3] = ["check_bg", "todo_read", "task_list"];
-const BECAUSE: &str = " No memory covers enough of them.";
 const ASK: &str = "Summarise this session as the memory that will stand in its place. If it begins with an older \
     memory, bring that up to date: keep what still counts, add what is new. Write four sections, each under its \
     heading: ## Status (what is being worked on, and how far it is), ## Completed work (what was done, with names of \
@@ -67,8 +65,7 @@ pub struct Memory {
 
 impl Memory {
     /// A memory of this session. Where there is none yet, the compactor makes room.
-    pub fn new(mut compactor: Compactor, session: &Session, due: [usize; 2]) -> Arc<Self> {
-        compactor.because = BECAUSE;
+    pub fn new(compactor: Compactor, session: &Session, due: [usize; 2]) -> Arc<Self> {
         let (session, job) = (session.clone(), Arc::new(Mutex::new(Job::Idle)));
         Arc::new(Memory {
             compactor,
@@ -87,7 +84,7 @@ impl Memory {
     /// To be called after a turn. If the conversation has grown enough, an update begins on a thread
     /// of its own, and nobody waits for it. It is void if the conversation is replaced meanwhile.
     pub fn update(&self, agent: &Agent, messages: &[Message]) {
-        let (old, id) = (self.remembered(messages), self.session.kept().id.clone());
+        let (old, id) = (self.remembered(messages), lock(&self.session.0).id.clone());
         let input = old.carry(messages);
         let new = estimate(&input).saturating_sub(old.text.len() / 4);
         let is_due = new >= self.due[usize::from(!old.text.is_empty())];
@@ -101,11 +98,14 @@ impl Memory {
         let (mut worker, state) = (agent.clone(), self.job.clone());
         worker.context = Context::default(); // shows nothing, and Ctrl+C is not for it
         let work = move || {
-            let asked = catch(|| ask_about(worker, &input, ASK, most));
+            let asked = catch(|| ask_about(worker, &input, ASK));
             let asked = asked.unwrap_or_else(|panic| Err(ModelError::Failed(panic)));
             let mut job = lock(&state); // before the session is: so `text` finds both, or neither
             let landed = match asked {
-                Ok((text, usage)) => land(&session, &id, (text, covers, mark), usage),
+                Ok(reply) => {
+                    let text = head(&reply.text(), most).to_string();
+                    land(&session, &id, (text, covers, mark), reply.usage)
+                }
                 Err(why) => Err(why.to_string()),
             };
             *job = landed.map_or_else(Job::Failed, |()| Job::Idle);
@@ -137,16 +137,17 @@ impl Memory {
         if self.put_in_place(agent, messages) {
             return Ok(());
         }
-        if self.remembered(messages).text.is_empty() {
+        let (memory, events) = (self.remembered(messages), &agent.context.events);
+        if memory.text.is_empty() {
+            events.notice("There is no memory of this conversation yet.");
             return self.compactor.compact(agent, messages);
         }
-        let why = "Nothing to compact: what follows the memory stays word for word.";
-        agent.context.events.notice(why);
+        events.notice("Nothing to compact: what follows the memory stays word for word.");
         Ok(())
     }
 
     fn remembered(&self, messages: &[Message]) -> Remembered {
-        Remembered::of(&self.session.kept().past, messages)
+        Remembered::of(&lock(&self.session.0).past, messages)
     }
 
     /// False if it covers nothing.
@@ -168,7 +169,7 @@ impl Memory {
             messages[0].content.insert(1, ContentBlock::Note { text });
         }
         (memory.covers, memory.mark) = (0, mark(messages, 0));
-        let mut kept = self.session.kept();
+        let mut kept = lock(&self.session.0);
         let written = kept.keep(messages, None);
         let _ = written.and_then(|()| kept.put(memory.record())); // the next request says why
         let (id, after) = (kept.id.clone(), estimate(messages));
@@ -187,7 +188,7 @@ impl Memory {
             Job::Running => " It is being brought up to date.".to_string(),
             Job::Failed(why) => format!(" The last update failed: {why}"),
         };
-        let kept = self.session.kept();
+        let kept = lock(&self.session.0);
         let messages = &kept.past.messages;
         let memory = Remembered::of(&kept.past, messages);
         let (count, rest) = (messages.len(), estimate(&messages[memory.covers..]));
@@ -210,7 +211,7 @@ impl Memory {
 
 /// An update came. It counts if the conversation still begins with what it covers.
 fn land(session: &Session, id: &str, new: New, usage: Usage) -> Result<(), String> {
-    let mut kept = session.kept();
+    let mut kept = lock(&session.0);
     if kept.id != id {
         return Ok(());
     }
@@ -224,7 +225,7 @@ fn land(session: &Session, id: &str, new: New, usage: Usage) -> Result<(), Strin
     if mark(messages, new.1) == new.2 {
         (memory.text, memory.covers, memory.mark) = new;
     }
-    let written = kept.put(Record::Agent(NAME.to_string(), now(), usage));
+    let written = kept.put(Record::Agent(NAME.to_string(), usage));
     let written = written.and_then(|()| kept.put(memory.record()));
     written.map_err(|why| why.to_string())
 }

@@ -1,18 +1,19 @@
 //! s13 · Sessions: the conversation is kept in a file, and goes on from there after the program has
-//! ended, however it ended. A session is a decorator of the model and a reader of events: what is
-//! sent stands in the file before it is sent. A result is delivered once it stands there.
+//! ended, however it ended. A session is a decorator of the model, and a reader of events.
+#![allow(missing_docs)]
 
 mod kept;
 mod record;
 
 use std::io;
 use std::mem::{replace, take};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::agent::Agent;
+use crate::background::BackgroundExecutor;
+use crate::caught::lock;
 use crate::delivery::note;
 use crate::event::{Event, Stamped};
-use crate::journal::now;
 use crate::message::stored::{append, repair};
 use crate::message::{Message, Reply, Role, StopReason, push_note};
 use crate::model::{Model, ModelError, Request};
@@ -23,12 +24,10 @@ use kept::Kept;
 use record::{Opened, path};
 pub use record::{Past, Record};
 
-/// Where sessions are, in the current folder.
-pub const FOLDER: &str = ".sessions";
+pub const FOLDER: &str = ".sessions"; // in the current one
 const ENDED: &str = "ERROR: ended with the program"; // of a task whose end was not kept
 
 /// Where to go on: in a new session, in a fork of that name, or in the session of that id.
-#[allow(missing_docs)]
 pub enum To<'a> {
     New,
     Fork(&'a str),
@@ -37,19 +36,18 @@ pub enum To<'a> {
 
 /// The session that is being kept. Clones are the same.
 #[derive(Clone)]
-pub struct Session(Arc<Mutex<Kept>>);
+pub struct Session(pub(crate) Arc<Mutex<Kept>>);
 
 impl Session {
     /// A new session, which has no file as long as nothing is said.
     pub fn begun() -> Self {
-        let kept = Kept::new(Opened::default());
-        Session(Arc::new(Mutex::new(kept)))
+        Session(Arc::new(Mutex::new(Kept::new(Opened::default()))))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.
     pub fn attach(options: &Options, repl: &mut Repl) -> Self {
         let session = Session::begun();
-        session.kept().opened.lesson.clone_from(&options.name);
+        lock(&session.0).opened.lesson.clone_from(&options.name);
         let reader = session.clone();
         repl.add_reader(Box::new(move |stamped| reader.note(stamped)));
         repl.command("/rename NAME", "name this session");
@@ -57,13 +55,9 @@ impl Session {
         session
     }
 
-    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes an event from the stream. Emits none, as it would wait for itself.
     pub fn note(&self, stamped: Stamped<'_>) {
-        let mut kept = self.kept();
+        let mut kept = lock(&self.0);
         let record = match (stamped.event, stamped.agent) {
             (Event::TurnStarted(_), None) => return kept.is_first = true,
             (Event::TurnFinished, None) => return kept.sync(),
@@ -74,7 +68,7 @@ impl Session {
                 Record::Task(id.clone(), (what, Some(result.clone())))
             }
             (Event::RequestFinished(Some(usage)), Some(agent)) => {
-                Record::Agent(agent.to_string(), now(), *usage)
+                Record::Agent(agent.to_string(), *usage)
             }
             _ => return,
         };
@@ -82,11 +76,15 @@ impl Session {
     }
 
     /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
-    pub fn keep(&self, agent: &Agent) -> Agent {
-        self.kept().opened.model = agent.model.name();
-        let (mut agent, session) = (agent.clone(), self.clone());
+    pub fn keep(&self, agent: &Agent, executor: &Arc<Mutex<BackgroundExecutor>>) -> Agent {
+        lock(&self.0).opened.model = agent.model.name();
+        let (mut agent, session, executor) = (agent.clone(), self.clone(), executor.clone());
         let model = agent.model;
-        agent.model = Arc::new(Keeper { model, session });
+        agent.model = Arc::new(Keeper {
+            model,
+            session,
+            executor,
+        });
         agent
     }
 
@@ -96,17 +94,16 @@ impl Session {
         if let Some(name) = &options.resume {
             let line = repl.carry_out(format!("/resume {name}"));
             line.map(|line| self.command(repl, &line, &mut messages));
-            if self.kept().past.extent.lines == 0 {
+            if lock(&self.0).past.extent.lines == 0 {
                 quit(1); // why, was said
             }
         }
         messages
     }
 
-    /// Carries out `/clear`, `/resume`, `/rename` and `/fork`. False if the line is something else.
-    /// What was added to the conversation between turns is kept.
+    /// Carries out `/clear`, `/resume`, `/rename` and `/fork`. False for any other line.
     pub fn command(&self, repl: &Repl, line: &str, messages: &mut Vec<Message>) -> bool {
-        let _ = self.kept().keep(messages, None); // should that fail, the next request says so
+        let _ = lock(&self.0).keep(messages, None); // should that fail, the next request says so
         let (command, name) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (command, name.trim()) {
             ("/clear", _) => self.go_on(To::New, messages),
@@ -114,9 +111,9 @@ impl Session {
             ("/resume", id) => self.go_on(To::There(id), messages),
             ("/rename", "") => Err("Which name? For example: /rename theme".to_string()),
             ("/rename", name) => {
-                let named = self.kept().put(Record::Name(name.to_string()));
-                let said = format!("This session is {name}.");
-                named.map(|()| said).map_err(unwritten)
+                let named = lock(&self.0).put(Record::Name(name.to_string()));
+                let named = named.map_err(unwritten);
+                named.map(|()| format!("This session is {name}."))
             }
             _ => return false,
         };
@@ -126,7 +123,7 @@ impl Session {
 
     /// Keeps what was added last, and says how to come back.
     pub fn close(&self, repl: &Repl, messages: &[Message]) {
-        let mut kept = self.kept();
+        let mut kept = lock(&self.0);
         let written = kept.keep(messages, None);
         written.unwrap_or_else(|why| repl.say(unwritten(why)));
         if kept.past.extent.lines > 0 {
@@ -138,7 +135,7 @@ impl Session {
     /// Goes on elsewhere: the conversation there takes the place of this one. Says where that is, and
     /// what became of its background tasks; or why it cannot be, and nothing has changed.
     pub fn go_on(&self, to: To<'_>, messages: &mut Vec<Message>) -> Result<String, String> {
-        let (mut kept, is_fork) = (self.kept(), matches!(to, To::Fork(_)));
+        let (mut kept, is_fork) = (lock(&self.0), matches!(to, To::Fork(_)));
         let mut new = Kept::new(kept.opened.clone());
         let lines = kept.past.extent.lines;
         new.opened.parent = (is_fork && lines > 0).then(|| (kept.id.clone(), lines));
@@ -184,26 +181,24 @@ fn unwritten(why: io::Error) -> String {
 struct Keeper {
     model: Arc<dyn Model>,
     session: Session,
+    executor: Arc<Mutex<BackgroundExecutor>>,
 }
 
 impl Model for Keeper {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
         let mut messages = request.messages.to_vec();
-        let written = self.session.kept().keep(&messages, None);
+        let running = lock(&self.executor).running();
+        let written = lock(&self.session.0).send(running, &messages);
         written.unwrap_or_else(|why| request.events.notice(unwritten(why)));
         let reply = self.model.reply(request)?;
         if reply.stop_reason != StopReason::Refusal {
             append(&mut messages, Role::Assistant, reply.content.clone());
-            let _ = self.session.kept().keep(&messages, Some(reply.usage)); // as above
+            let _ = lock(&self.session.0).keep(&messages, Some(reply.usage)); // as above
         }
         Ok(reply)
     }
 
     fn describe(&self) -> String {
         self.model.describe()
-    }
-
-    fn is_practice(&self) -> bool {
-        self.model.is_practice()
     }
 }

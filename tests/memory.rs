@@ -19,14 +19,14 @@ use tempfile::TempDir;
 use meanwhile::agent::Agent;
 use meanwhile::compact::Compactor;
 use meanwhile::memory::Memory;
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, push_note, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, push_note, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
 use support::program::eventually_or;
 use support::prompt::{CTRL_C, CTRL_D, at_prompt, gate, served};
 use support::server::{Server, held, reply_error, reply_text, reply_tool};
-use support::session::{By, Chance, Seen, calls, faults, reply, says, sessions, toolbox};
+use support::session::{By, Chance, Seen, calls, executor, faults, reply, says, sessions, toolbox};
 use support::terminal::Terminal;
 
 const S14: &str = "s14_session_memory";
@@ -146,7 +146,7 @@ impl Program {
         let session = Session::begun();
         let compactor = Compactor::new(limit, "transcripts");
         Program {
-            kept: session.keep(&agent),
+            kept: session.keep(&agent, &executor(4)),
             memory: Memory::new(compactor, &session, due),
             messages: Vec::new(),
             session,
@@ -619,7 +619,7 @@ fn a_failed_update_is_told_by_memory_only_and_compact_asks_for_a_summary() {
     until_remembered(&mut terminal, "not today");
     server.push(reply_text("A summary."));
     terminal.line("/compact");
-    terminal.until_shows("No memory covers enough of them.");
+    terminal.until_shows("There is no memory of this conversation yet.");
     terminal.until_shows("Compacted: ");
     terminal.send(CTRL_D);
     assert_eq!(terminal.wait(), 0);

@@ -9,12 +9,15 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
+use meanwhile::background::{Control, Kind};
+use meanwhile::caught::lock;
 use meanwhile::delivery::note;
 use meanwhile::event::Event;
 use meanwhile::message::{Message, push_note, push_user, take_back_prompt};
@@ -23,7 +26,9 @@ use meanwhile::tool::{Access, Context, Tool};
 use support::program::{Lesson, eventually, eventually_or, gate};
 use support::prompt::{at_prompt, leaves_everything_as_it_was};
 use support::server::{Server, held, reply_text, reply_tool};
-use support::session::{By, Chance, calls, delivered, faults, says, task_of, toolbox};
+use support::session::{
+    By, Chance, calls, delivered, executor, faults, finished, id as task, says, task_of, toolbox,
+};
 use support::terminal::Seat;
 use tempfile::TempDir;
 
@@ -634,6 +639,134 @@ fn the_picker_comes_first_with_resume_alone() {
     leaves_everything_as_it_was(&mut terminal, 1);
 }
 
+// ---- A session is a recording ----
+
+/// A session of a turn with two tools, and of one with a background task.
+fn recorded(folder: &Path) {
+    let lines = [
+        "write \"hello\" to notes.txt, then run \"echo > ran; cat number\"",
+        "/rename theme",
+    ];
+    fs::write(folder.join("number"), "forty-two\n").expect("a file");
+    lines
+        .iter()
+        .fold(in_folder(folder), |lesson, line| lesson.line(line))
+        .run();
+    let task = "run \"echo built\" in the background as build, then wait for build";
+    let lesson = in_folder(folder).argument("--resume").argument("theme");
+    lesson
+        .argument("-p")
+        .argument(task)
+        .run()
+        .has("◆ build: finished");
+    fs::remove_file(folder.join("ran")).expect("a file");
+    fs::write(folder.join("number"), "forty-three\n").expect("a file");
+}
+
+fn replay(folder: &Path, option: &str) -> support::program::Transcript {
+    let lesson = in_folder(folder).argument("--replay").argument("theme");
+    lesson
+        .argument("--speed")
+        .argument("0")
+        .argument(option)
+        .run()
+}
+
+#[test]
+fn a_session_is_replayed_and_its_tools_run() {
+    let folder = folder();
+    recorded(folder.path());
+    let out = replay(folder.path(), "--yes");
+    out.has_in_order(&[
+        "Recording: the session theme. Its tools really run.",
+        "s13 >> write",
+        "● write_file: notes.txt  hello",
+        "● bash: echo > ran",
+        "· forty-three",
+        "(This is not what was recorded: the tools said something else.)",
+        "cat number\": forty-two",
+        "s13 >> run \"echo built\"",
+        "● bg_bash: build",
+        "◆ build: finished",
+        "2. wait for build: build: finished",
+    ]);
+    assert!(folder.path().join("ran").exists());
+    assert_eq!(out.code, Some(0));
+}
+
+#[test]
+fn a_session_is_replayed_dry_and_nothing_runs() {
+    let folder = folder();
+    recorded(folder.path());
+    let out = replay(folder.path(), "--dry");
+    out.has_in_order(&[
+        "Its tools are shown, and do not run.",
+        "● write_file: notes.txt  hello",
+        "● bash: echo > ran",
+        "· forty-two",
+        "cat number\": forty-two",
+        "● bg_bash: build",
+        "◆ build: finished",
+        "2. wait for build: build: finished",
+    ]);
+    out.has_not("forty-three").has_not("not what was recorded");
+    assert!(!folder.path().join("ran").exists());
+}
+
+#[test]
+fn a_fork_is_replayed_from_its_beginning_and_what_is_not_there_is_said() {
+    let folder = folder();
+    recorded(folder.path());
+    let lesson = in_folder(folder.path())
+        .argument("--resume")
+        .argument("theme");
+    lesson.line("/fork risky").line("run \"echo risky\"").run();
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument("risky");
+    let out = lesson
+        .argument("--dry")
+        .argument("--speed")
+        .argument("0")
+        .run();
+    out.has_in_order(&[
+        "s13 >> write",
+        "s13 >> run \"echo built\"",
+        "s13 >> run \"echo risky\"",
+        "· risky",
+    ]);
+    let out = in_folder(folder.path())
+        .argument("--replay")
+        .argument("nobody")
+        .run();
+    assert!(out.err.contains("There is no session"), "{}", out.err);
+    assert_eq!(out.code, Some(2));
+}
+
+#[test]
+fn sub_agents_are_not_in_the_recording_and_take_none_of_its_replies() {
+    let folder = folder();
+    let delegate = "delegate \"run 'echo hi'\" as look, then wait for look";
+    in_folder(folder.path())
+        .argument("-p")
+        .argument(delegate)
+        .run()
+        .has("◆ look: finished");
+    let name = id(&the_file(folder.path()));
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument(&name);
+    let out = lesson
+        .argument("--yes")
+        .argument("--speed")
+        .argument("0")
+        .run();
+    out.has("● task: look")
+        .has("◆ look: finished")
+        .has("I wait for look")
+        .has_not("The recording ends here");
+}
+
 // ---- Statistics ----
 
 /// A session of turns that ended at these times, in seconds, and cost 1,000 tokens to read each.
@@ -647,7 +780,7 @@ fn turns_at(folder: &Path, id: &str, model: &str, times: &[u64]) {
         let said = json!({ "at": 2 * at, "time": time * 1000, "messages": [message("user"), message("assistant")], "delivered": [], "usage": usage });
         text += &(json!({ "said": said }).to_string() + "\n");
     }
-    text += &(json!({ "agent": ["look", 1, usage] }).to_string() + "\n");
+    text += &(json!({ "agent": ["look", usage] }).to_string() + "\n");
     fs::write(folder.join(FOLDER).join(format!("{id}.jsonl")), text).expect("a file");
 }
 
@@ -787,16 +920,18 @@ fn ctrl_s_copies_the_statistics_and_writes_them() {
 
 // ---- Ends at random ----
 
-/// A folder for all of them, as sessions are in the current one.
-fn current() -> &'static Path {
+/// A folder for all of them, as sessions are in the current one; for one test at a time.
+fn current() -> (&'static Path, MutexGuard<'static, ()>) {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = FOLDER.get_or_init(|| {
         let folder = folder();
         support::session::prepare();
         std::env::set_current_dir(folder.path()).expect("a folder");
         folder
     });
-    folder.path()
+    (folder.path(), turn)
 }
 
 /// A program with a session: an agent, its conversation, and tasks that are only events.
@@ -833,7 +968,7 @@ impl Program {
             Access::Free,
             |_: Value, _| Ok("seen".to_string()),
         )]);
-        let agent = session.keep(&agent);
+        let agent = session.keep(&agent, &executor(4));
         Program {
             session,
             agent,
@@ -911,14 +1046,14 @@ fn told(text: &str) -> (BTreeSet<String>, Vec<(String, bool)>) {
 }
 
 /// Begins a session, ends it at any byte, goes on, and again; each time what is there is checked.
-fn random_ends(seed: u64, ends: usize) -> usize {
+fn random_ends(folder: &Path, seed: u64, ends: usize) -> usize {
     let (mut chance, mut names) = (Chance::new(seed), 0);
     let number = Arc::<Mutex<usize>>::default();
     let mut program = Program::start(number.clone());
     let mut cuts = 0;
     let path = loop {
         program.step(&mut chance, &mut names);
-        if let [path] = &files(current())[..] {
+        if let [path] = &files(folder)[..] {
             break path.clone();
         }
     };
@@ -981,7 +1116,37 @@ fn random_ends(seed: u64, ends: usize) -> usize {
 
 #[test]
 fn wherever_it_ends_the_next_request_is_valid_and_each_task_is_told_once() {
-    current();
-    let cuts: usize = (1..=400).map(|seed| random_ends(seed, 25)).sum();
+    let (folder, _turn) = current();
+    let cuts = (1..=400).map(|seed| random_ends(folder, seed, 25));
+    let cuts: usize = cuts.sum();
     assert_eq!(cuts, 10_000);
+}
+
+#[test]
+fn a_task_that_was_started_is_known_before_its_thread_says_so() {
+    let (folder, _turn) = current();
+    let executor = executor(4);
+    let mut program = Program::start(Arc::default());
+    program.agent = program.session.keep(&program.agent, &executor);
+    let (go, gone) = channel::<()>();
+    let job = move |_: &Control| {
+        let _ = gone.recv(); // it never says that it began
+        finished("")
+    };
+    let started = lock(&executor).submit(Kind::Command, &task("build"), job);
+    started.expect("a free place");
+    push_user(&mut program.messages, "go on");
+    program.agent.ask(&mut program.messages).expect("a reply");
+    let path = files(folder).pop().expect("a file");
+    drop(program);
+    let mut program = Program::start(Arc::default());
+    let said = program
+        .session
+        .go_on(To::There(&id(&path)), &mut program.messages);
+    assert!(
+        said.expect("a session")
+            .contains("◆ build: ERROR: ended with the program")
+    );
+    drop((go, program));
+    fs::remove_file(path).expect("a file");
 }

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
     let compactor = Compactor::new(100_000, ".transcripts");
     repl.command("/compact", "summarise the conversation to make room");
-    let kept = session.keep(&agent);
+    let kept = session.keep(&agent, &executor);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {

@@ -38,7 +38,6 @@ fn main() -> ExitCode {
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     agent
         .toolbox
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
     repl.command("/compact", "summarise the conversation to make room");
     let memory = Memory::new(compactor, &session, [10_000, 5_000]);
     memory.attach(&mut repl);
-    let kept = session.keep(&agent);
+    let kept = session.keep(&agent, &executor);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {

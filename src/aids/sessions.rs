@@ -51,6 +51,14 @@ pub fn path(id: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(format!("{id}.jsonl"))
 }
 
+/// The id of the session that a word means.
+///
+/// # Errors
+/// When there is none, or more than one: in a sentence.
+pub fn named(word: &str) -> Result<String, String> {
+    find(&all().0, word)
+}
+
 /// The ids of all sessions.
 pub fn ids() -> Vec<String> {
     let files = fs::read_dir(FOLDER).into_iter().flatten().flatten();

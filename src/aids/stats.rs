@@ -107,7 +107,7 @@ impl Account {
                         account.turns.push(said.time);
                     }
                 }
-                Record::Agent(agent, _, usage) => count(&agent, usage),
+                Record::Agent(agent, usage) => count(&agent, usage),
                 Record::Name(name) => account.name = name,
                 Record::Task(..) | Record::Extra(..) => {}
             }

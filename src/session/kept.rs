@@ -1,6 +1,5 @@
 //! s13 · The session that is being kept: its file, and what that says by now.
 
-use std::fs::File;
 use std::io;
 use std::mem::take;
 
@@ -9,13 +8,13 @@ use super::record::{FORMAT, Opened, Past, Record, Said, path};
 use crate::journal::{Journal, new_name, now};
 use crate::message::stored::swap_notes;
 use crate::message::{Message, Usage};
+use crate::notification::TaskId;
 use crate::tools::files::make_own_folder;
 use crate::worktree::exclude;
 
 #[derive(Default)]
 pub struct Kept {
     pub id: String,
-    /// What the first line will say.
     pub opened: Opened,
     /// What the file says.
     pub past: Past,
@@ -63,7 +62,6 @@ impl Kept {
         if self.journal.is_none() {
             self.open()?;
             exclude(".sessions/");
-            File::open(FOLDER)?.sync_all()?;
         }
         let mut journal = self.journal.iter_mut();
         journal.try_for_each(|it| it.append(&record))?;
@@ -98,6 +96,16 @@ impl Kept {
             self.sync();
         }
         Ok(())
+    }
+
+    /// Keeps what is about to be sent, and first that these tasks run: their threads may be late.
+    pub fn send(&mut self, running: Vec<TaskId>, messages: &[Message]) -> io::Result<()> {
+        for id in running.iter().map(TaskId::to_string) {
+            if !self.past.tasks.contains_key(&id) {
+                self.put(Record::Task(id, Default::default()))?;
+            }
+        }
+        self.keep(messages, None)
     }
 
     /// From now on, the tasks of the session before are told here.

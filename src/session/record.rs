@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::journal::{self, Extent};
 use crate::message::stored::swap_notes;
@@ -22,14 +21,13 @@ pub enum Record {
     /// A program has it from now on; always the first line.
     Opened(Opened),
     Said(Said),
-    /// A request of a sub-agent: its name, the time, what it cost.
-    Agent(String, u64, Usage),
+    /// A request of a sub-agent: its name, and what it cost.
+    Agent(String, Usage),
     /// A background task began, or ended: its id, what it does, and its result then.
     Task(String, (String, Option<String>)),
     /// What the person calls this session.
     Name(String),
-    /// What a later lesson keeps, under its name.
-    Extra(String, Value),
+    Extra(String, serde_json::Value), // what a later lesson keeps, under its name
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -52,7 +50,6 @@ pub struct Said {
     pub messages: Vec<Message>,
     /// Tasks of which nothing more is to be told here.
     pub delivered: Vec<String>,
-    /// Of a reply.
     pub usage: Option<Usage>,
 }
 
@@ -63,22 +60,18 @@ pub struct Past {
     /// Those of which nothing was delivered, by their ids.
     pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
-    pub extra: BTreeMap<String, Value>,
-    /// The process that opened it last.
-    pub process: u32,
+    pub extra: BTreeMap<String, serde_json::Value>,
+    pub process: u32, // that opened it last
     pub extent: Extent,
-    /// How many forks of it are being read.
-    forks: usize,
+    forks: usize, // of it that are being read
 }
 
 impl Past {
     /// Reads so many lines of a session. An error if it is none, or of a newer format.
     pub fn read(id: &str, most: usize, forks: usize) -> io::Result<Self> {
-        let mut past = Past {
-            forks,
-            ..Past::default()
-        };
-        let mut extent = journal::read(&path(id), most, |record| past.add(record))?;
+        let (mut past, path) = (Past::default(), path(id));
+        past.forks = forks;
+        let mut extent = journal::read(&path, most, |record| past.add(record))?;
         extent.problems.append(&mut past.extent.problems);
         if extent.lines > 0 && past.process == 0 {
             return Err(io::Error::other("it is no session"));
@@ -99,7 +92,8 @@ impl Past {
             Record::Said(said) => {
                 // An empty message stands for each that was in a line that was skipped.
                 let missing = Message::new(Role::User, Vec::new());
-                self.messages.resize(said.at, missing);
+                self.messages
+                    .resize(said.at.min(self.messages.len() + 9_999), missing);
                 self.messages
                     .extend(said.messages.into_iter().map(swap_notes));
                 self.tasks.retain(|id, _| !said.delivered.contains(id));

@@ -1,4 +1,4 @@
-//! aids · Days of the calendar here, for the statistics: how much was said on each.
+//! aids · Days, where the person is: how many in a row, and a chart of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
