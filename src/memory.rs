@@ -27,9 +27,9 @@ const NAME: &str = "memory";
 const STATE: [&str; 3] = ["check_bg", "todo_read", "task_list"];
 const ASK: &str = "Summarise this session as the memory that will stand in its place. If it begins with an older \
     memory, bring that up to date: keep what still counts, add what is new. Write four sections, each under its \
-    heading: ## Status (what is being worked on, and how far it is), ## Completed work (what was done, with names of \
-    files and commands), ## Discussion (what the user wants, in their own words where it matters; what was decided \
-    and why), ## Work log (one line a step, oldest first). Leave out running background tasks, todos and the task \
+    heading, Status: (what is being worked on, and how far it is), Completed work: (what was done, with names of \
+    files and commands), Discussion: (what the user wants, in their own words where it matters; what was decided \
+    and why), Work log: (one line a step, oldest first). Leave out running background tasks, todos and the task \
     board: they are read anew. Reply with the memory only, in at most 600 words.";
 
 /// What is remembered of a conversation. Without a text: nothing.

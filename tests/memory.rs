@@ -30,7 +30,7 @@ use support::session::{By, Chance, Seen, calls, executor, faults, reply, says, s
 use support::terminal::Terminal;
 
 const S14: &str = "s14_session_memory";
-const ASKED: &str = "## Work log";
+const ASKED: &str = "Work log:";
 
 // ---- In this process: a model that remembers everything that it was shown ----
 
@@ -118,7 +118,7 @@ impl Program {
             if last.contains(ASKED) {
                 begun.send(()).expect("the test");
                 let answer = answers.recv().expect("the test");
-                return answer.map(|_| says(&format!("## Status\n{all}")));
+                return answer.map(|_| says(&format!("Status:\n{all}")));
             }
             counted.fetch_add(1, SeqCst);
             if last.starts_with("Summarise this conversation") {
@@ -277,7 +277,7 @@ fn while_an_update_is_held_turns_go_on_and_compact_makes_no_request() {
     let memory = it.memory.text();
     it.land(DONE());
     let after = it.memory.text();
-    let rest = |text: &str| text.split_once("## ").map(|(_, rest)| rest.to_string());
+    let rest = |text: &str| text.split_once("Status:").map(|(_, rest)| rest.to_string());
     assert_eq!(rest(&memory), rest(&after));
     assert!(
         after.starts_with("The memory covers what was compacted"),
@@ -533,7 +533,7 @@ fn until_remembered(terminal: &mut Terminal, text: &str) {
 fn compact_makes_no_request_and_a_resume_begins_with_the_memory() {
     let server = Server::start([]);
     let mut terminal = reads_a_log(&server);
-    server.push(reply_text("## Status\nThe log was read: it is blue."));
+    server.push(reply_text("Status:\nThe log was read: it is blue."));
     terminal.line("read the log");
     terminal.until_shows("I have read the log.");
     until_remembered(&mut terminal, "it is blue");
@@ -584,7 +584,7 @@ fn compact_makes_no_request_and_a_resume_begins_with_the_memory() {
 fn ctrl_c_clear_and_leaving_do_not_wait_for_an_update() {
     let server = Server::start([]);
     let mut terminal = reads_a_log(&server);
-    let (_never, update) = held(reply_text("## Status\nToo late."));
+    let (_never, update) = held(reply_text("Status:\nToo late."));
     server.push(update);
     terminal.line("read the log");
     terminal.until_shows("I have read the log.");
@@ -636,7 +636,7 @@ fn what_runs_and_what_is_planned_is_read_anew() {
     gate(&terminal, "gate");
     terminal.line("read log");
     terminal.until_ends("s14 >>");
-    until_remembered(&mut terminal, "## Work log");
+    until_remembered(&mut terminal, "Work log:");
     for (line, shows) in [
         (
             "run \"cat gate\" in the background as build",

@@ -180,12 +180,7 @@ pub fn summary(messages: &[Message]) -> String {
 }
 
 /// The headings of a session's memory.
-const SECTIONS: [&str; 4] = [
-    "## Status",
-    "## Completed work",
-    "## Discussion",
-    "## Work log",
-];
+const SECTIONS: [&str; 4] = ["Status:", "Completed work:", "Discussion:", "Work log:"];
 
 /// True if a summary with these sections is asked for.
 pub fn wants_memory(prompt: &str) -> bool {
