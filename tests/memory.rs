@@ -10,6 +10,7 @@ use std::path::Path;
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::Signal;
@@ -23,7 +24,7 @@ use meanwhile::message::{ContentBlock, Message, Reply, StopReason, push_note, pu
 use meanwhile::model::{ModelError, Request};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
-use support::program::eventually_or;
+use support::program::{PATIENCE, eventually_or};
 use support::prompt::{CTRL_C, CTRL_D, at_prompt, gate, served};
 use support::server::{Server, held, reply_error, reply_text, reply_tool};
 use support::session::{By, Chance, Seen, calls, executor, faults, reply, says, sessions, toolbox};
@@ -201,8 +202,7 @@ impl Program {
     /// Waits until an update asks the model.
     #[track_caller]
     fn until_asked(&self) {
-        let limit = support::program::PATIENCE;
-        self.asked.recv_timeout(limit).expect("an update begins");
+        self.asked.recv_timeout(PATIENCE).expect("an update begins");
     }
 
     /// Lets the update that was begun end like this, and waits until that is known.
@@ -331,6 +331,31 @@ fn an_update_that_lands_after_another_compaction_is_void() {
 }
 
 #[test]
+fn an_update_begins_only_after_a_reply_without_calls() {
+    let mut it = Program::start(100_000, [1, 1]);
+    push_user(&mut it.messages, "go on");
+    let call = calls("c1", "echo", json!({}));
+    it.script.lock().expect("a script").push(call);
+    let reply = it.kept.ask(&mut it.messages).expect("a call");
+    it.memory.update(&it.agent, &it.messages);
+    assert!(
+        !it.is_updating(),
+        "a cut here parts the call from its result"
+    );
+    it.agent.run_tools(reply, &mut it.messages);
+    it.memory.update(&it.agent, &it.messages);
+    assert!(
+        !it.is_updating(),
+        "the next line joins the message with the result"
+    );
+    it.turn(0, true).expect("a turn");
+    it.until_asked();
+    it.land(DONE());
+    it.compact();
+    assert_eq!(faults_with_a_line(&it.messages), Vec::<String>::new());
+}
+
+#[test]
 fn a_failed_update_keeps_the_old_memory_and_says_so() {
     let mut it = Program::with_memory();
     let covered = of_messages(&it.messages);
@@ -409,6 +434,8 @@ fn at_random(seed: u64) -> Seen {
                 let done = it.turn(rounds, ends);
                 assert_eq!(done.is_ok(), ends);
                 sent = ends;
+                // Where a turn broke off is no place for a cut, and none is made there.
+                it.memory.update(&it.agent, &it.messages);
             }
             8 => {
                 let refusal = reply(vec![ContentBlock::text("no")], StopReason::Refusal);
@@ -517,16 +544,33 @@ fn reads_a_log(server: &Server) -> Terminal {
     terminal
 }
 
-/// Types `/memory` until it shows this.
+/// Types `/memory`, again after each answer, until one says this.
 #[track_caller]
 fn until_remembered(terminal: &mut Terminal, text: &str) {
-    eventually_or(text, String::new, || {
+    let printed = |terminal: &Terminal| String::from_utf8_lossy(&terminal.bytes()).into_owned();
+    let answers = |terminal: &Terminal| {
+        let printed = printed(terminal);
+        let starts = ["Nothing is remembered of", "The memory covers"];
+        starts
+            .map(|start| printed.matches(start).count())
+            .iter()
+            .sum::<usize>()
+    };
+    let mut answer = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    while !answer.contains(text) {
+        assert!(Instant::now() < deadline, "never so: {text}\n{answer}");
+        let before = answers(terminal);
         terminal.line("/memory");
-        terminal.until("an answer", |screen| {
-            screen.contains("Nothing is remembered") || screen.contains("The memory covers")
-        });
-        terminal.text().contains(text)
-    });
+        eventually_or(
+            "an answer",
+            || terminal.text(),
+            || answers(terminal) > before,
+        );
+        let printed = printed(terminal);
+        let words = printed.rsplit("/memory").next().unwrap_or_default();
+        answer = words.split_whitespace().collect::<Vec<_>>().join(" "); // lines are wrapped
+    }
 }
 
 #[test]
