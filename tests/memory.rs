@@ -24,7 +24,7 @@ use meanwhile::message::{ContentBlock, Message, Reply, StopReason, push_note, pu
 use meanwhile::model::{ModelError, Request};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
-use support::program::{PATIENCE, eventually_or};
+use support::program::{Lesson, PATIENCE, eventually_or};
 use support::prompt::{CTRL_C, CTRL_D, at_prompt, gate, served};
 use support::server::{Server, held, reply_error, reply_text, reply_tool};
 use support::session::{By, Chance, Seen, calls, executor, faults, reply, says, sessions, toolbox};
@@ -709,4 +709,27 @@ fn what_runs_and_what_is_planned_is_read_anew() {
     terminal.until_shows("◆ build: finished");
     terminal.send(CTRL_D);
     assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn an_update_takes_no_reply_of_a_recording_that_is_replayed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("log"), "a line\n".repeat(8_000)).expect("a log");
+    let lines = ["read log", "run \"echo one\"", "run \"echo two\""];
+    let lesson = lines
+        .iter()
+        .fold(Lesson::new(S14), |it, line| it.line(line));
+    let recorded = lesson.line("/rename class").within(folder.path()).run();
+    recorded.has_in_order(&["one", "two", "This session is class."]);
+    let replay = ["--replay", "class", "--speed", "100", "--yes"];
+    let lesson = Lesson::new(S14).within(folder.path());
+    let played = replay
+        .iter()
+        .fold(lesson, |it, argument| it.argument(argument))
+        .run();
+    played.has_in_order(&["read_file: log", "echo one", "echo two"]);
+    played
+        .has_not("This is not what was recorded")
+        .has_not("not in the recording");
+    assert_eq!(played.code, Some(0));
 }
