@@ -66,6 +66,9 @@ pub mod worktree;
 // s13: nothing said is lost.
 pub mod session;
 
+// s14: a conversation that is summarised already.
+pub mod memory;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 

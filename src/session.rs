@@ -36,13 +36,12 @@ pub enum To<'a> {
 
 /// The session that is being kept. Clones are the same.
 #[derive(Clone)]
-pub struct Session(Arc<Mutex<Kept>>);
+pub struct Session(pub(crate) Arc<Mutex<Kept>>);
 
 impl Session {
     /// A new session, which has no file as long as nothing is said.
     pub fn begun() -> Self {
-        let kept = Kept::new(Opened::default());
-        Session(Arc::new(Mutex::new(kept)))
+        Session(Arc::new(Mutex::new(Kept::new(Opened::default()))))
     }
 
     /// The same, which reads what happens in contexts that are taken from now on.

@@ -48,6 +48,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s11_foreground_background", &[]),
     ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
     ("s13_sessions", &[]),
+    ("s14_session_memory", &[]),
 ];
 
 /// What the practice model says when it does nothing.

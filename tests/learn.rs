@@ -37,6 +37,7 @@ const COMPLETE: &[&str] = &[
     "s11_foreground_background",
     "s12_worktrees",
     "s13_sessions",
+    "s14_session_memory",
 ];
 
 /// A package that builds in no time, as a learner may have one.

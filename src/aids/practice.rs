@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Request};
-use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
+use conversation::{
+    Call, calls, current_turn, fresh_id, is_cut, memory, news, summary, texts, wants_memory,
+};
 use phrases::Step;
 
 /// How long to pause between two checks of the same background task.
@@ -152,6 +154,9 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
     Ok(match step.verb {
         // The harness knows which tools there are, and says so.
         "call" => return Err((String::new(), Some((tool.to_string(), input)))),
+        "summarise" if wants_memory(current_turn(request.messages).1) => {
+            (memory(request.messages), true)
+        }
         "summarise" | "summarize" => (summary(request.messages), true),
         "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {

@@ -19,7 +19,7 @@ use crate::session::Record;
 /// How many forks may hang one on the other.
 const FORKS: usize = 100;
 const DIFFERS: &str = "This is not what was recorded: the tools said something else.";
-const NOT_KEPT: &str = "(What sub-agents said is not in the recording.)";
+const NOT_KEPT: &str = "(What sub-agents said, or a summary, is not in the recording.)";
 
 /// A request and its reply.
 struct Exchange {
@@ -187,7 +187,9 @@ impl Model for Replay {
         let mut at = lock(&self.next);
         let begins = |messages: &[Message]| messages.first().and_then(prompt).map(str::to_string);
         let first = self.exchanges[0].asked.clone();
-        if *at > 0 && request.messages.len() < 2 && begins(request.messages) != begins(&[first]) {
+        // A summary is asked for without tools, and was not recorded either.
+        let is_other = request.messages.len() < 2 && begins(request.messages) != begins(&[first]);
+        if request.tools.is_empty() || *at > 0 && is_other {
             let (content, stop_reason) = (vec![ContentBlock::text(NOT_KEPT)], StopReason::EndTurn);
             return Ok(Reply {
                 content,

@@ -138,7 +138,7 @@ impl Row {
                         row.first = text.to_string();
                     }
                 }
-                Record::Agent(..) | Record::Task(..) => {}
+                Record::Agent(..) | Record::Task(..) | Record::Extra(..) => {}
             }
             Ok(())
         })?;

@@ -111,7 +111,7 @@ impl Account {
                 }
                 Record::Agent(agent, usage) => count(&agent, usage),
                 Record::Name(name) => account.name = name,
-                Record::Task(..) => {}
+                Record::Task(..) | Record::Extra(..) => {}
             }
             Ok(())
         })?;

@@ -63,9 +63,8 @@ impl Kept {
             self.open()?;
             exclude(".sessions/");
         }
-        self.journal
-            .iter_mut()
-            .try_for_each(|it| it.append(&record))?;
+        let mut journal = self.journal.iter_mut();
+        journal.try_for_each(|it| it.append(&record))?;
         self.past.add(record)
     }
 

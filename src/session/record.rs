@@ -27,6 +27,7 @@ pub enum Record {
     Task(String, (String, Option<String>)),
     /// What the person calls this session.
     Name(String),
+    Extra(String, serde_json::Value), // what a later lesson keeps, under its name
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -59,8 +60,8 @@ pub struct Past {
     /// Those of which nothing was delivered, by their ids.
     pub tasks: BTreeMap<String, (String, Option<String>)>,
     pub name: Option<String>,
-    /// The process that opened it last.
-    pub process: u32,
+    pub extra: BTreeMap<String, serde_json::Value>,
+    pub process: u32, // that opened it last
     pub extent: Extent,
     forks: usize, // of it that are being read
 }
@@ -99,6 +100,7 @@ impl Past {
             }
             Record::Task(id, task) => drop(self.tasks.insert(id, task)),
             Record::Name(name) => self.name = Some(name),
+            Record::Extra(name, value) => drop(self.extra.insert(name, value)),
             Record::Agent(..) => {}
             _ => return Err(io::Error::other("it is of another format")),
         }

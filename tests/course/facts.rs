@@ -113,6 +113,13 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s13", "has numbers, and `/resume 2` works", Said),
     ("s13", "(`--speed 4`, `--step`)", Said),
     ("s13", "the mode of the file is 0600", Source("src/journal.rs", "mode(0o")),
+    ("s14", "The first is due at {} tokens", Source("lessons/s14_session_memory/main.rs", "&session, [")),
+    ("s14", "then one after every {}.", Source("lessons/s14_session_memory/main.rs", "&session, [10_000, ")),
+    ("s14", "FNV-1a mixes each byte", Said),
+    ("s14", "of 16 messages, about 40,800 tokens, three", Said),
+    ("s14", "(`MEANWHILE_THINKING_MS=2000`)", Said),
+    ("s14", "| 2.0 s | 1 | 40,800 tokens | – |", Said),
+    ("s14", "| 0.0 s | 0 | – | 3 updates, 41,000 tokens |", Said),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];

@@ -161,8 +161,9 @@ pub fn summary(messages: &[Message]) -> String {
                     result = Some(format!("  last result: {}", short(first, 120)));
                 }
                 note => {
-                    let summary = marked(note, "<summary>\n").unwrap_or_default();
-                    let earlier = summary.lines().filter(|line| *line != "</summary>");
+                    let summary = marked(note, "<summary>\n").or(marked(note, "<memory>\n"));
+                    let earlier = summary.unwrap_or_default().lines();
+                    let earlier = earlier.filter(|line| !line.starts_with("</"));
                     lines.extend(earlier.map(str::to_string));
                 }
             }
@@ -176,4 +177,52 @@ pub fn summary(messages: &[Message]) -> String {
         lines.push("Nothing has been said or done yet.".to_string());
     }
     lines.split_off(lines.len().saturating_sub(100)).join("\n")
+}
+
+/// The headings of a session's memory.
+const SECTIONS: [&str; 4] = ["Status:", "Completed work:", "Discussion:", "Work log:"];
+
+/// True if a summary with these sections is asked for.
+pub fn wants_memory(prompt: &str) -> bool {
+    SECTIONS.iter().all(|heading| prompt.contains(heading))
+}
+
+/// What the model remembers of a session: what an older memory held, and behind it what was said and
+/// done since. At most 40 lines a section: the oldest go.
+pub fn memory(messages: &[Message]) -> String {
+    let mut sections = [(); 4].map(|()| Vec::new());
+    let blocks = || messages.iter().flat_map(|message| &message.content);
+    for old in blocks().filter_map(|block| marked(block, "<memory>\n")) {
+        let mut at = 0;
+        for line in old.lines() {
+            match SECTIONS.iter().position(|heading| *heading == line) {
+                Some(section) => at = section,
+                None if line.starts_with("- ") => sections[at].push(line.to_string()),
+                None => {}
+            }
+        }
+    }
+    let [status, completed, discussion, log] = &mut sections;
+    status.clear(); // it is another one now
+    let said = messages.iter().filter(|message| message.role == Role::User);
+    let said = said.flat_map(|message| &message.content);
+    let mut said: Vec<_> = said.filter(|block| block.is_prompt()).collect();
+    said.pop(); // the prompt that asks for this
+    let said = said.into_iter().filter_map(ContentBlock::as_text);
+    discussion.extend(said.map(|text| format!("- The user said: {}", short(text.trim(), 200))));
+    for call in calls(messages) {
+        let what = format!("- {} {}", call.name, short(&call.input.to_string(), 60));
+        let first = short(call.result.lines().next().unwrap_or_default(), 80);
+        log.push(format!("{what}: {first}"));
+        if !call.is_error {
+            completed.push(what);
+        }
+    }
+    status.extend(discussion.last().cloned());
+    status.extend(log.last().cloned());
+    let texts = SECTIONS.iter().zip(sections).map(|(heading, mut lines)| {
+        let lines = lines.split_off(lines.len().saturating_sub(40));
+        format!("{heading}\n{}", lines.join("\n"))
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
