@@ -28,6 +28,8 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
+    /// Board tasks, one after the other.
+    Pipeline,
 }
 
 /// A task that was accepted, whether it has ended or not.
@@ -76,7 +78,9 @@ impl BackgroundExecutor {
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        let running = self.running();
+        let mut running = self.running();
+        // A pipeline only waits: its agents have places of their own.
+        running.retain(|id| self.tasks[id].kind != Kind::Pipeline);
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }

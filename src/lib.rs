@@ -60,6 +60,9 @@ pub mod foreground;
 // s12: agents that do not stand in each other's way.
 pub mod worktree;
 
+// s15: a plan that is carried out.
+pub mod pipeline;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 

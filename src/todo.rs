@@ -23,6 +23,8 @@ pub(crate) enum Stage {
     Pending,
     InProgress,
     Completed,
+    /// Only of a board task (s15).
+    Failed,
 }
 
 impl Stage {
@@ -31,6 +33,7 @@ impl Stage {
             Stage::Pending => "[ ]",
             Stage::InProgress => "[>]",
             Stage::Completed => "[x]",
+            Stage::Failed => "[!]",
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Request};
-use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
+use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, results, summary, texts};
 use phrases::Step;
 
 /// How long to pause between two checks of the same background task.
@@ -149,6 +149,7 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
         // The harness knows which tools there are, and says so.
         "call" => return Err((String::new(), Some((tool.to_string(), input)))),
         "summarise" | "summarize" => (summary(request.messages), true),
+        "report" => (results(request.messages), true),
         "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {
             let why = "nothing to check: it ran in the foreground and has ended";

@@ -15,11 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl TaskBoard {
-    fn path(&self, id: u64) -> PathBuf {
+    pub(crate) fn path(&self, id: u64) -> PathBuf {
         self.dir.join(format!("task_{id}.json"))
     }
 
-    fn failed(&self, what: &str) -> impl Fn(io::Error) -> String {
+    pub(crate) fn failed(&self, what: &str) -> impl Fn(io::Error) -> String {
         let folder = format!("the task folder {}", self.dir.display());
         move |error| failed(what, &folder)(error)
     }
@@ -40,7 +40,7 @@ impl TaskBoard {
         Ok(folder)
     }
 
-    pub(super) fn load(&self) -> Result<Entries, String> {
+    pub(crate) fn load(&self) -> Result<Entries, String> {
         let mut entries = Entries::new();
         let files = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(entries),

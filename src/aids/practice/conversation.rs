@@ -36,6 +36,7 @@ impl<'a> Call<'a> {
         let task = match self.name {
             _ if self.is_error => None,
             "bg_bash" => self.input["id"].as_str(),
+            "dispatch" => self.input["name"].as_str(),
             "task" if self.input["wait"] != true => self.input["description"].as_str(),
             "task" | "bash" => marked(self.result.lines().next(), ": [running] ")
                 .or_else(|| marked(self.result.lines().last(), ": [shell exited] ")),
@@ -104,6 +105,19 @@ pub fn news<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> Vec<(&'a 
         Some((id, rest.split_once("\n</task-notification>")?.0))
     });
     news.collect()
+}
+
+/// The results that an agent of a pipeline was given.
+pub fn results(messages: &[Message]) -> String {
+    let blocks = messages.iter().flat_map(|message| &message.content);
+    let results = blocks.filter_map(|block| {
+        let (_, text) = marked(block, "<task-result task=\"")?.split_once("\">\n")?;
+        Some(text.split_once("\n</task-result>")?.0)
+    });
+    match results.collect::<Vec<_>>().join("\n") {
+        none if none.is_empty() => "I was given no results.".to_string(),
+        results => results,
+    }
 }
 
 /// The texts of such results.

@@ -1,0 +1,272 @@
+//! s15 · The runner: starts what is free, waits for the next end, writes it to the board, and looks
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::{ATTEMPTS, Run, claim, is_free};
+use crate::background::{Progress, Refusal, Watch};
+use crate::background_agent::{ALONE, AtWork, Input};
+use crate::caught::lock;
+use crate::delivery::block;
+use crate::interrupt::Interrupt;
+use crate::notification::TaskId;
+use crate::outcome::{End, Outcome};
+use crate::subagent::Delegation;
+use crate::task_board::{BoardTask, Entries, Ids, TaskBoard, find, join};
+use crate::todo::{Priority, Stage, one_line};
+use crate::tool::Context;
+use crate::worktree::Tree;
+
+/// Agents of one pipeline at the same time.
+const PLACES: usize = 3;
+/// Characters of a result that a line shows.
+const SHOWN: usize = 200;
+
+/// One pipeline.
+pub struct Runner {
+    pub name: TaskId,
+    pub board: TaskBoard,
+    pub delegation: Arc<Delegation>,
+    pub context: Context,
+    /// Only these; `None`: all, also those that are added meanwhile.
+    pub tasks: Option<Ids>,
+    /// What was begun here, each once.
+    pub begun: Mutex<BTreeMap<u64, Begun>>,
+    pub stop: Interrupt,
+}
+
+/// A board task that was begun.
+#[derive(Default)]
+pub struct Begun {
+    /// Held until its end stands on the board.
+    lease: Option<File>,
+    agent: Option<Arc<AtWork>>,
+}
+
+type Ended = (u64, Outcome);
+
+impl Runner {
+    /// Runs to its end. Between two ends it does nothing.
+    pub fn run(self: &Arc<Self>) -> Outcome {
+        let (tell, ends) = unbounded();
+        let (mut running, mut problems) = (0, BTreeSet::new());
+        loop {
+            // Read again: somebody may have changed the board.
+            for (id, entry) in self.board.load().unwrap_or_default() {
+                let is_new = self.has(id) && !lock(&self.begun).contains_key(&id);
+                let is_free = is_new && entry.is_ok_and(|task| is_free(&task));
+                if !is_free || running == PLACES || self.stop.is_triggered() {
+                    continue;
+                }
+                match claim(&self.board, id, &self.stop) {
+                    Ok(Some((lease, task))) => {
+                        self.start(lease, task, &tell);
+                        running += 1;
+                    }
+                    Ok(None) => {}
+                    Err(why) => problems.extend([why]),
+                }
+            }
+            if running == 0 {
+                return self.report(problems);
+            }
+            if let Ok((id, outcome)) = ends.recv() {
+                running -= 1;
+                problems.extend(self.end(id, outcome).err());
+            }
+        }
+    }
+
+    /// Sets an agent to a task, on a thread of its own.
+    fn start(self: &Arc<Self>, lease: File, task: BoardTask, tell: &Sender<Ended>) {
+        let (it, id, tells) = (self.clone(), task.id, tell.clone());
+        let failed = |why| Outcome::new(End::Failed(why), "");
+        let (lease, agent) = (Some(lease), None);
+        lock(&self.begun).insert(id, Begun { lease, agent });
+        let work = move || {
+            let work = || it.agent(&task).map_or_else(failed, |agent| agent.run());
+            let _ = tells.send((id, Outcome::of(work)));
+        };
+        let name = format!("{} {id}", self.name).replace('\0', "");
+        if let Err(error) = thread::Builder::new().name(name).spawn(work) {
+            let why = Refusal::NoThread(error.to_string()).into();
+            let _ = tell.send((id, failed(why)));
+        }
+    }
+
+    /// An agent for a task, which is told the results of what that was blocked by.
+    fn agent(&self, task: &BoardTask) -> Result<Arc<AtWork>, String> {
+        let (run, mut context) = (Run::of(task)?, self.context.clone());
+        if run.worktree {
+            let name = format!("task-{}-{}", task.id, run.attempts);
+            context.folder = Arc::new(Tree::add(&name, &context)?.0);
+        }
+        let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
+        let (mut entries, mut notes) = (self.board.load()?, Vec::new());
+        for id in &task.built_on {
+            let done = find(&mut entries, *id)?;
+            let result = format!("{done}\n{}", Run::of(done)?.result);
+            notes.push(block("task-result", &format!(" task=\"{id}\""), &result));
+        }
+        let input = Input {
+            description: format!("{} {}", self.name, task.id),
+            prompt: format!("{}\n\n{}", task.subject, task.description),
+            priority: Priority::Medium,
+            agent: run.agent,
+            notes,
+        };
+        let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
+        let agent = AtWork::new(worker, input, &context.events, Weak::new(), ask);
+        let (agent, mut begun) = (Arc::new(agent), lock(&self.begun));
+        begun.entry(task.id).or_default().agent = Some(agent.clone());
+        if self.stop.is_triggered() {
+            agent.stop();
+        }
+        Ok(agent)
+    }
+
+    /// Writes to the board how a task ended, then lets go of it.
+    fn end(&self, id: u64, outcome: Outcome) -> Result<(), String> {
+        let (status, result) = match outcome.error() {
+            None => (Stage::Completed, outcome.output),
+            Some(error) => (Stage::Failed, format!("ERROR: {error}\n{}", outcome.output)),
+        };
+        let written = self.board.change(id, &Interrupt::default(), |task| {
+            if outcome.end == End::Killed {
+                let attempts = Run::of(task).map_or(0, |run| run.attempts.saturating_sub(1));
+                task.status = Stage::Pending; // it has not failed
+                task.other.insert("attempts".into(), attempts.into());
+            } else {
+                task.status = status;
+                let result = result.trim_end().into();
+                task.other.insert("result".into(), result);
+            }
+        });
+        lock(&self.begun).entry(id).or_default().lease = None;
+        written
+    }
+
+    /// What is delivered: why not all is completed, and a line for each task.
+    fn report(&self, mut problems: BTreeSet<String>) -> Outcome {
+        let entries = self.board.load().unwrap_or_else(|why| {
+            problems.insert(why);
+            Entries::new()
+        });
+        let lines = self.lines(&entries).join("\n");
+        let open = self.open(&entries);
+        problems.extend(open.iter().map(|id| self.cause(&entries, *id)));
+        let begun = lock(&self.begun);
+        let idle: Ids = open
+            .into_iter()
+            .filter(|id| !begun.contains_key(id))
+            .collect();
+        if !idle.is_empty() {
+            problems.insert(format!("not started: {}", join(&idle)));
+        }
+        let why: Vec<String> = problems.into_iter().collect();
+        let end = match why.is_empty() {
+            _ if self.stop.is_triggered() => End::Killed,
+            true => End::Finished(None),
+            false => End::Failed(why.join("; ")),
+        };
+        Outcome::new(end, lines)
+    }
+
+    /// Why a task is not completed: from blocker to blocker, to where it begins.
+    fn cause(&self, entries: &Entries, id: u64) -> String {
+        let mut path = vec![id];
+        loop {
+            let id = path[path.len() - 1];
+            let task = match &entries[&id] {
+                Ok(task) => task,
+                Err(why) => return why.trim_end_matches('.').to_string(),
+            };
+            let attempts = Run::of(task).map_or(0, |run| run.attempts);
+            let Some(next) = task.blocked_by.first() else {
+                return match task.status {
+                    _ if attempts >= ATTEMPTS => format!(
+                        "{id} was begun {attempts} times; mend its cause, then delete `attempts` in task_{id}.json"
+                    ),
+                    Stage::Failed => format!("{id} has failed"),
+                    Stage::InProgress if attempts == 0 => format!("{id} is in somebody's hands"),
+                    _ if !self.has(id) => format!("{id} is not in this pipeline"),
+                    _ => format!("{id} is in the hands of another pipeline"),
+                };
+            };
+            if let Some(at) = path.iter().position(|id| id == next) {
+                return format!(
+                    "{} wait for each other",
+                    join(&Ids::from_iter(path.split_off(at)))
+                );
+            }
+            path.push(*next);
+        }
+    }
+
+    fn has(&self, id: u64) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&id))
+    }
+
+    /// Its tasks that are not completed.
+    pub fn open(&self, entries: &Entries) -> Ids {
+        let mut open: Ids = entries.keys().copied().filter(|id| self.has(*id)).collect();
+        open.retain(|id| !matches!(&entries[id], Ok(task) if task.status == Stage::Completed));
+        open
+    }
+
+    /// A line for each task, with its agent and what is known of its result.
+    fn lines(&self, entries: &Entries) -> Vec<String> {
+        let begun = lock(&self.begun);
+        let line = |(id, entry): (&u64, &Result<BoardTask, String>)| {
+            let Ok(task) = entry else {
+                return entry.clone().err().unwrap_or_default();
+            };
+            let run = Run::of(task).unwrap_or_default();
+            let mut line = task.to_string();
+            if let Some(Begun { lease, agent }) = begun.get(id) {
+                let now = agent.as_ref().map(|agent| agent.look()).unwrap_or_default();
+                let more = if lease.is_some() {
+                    now.line
+                } else {
+                    now.remark
+                };
+                let who = run.agent.as_deref().unwrap_or("an agent");
+                line += &format!(" ({})", [who, &more].join("; ").trim_end_matches("; "));
+            }
+            if matches!(task.status, Stage::Completed | Stage::Failed) {
+                line += &format!(": {}", one_line(&run.result));
+            }
+            line.chars().take(SHOWN).collect()
+        };
+        let mine = entries.iter().filter(|(id, _)| self.has(**id));
+        mine.map(line).collect()
+    }
+}
+
+impl Watch for Runner {
+    fn look(&self) -> Progress {
+        let entries = self.board.load().unwrap_or_default();
+        let lines = self.lines(&entries);
+        let completed = lines.len() - self.open(&entries).len();
+        let ids = entries.keys().filter(|id| self.has(**id));
+        Progress {
+            what: format!("board tasks {}", join(ids)),
+            line: format!("{completed} of {} completed", lines.len()),
+            recent: lines.join("\n"),
+            ..Progress::default()
+        }
+    }
+
+    /// Its agents are stopped, and no other one starts.
+    fn stop(&self) {
+        self.stop.trigger();
+        let begun = lock(&self.begun);
+        let agents = begun.values().filter_map(|begun| begun.agent.as_ref());
+        agents.for_each(|agent| agent.stop());
+    }
+}
