@@ -98,15 +98,20 @@ pub fn tools(
     );
     let executor = executor.clone();
     let dispatch = move |Dispatch { name, tasks }: Dispatch, context: &Context| {
-        let (id, context) = (TaskId::new(&name)?, context.clone());
+        let (id, stop) = (TaskId::new(&name)?, Interrupt::default());
+        let (events, interrupt) = (context.events.clone(), stop.clone());
+        let context = context.clone();
         let runner = Arc::new(Runner {
             name: id.clone(),
             board: board.clone(),
             delegation: delegation.clone(),
-            context: context.clone(),
+            context: Context {
+                interrupt,
+                ..context
+            },
             tasks,
             begun: Mutex::default(),
-            stop: Interrupt::default(),
+            stop,
         });
         let mut entries = board.load()?;
         for id in runner.tasks.iter().flatten() {
@@ -118,7 +123,7 @@ pub fn tools(
         let (name, what) = (id.clone(), runner.look().what);
         let job = move |control: &Control| {
             control.attach(runner.clone());
-            announced(&context.events, &name, &what, || runner.run())
+            announced(&events, &name, &what, || runner.run())
         };
         lock(&executor).submit(Kind::Pipeline, &id, job)?;
         Ok(format!(

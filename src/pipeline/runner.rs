@@ -18,20 +18,22 @@ use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::subagent::Delegation;
 use crate::task_board::{BoardTask, Entries, Ids, TaskBoard, find, join};
+use crate::terminal::short;
 use crate::todo::{Priority, Stage, one_line};
 use crate::tool::Context;
 use crate::worktree::Tree;
 
 /// Agents of one pipeline at the same time.
 const PLACES: usize = 3;
-/// Characters of a result that a line shows.
-const SHOWN: usize = 200;
+/// Columns of a line; `task_get` shows the whole result.
+const SHOWN: usize = 300;
 
 /// One pipeline.
 pub struct Runner {
     pub name: TaskId,
     pub board: TaskBoard,
     pub delegation: Arc<Delegation>,
+    /// What its agents get; a turn's interrupt is not theirs.
     pub context: Context,
     /// Only these; `None`: all, also those that are added meanwhile.
     pub tasks: Option<Ids>,
@@ -134,18 +136,17 @@ impl Runner {
     fn end(&self, id: u64, outcome: Outcome) -> Result<(), String> {
         let (status, result) = match outcome.error() {
             None => (Stage::Completed, outcome.output),
+            Some(_) if self.stop.is_triggered() => (Stage::Pending, String::new()),
             Some(error) => (Stage::Failed, format!("ERROR: {error}\n{}", outcome.output)),
         };
         let written = self.board.change(id, &Interrupt::default(), |task| {
-            if outcome.end == End::Killed {
-                let attempts = Run::of(task).map_or(0, |run| run.attempts.saturating_sub(1));
-                task.status = Stage::Pending; // it has not failed
-                task.other.insert("attempts".into(), attempts.into());
-            } else {
-                task.status = status;
-                let result = result.trim_end().into();
-                task.other.insert("result".into(), result);
-            }
+            task.status = status;
+            let attempts = Run::of(task).map_or(0, |run| run.attempts);
+            let (field, value) = match status {
+                Stage::Pending => ("attempts", attempts.saturating_sub(1).into()), // it has not failed
+                _ => ("result", result.trim_end().into()),
+            };
+            task.other.insert(field.into(), value);
         });
         lock(&self.begun).entry(id).or_default().lease = None;
         written
@@ -241,7 +242,7 @@ impl Runner {
             if matches!(task.status, Stage::Completed | Stage::Failed) {
                 line += &format!(": {}", one_line(&run.result));
             }
-            line.chars().take(SHOWN).collect()
+            short(&line, SHOWN)
         };
         let mine = entries.iter().filter(|(id, _)| self.has(**id));
         mine.map(line).collect()
