@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Control, Kind, Watch};
+use crate::background::{BackgroundExecutor, Control, Kind};
 use crate::background_agent;
 use crate::caught::lock;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
+use crate::screen::count;
 use crate::subagent::Definitions;
 use crate::task_board::{self, BoardTask, Ids, TaskBoard};
 use crate::todo::Stage;
@@ -117,10 +118,11 @@ pub fn tools(
         for id in runner.tasks.iter().flatten() {
             task_board::find(&mut entries, *id)?;
         }
-        if runner.open(&entries).is_empty() {
+        let open = runner.open(&entries);
+        if open.is_empty() {
             return Err("nothing is to be done: there are no such board tasks, or all are completed. task_create makes one.".to_string());
         }
-        let (name, what) = (id.clone(), runner.look().what);
+        let (name, what) = (id.clone(), count(open.len() as u64, "board task"));
         let job = move |control: &Control| {
             control.attach(runner.clone());
             announced(&events, &name, &what, || runner.run())

@@ -16,8 +16,9 @@ use crate::delivery::block;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
+use crate::screen::count;
 use crate::subagent::Delegation;
-use crate::task_board::{BoardTask, Entries, Ids, TaskBoard, find, join};
+use crate::task_board::{BoardTask, Entries, Ids, TaskBoard, join};
 use crate::terminal::short;
 use crate::todo::{Priority, Stage, one_line};
 use crate::tool::Context;
@@ -109,10 +110,13 @@ impl Runner {
             context.folder = Arc::new(Tree::add(&name, &context)?.0);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
-        let (mut entries, mut notes) = (self.board.load()?, Vec::new());
+        let mut notes = Vec::new();
         for id in &task.built_on {
-            let done = find(&mut entries, *id)?;
-            let result = format!("{done}\n{}", Run::of(done)?.result);
+            let Ok(done) = self.board.read(*id) else {
+                continue; // it was deleted
+            };
+            let result = Run::of(&done).unwrap_or_default().result;
+            let result = format!("{done}\n{result}");
             notes.push(block("task-result", &format!(" task=\"{id}\""), &result));
         }
         let input = Input {
@@ -162,10 +166,8 @@ impl Runner {
         let open = self.open(&entries);
         problems.extend(open.iter().map(|id| self.cause(&entries, *id)));
         let begun = lock(&self.begun);
-        let idle: Ids = open
-            .into_iter()
-            .filter(|id| !begun.contains_key(id))
-            .collect();
+        let mut idle = open;
+        idle.retain(|id| !begun.contains_key(id));
         if !idle.is_empty() {
             problems.insert(format!("not started: {}", join(&idle)));
         }
@@ -200,10 +202,8 @@ impl Runner {
                 };
             };
             if let Some(at) = path.iter().position(|id| id == next) {
-                return format!(
-                    "{} wait for each other",
-                    join(&Ids::from_iter(path.split_off(at)))
-                );
+                let circle = Ids::from_iter(path.split_off(at));
+                return format!("{} wait for each other", join(&circle));
             }
             path.push(*next);
         }
@@ -231,11 +231,7 @@ impl Runner {
             let mut line = task.to_string();
             if let Some(Begun { lease, agent }) = begun.get(id) {
                 let now = agent.as_ref().map(|agent| agent.look()).unwrap_or_default();
-                let more = if lease.is_some() {
-                    now.line
-                } else {
-                    now.remark
-                };
+                let more = lease.as_ref().map_or(now.remark, |_| now.line);
                 let who = run.agent.as_deref().unwrap_or("an agent");
                 line += &format!(" ({})", [who, &more].join("; ").trim_end_matches("; "));
             }
@@ -254,9 +250,8 @@ impl Watch for Runner {
         let entries = self.board.load().unwrap_or_default();
         let lines = self.lines(&entries);
         let completed = lines.len() - self.open(&entries).len();
-        let ids = entries.keys().filter(|id| self.has(**id));
         Progress {
-            what: format!("board tasks {}", join(ids)),
+            what: count(lines.len() as u64, "board task"),
             line: format!("{completed} of {} completed", lines.len()),
             recent: lines.join("\n"),
             ..Progress::default()

@@ -56,7 +56,7 @@ impl TaskBoard {
         Ok(entries)
     }
 
-    fn read(&self, id: u64) -> Entry {
+    pub(crate) fn read(&self, id: u64) -> Entry {
         let task = read_text(&self.path(id), EDIT_LIMIT)
             .and_then(|(text, _)| Ok(serde_json::from_str::<BoardTask>(&text)?));
         let why = match task {
