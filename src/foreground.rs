@@ -241,13 +241,8 @@ impl Foreground {
 
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
     fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
-        let Work {
-            current,
-            news,
-            questions,
-            waiter,
-        } = work;
-        drop((questions, waiter));
+        let (current, news) = (work.current, work.news);
+        drop((work.questions, work.waiter));
         let events = context.events.clone();
         let (name, its) = (current.id.clone(), current.watch.clone());
         let job = move |control: &Control| {

@@ -22,6 +22,8 @@ pub mod agent;
 // Foundation, which a learner may take as given: the contained command, and the prompt.
 pub mod process;
 
+pub mod journal;
+
 pub mod tools;
 
 pub mod inbox;
@@ -59,6 +61,9 @@ pub mod foreground;
 
 // s12: agents that do not stand in each other's way.
 pub mod worktree;
+
+// s13: nothing said is lost.
+pub mod session;
 
 // s15: a plan that is carried out.
 pub mod pipeline;

@@ -36,6 +36,11 @@ pub trait Model: Send + Sync {
     /// One line on who answers, for the start of a session.
     fn describe(&self) -> String;
 
+    /// Its name, as prices go by.
+    fn name(&self) -> String {
+        self.describe()
+    }
+
     /// True if what it asks for was, word for word, the person's own instruction.
     fn is_practice(&self) -> bool {
         false

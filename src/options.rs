@@ -23,6 +23,7 @@ pub struct Options {
     /// `-p TEXT`: one turn, then leave.
     pub prompt: Option<String>,
     pub agent: Option<String>,
+    pub resume: Option<String>,
     pub trace: Option<PathBuf>,
     pub chart: Option<PathBuf>,
     pub html: Option<PathBuf>,
@@ -42,6 +43,7 @@ Options:
   --step         Enter plays the next of these lines, and what is new in a request is shown
   --yes          approve every tool call
   --agent NAME   run as that agent (from s04 on); without a name: list them
+  --resume NAME  go on with that session (from s13 on); without a name: list them
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
   --html FILE    at the end, write a page that plays the session in a browser
@@ -97,9 +99,15 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             Arg::Long("step") => options.step = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
             // Without a name: they are listed.
-            Arg::Long("agent") => {
+            Arg::Long(option @ ("agent" | "resume")) => {
+                let is_agent = option == "agent";
                 let name = parser.optional_value().or_else(|| parser.value().ok());
-                options.agent = Some(name.unwrap_or_default().string()?);
+                let name = Some(name.unwrap_or_default().string()?);
+                *(if is_agent {
+                    &mut options.agent
+                } else {
+                    &mut options.resume
+                }) = name;
             }
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
@@ -110,6 +118,9 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
     }
     if options.agent.is_some() && options.name.as_str() < "s04" {
         return Err("--agent: agents come with s04_subagent".into());
+    }
+    if options.resume.is_some() && options.name.as_str() < "s13" {
+        return Err("--resume: sessions come with s13_sessions".into());
     }
     Ok(false)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::aids::messages::step;
 use crate::aids::practice::Practice;
 use crate::aids::timeline::Timeline;
+use crate::aids::{sessions, stats};
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
 use crate::options::Options;
@@ -31,6 +32,10 @@ pub fn prompt(options: &Options) -> Repl {
         let columns = terminal::size().map_or(80, |(columns, _)| columns.min(120));
         drawn.text(columns - 1, which)
     });
+    if options.name.as_str() >= "s13" {
+        sessions::attach(&mut repl);
+        stats::attach(&mut repl);
+    }
     repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {
         let problems = timeline.finish(&options);

@@ -4,7 +4,6 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
-mod history;
 mod keyboard;
 mod shared;
 mod status;
@@ -124,17 +123,6 @@ impl Repl {
     /// Adds a command to the list of `/help`: [`read`](Self::read) will return its line.
     pub fn command(&mut self, name: &'static str, what: &'static str) {
         self.commands.add(name, what, None);
-    }
-
-    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
-    /// of its line, and says what is to be shown.
-    pub fn action(
-        &mut self,
-        name: &'static str,
-        what: &'static str,
-        action: impl Fn(&str) -> String + Send + Sync + 'static,
-    ) {
-        self.commands.add(name, what, Some(Arc::new(action)));
     }
 
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while

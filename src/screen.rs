@@ -15,10 +15,11 @@ use crate::caught::lock;
 use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
-use text::shorten;
+use crate::terminal::size;
 pub use text::{count, describe, one_line, visible};
+use text::{shorten, split_line};
 
-/// Text above a typed line is broken here, so that it still seems to stream.
+/// Text above a typed line is broken here where no terminal says how wide it is.
 const WRAP: usize = 78;
 
 /// Prints lines, and text as it arrives.
@@ -37,8 +38,9 @@ struct Out {
     /// line editor may keep its printer waiting (during a history search, say). Elsewhere
     /// everything goes straight to standard output.
     above: Option<Sender<Printed>>,
-    /// Text for above that is not a whole line yet.
+    /// Text that is not a whole line yet, and how much of it is shown.
     unfinished: String,
+    shown: usize,
 }
 
 /// Whole lines, or none: then the editor is only to draw its prompt again. The sender is dropped
@@ -64,6 +66,7 @@ impl Screen {
                 open_line: None,
                 above: None,
                 unfinished: String::new(),
+                shown: 0,
             }),
             stands: Interrupt::default(),
         }
@@ -103,7 +106,8 @@ impl Screen {
 
     /// What was typed behind the prompt has ended the line.
     pub fn close_typed(&self) {
-        lock(&self.out).open_line = None;
+        let mut out = lock(&self.out);
+        (out.open_line, out.unfinished, out.shown) = (None, String::new(), 0);
     }
 
     /// Shows what happens.
@@ -231,29 +235,38 @@ impl Screen {
 }
 
 impl Out {
-    /// A screen that has gone is no reason to panic.
+    /// Breaks lines between words where a terminal would break them anywhere.
     fn write(&mut self, text: &str) {
-        let Some(lines) = &self.above else {
-            let mut out = stdout().lock();
-            let _ = out.write_all(text.as_bytes());
-            let _ = out.flush();
-            return;
+        let columns = match (size(), &self.above) {
+            (Some((columns, _)), _) => columns,
+            (None, Some(_)) => WRAP,
+            (None, None) => return print(text),
         };
         self.unfinished.push_str(text);
-        while let Some((line, rest)) = split_line(&self.unfinished) {
-            let _ = lines.send((line + "\n", None));
-            self.unfinished = rest;
+        let (mut lines, mut rest) = (String::new(), &*self.unfinished);
+        while let Some((line, next)) = split_line(rest, columns) {
+            lines += line.get(self.shown..).unwrap_or_default();
+            lines.push('\n');
+            (rest, self.shown) = (next, 0);
         }
+        if let Some(above) = &self.above {
+            self.unfinished = rest.to_string();
+            if !lines.is_empty() {
+                let _ = above.send((lines, None));
+            }
+            return;
+        }
+        // A word is shown when it is known where it ends.
+        let end = rest.rfind(' ').map_or(0, |at| at + 1).max(self.shown);
+        lines += rest.get(self.shown..end).unwrap_or_default();
+        (self.unfinished, self.shown) = (rest.to_string(), end);
+        print(&lines);
     }
 }
 
-/// The first line and what follows, if it is complete or too long.
-fn split_line(text: &str) -> Option<(String, String)> {
-    if let Some((line, rest)) = text.split_once('\n') {
-        return Some((line.to_string(), rest.to_string()));
-    }
-    let (end, _) = text.char_indices().nth(WRAP)?;
-    let (start, rest) = text.split_at(end);
-    let (line, word) = start.rsplit_once(' ').unwrap_or((start, ""));
-    Some((line.to_string(), format!("{word}{rest}")))
+/// A screen that has gone is no reason to panic.
+fn print(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
 }

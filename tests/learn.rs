@@ -36,6 +36,7 @@ const COMPLETE: &[&str] = &[
     "s10_background_agents",
     "s11_foreground_background",
     "s12_worktrees",
+    "s13_sessions",
 ];
 
 /// A package that builds in no time, as a learner may have one.
@@ -158,6 +159,7 @@ impl Course {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("learn"));
         clean_environment(&mut command, &self.folder);
+        command.env("CARGO_MANIFEST_DIR", &self.folder);
         // The home of the person who runs the tests: Cargo and its registry are there.
         let home = std::env::var_os("HOME").unwrap_or_default();
         command.args(arguments).env("HOME", home);

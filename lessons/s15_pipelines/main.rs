@@ -13,6 +13,7 @@ use meanwhile::model::ModelError;
 use meanwhile::notification::NotificationBus;
 use meanwhile::permission;
 use meanwhile::pipeline;
+use meanwhile::session::Session;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
+    let session = Session::attach(&options, &mut repl);
     let mut agent = Agent::new(model, SYSTEM, repl.context());
     agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
@@ -36,7 +38,6 @@ fn main() -> ExitCode {
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     agent
         .toolbox
@@ -67,12 +68,13 @@ fn main() -> ExitCode {
     }
     let compactor = Compactor::new(100_000, ".transcripts");
     repl.command("/compact", "summarise the conversation to make room");
+    let kept = session.keep(&agent);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
             compactor.make_room(&agent, messages)?;
             deliveries.deliver(&agent.context.events, messages);
-            let reply = agent.ask(messages)?;
+            let reply = kept.ask(messages)?;
             if reply.tool_calls().is_empty() {
                 return Ok(());
             }
@@ -81,14 +83,14 @@ fn main() -> ExitCode {
         }
     };
 
-    let mut messages = Vec::new();
+    let mut messages = session.begin(&options, &repl);
     while let Some(input) = repl.wait() {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));
             continue;
         };
         match line.as_str() {
-            "/clear" => messages.clear(),
+            line if session.command(&repl, line, &mut messages) => {}
             line if meanwhile::show(&repl, line, &messages) => {}
             "/compact" => repl.report(compactor.compact(&agent, &mut messages)),
             command if command.starts_with('!') => {
@@ -100,5 +102,6 @@ fn main() -> ExitCode {
             }
         }
     }
+    session.close(&repl, &messages);
     repl.leave()
 }

@@ -67,6 +67,10 @@ impl Model for Practice {
         "practice model: no key, no language model; it carries out instruction phrases (type `help`). For a real one, set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL.".to_string()
     }
 
+    fn name(&self) -> String {
+        "practice model".to_string()
+    }
+
     fn is_practice(&self) -> bool {
         true
     }
@@ -231,8 +235,13 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
             "-" => text.clone(),
             tool => {
                 let several = !ok || tool == "check_bg";
-                let start = text.lines().take(if several { 4 } else { 1 });
-                short(&start.collect::<Vec<_>>().join(" · "), 200)
+                let lines: Vec<_> = text.lines().collect();
+                let (start, more) = lines.split_at(lines.len().min(if several { 4 } else { 1 }));
+                let more = match more.len() {
+                    more @ 1.. if several => format!(" · {more} more"),
+                    _ => String::new(),
+                };
+                short(&start.join(" · "), 200) + &more
             }
         };
         lines.push(format!("{}. {label}{failed}: {line}", lines.len() + 1));

@@ -97,9 +97,8 @@ impl AtWork {
         let ask: Ask = Arc::new(move |question, interrupt| {
             let answer = ask(question, interrupt);
             if answer.is_err() && !interrupt.is_triggered() {
-                let mut tally = lock(&denies);
-                let tool = tally.tool.clone();
-                tally.denied.push(tool);
+                let tally = &mut *lock(&denies);
+                tally.denied.push(tally.tool.clone());
             }
             answer
         });
@@ -135,6 +134,7 @@ impl AtWork {
 impl Watch for AtWork {
     fn look(&self) -> Progress {
         let tally = lock(&self.tally);
+        let agent = self.input.agent.iter().map(|name| format!("{name}: "));
         let mut tools = tally.denied.clone();
         tools.sort();
         tools.dedup();
@@ -149,10 +149,7 @@ impl Watch for AtWork {
             count(tally.calls, "tool call"),
         ];
         Progress {
-            what: match &self.input.agent {
-                Some(agent) => format!("{agent}: {}", self.input.prompt),
-                None => self.input.prompt.clone(),
-            },
+            what: agent.collect::<String>() + &self.input.prompt,
             left_running: None,
             line: counts.join(", ") + &tally.last,
             recent: tally.transcript.clone(),

@@ -44,13 +44,11 @@ impl Foreground {
             }
             Ok(row) => row.id,
         };
-        match &*lock(&self.current) {
-            Some((current, _)) if current.id == id => current.watch.stop(),
-            _ => {
-                if let Ok(task) = lock(&self.executor).find(&id) {
-                    task.control.stop();
-                }
-            }
+        let current = lock(&self.current);
+        match (&*current, lock(&self.executor).find(&id)) {
+            (Some((current, _)), _) if current.id == id => current.watch.stop(),
+            (_, Ok(task)) => task.control.stop(),
+            _ => {}
         }
         format!("{id}: told to stop.")
     }
@@ -97,10 +95,8 @@ fn named(mut rows: Vec<Row>, id: &str) -> Result<Row, String> {
     }
     if !rows.is_empty() {
         let names: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
-        return Err(format!(
-            "{id}: one of {}? Type more of it.",
-            names.join(", ")
-        ));
+        let names = names.join(", ");
+        return Err(format!("{id}: one of {names}? Type more of it."));
     }
     let text: String = Refusal::UnknownId(TaskId::new(id)?, known).into();
     let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
@@ -146,28 +142,25 @@ impl Row {
         if !lines.is_empty() {
             answer += &format!("\n  … {} before these", count(lines.len() as u64, "line"));
         }
-        shown
-            .iter()
-            .for_each(|line| answer += &format!("\n  {line}"));
         answer
+            + &shown
+                .iter()
+                .map(|line| format!("\n  {line}"))
+                .collect::<String>()
     }
 }
 
 /// As wide as the terminal; how they stand comes last and is cut.
 fn table(rows: &[Row]) -> String {
     let columns = size().map_or(usize::MAX, |(columns, _)| columns);
-    let mut widths = [0; 5];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row.cells()) {
-            *width = cell.width().max(*width);
-        }
-    }
+    let widest = |at: usize| rows.iter().map(move |row| row.cells()[at].width()).max();
+    let widths: [usize; 5] = std::array::from_fn(|at| widest(at).unwrap_or(0));
     let line = |row: &Row| {
-        let cells = row.cells().into_iter().zip(widths);
-        let pad =
-            |(cell, width): (String, usize)| cell.clone() + &" ".repeat(width - cell.width() + 2);
-        let line = cells.map(pad).collect::<String>() + &row.status.progress.line;
-        short(line.trim_end(), columns)
+        let mut line = String::new();
+        for (cell, width) in row.cells().iter().zip(widths) {
+            line += &format!("{cell}{}  ", " ".repeat(width - cell.width()));
+        }
+        short((line + &row.status.progress.line).trim_end(), columns)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -82,9 +82,10 @@ impl Foreground {
         let words = text.split(|c: char| !c.is_alphanumeric());
         let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
         let (name, _) = fit(&words.join("-"), NAME_WIDTH);
-        let name = match name.trim_end_matches('-') {
-            "" => "bash",
-            name => name,
+        let name = if name.is_empty() {
+            "bash"
+        } else {
+            name.trim_end_matches('-')
         };
         let (mut id, mut number) = (TaskId::new(name)?, 1);
         while lock(&self.executor).expect_new(&id).is_err() {

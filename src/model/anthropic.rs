@@ -202,6 +202,10 @@ impl Model for Anthropic {
     fn describe(&self) -> String {
         format!("Model: {} at {}", self.model, self.shown_url())
     }
+
+    fn name(&self) -> String {
+        self.model.clone()
+    }
 }
 
 /// On the worker: makes the call and sends what comes, line by line.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Repl;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
 
-/// What a command does, given the rest of its line; what it returns is shown.
-type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What a command does, given the rest of its line. `Ok` is a line for the lesson; `Err` is shown.
+type Action = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 /// Commands with what `/help` says about them, in its order.
 #[derive(Clone)]
@@ -24,11 +25,7 @@ impl Commands {
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
-            (
-                "Tab, Up",
-                "complete a command or an id; take the last queued line back",
-                None,
-            ),
+            ("Tab, Up", "complete; take a queued line back", None),
             ("/exit", "leave; also exit, q, Ctrl+D", None),
             (
                 "Ctrl+C",
@@ -66,7 +63,13 @@ impl Commands {
             _ if line == "/help" => self.help(screen),
             _ if !line.starts_with('/') || is_leaving(line) => return false,
             Some((command, _, Some(action))) if rest.is_empty() || command.contains(' ') => {
-                screen.say(&action(rest.trim()));
+                match action(rest.trim()) {
+                    Ok(line) => {
+                        *typed = line;
+                        return false;
+                    }
+                    Err(text) => screen.say(&text),
+                }
             }
             Some((command, _, None)) if rest.is_empty() || command.contains(' ') => return false,
             _ => screen.say(&format!(
@@ -110,6 +113,39 @@ impl Commands {
         }
         let lines = self.scenario.join("\n  ");
         screen.say(&format!("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:\n  {lines}"));
+    }
+}
+
+impl Repl {
+    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
+    /// of its line, and says what is to be shown.
+    pub fn action(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        action: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) {
+        self.choice(name, what, move |rest| Err(action(rest)));
+    }
+
+    /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
+    /// the line in its place; an `Err` is shown, and nothing goes there.
+    pub fn choice(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        choice: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
+    ) {
+        self.commands.add(name, what, Some(Arc::new(choice)));
+    }
+
+    /// Carries out a line as if it was typed. Returns what is for the lesson.
+    pub fn carry_out(&self, mut line: String) -> Option<String> {
+        let done = self
+            .commands
+            .clone()
+            .carry_out(&mut line, &self.shared.screen);
+        (!done).then_some(line)
     }
 }
 

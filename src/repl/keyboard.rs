@@ -2,8 +2,8 @@
 //! on a thread of their own, all the time, whatever the main thread does.
 
 use std::fs;
-use std::io::{ErrorKind, stdin};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, stdin};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +15,6 @@ use rustyline::{
 };
 
 use super::commands::{Commands, is_leaving};
-use super::history::{check_history, history_file, is_control};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
 use crate::caught::catch;
@@ -24,6 +23,8 @@ use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
 const ENOUGH: usize = 4;
+/// In bytes; the editor keeps a hundred lines.
+const MAX_HISTORY: u64 = 1 << 20;
 
 /// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
 /// terminal that can only print.
@@ -93,7 +94,7 @@ impl Editor {
         };
         let shared = shared.clone();
         editor.bind(KeyCode::Char('C'), move |typed| {
-            on_interrupt(&shared, typed.line().is_empty())
+            on_interrupt(&shared, typed)
         });
         editor.bind(KeyCode::Char('Z'), |_| {
             terminal::suspend();
@@ -231,6 +232,29 @@ impl Editor {
     }
 }
 
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let folder = state.or_else(home)?;
+    Some(folder.join("meanwhile/history"))
+}
+
+/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
+fn check_history(path: &Path) -> io::Result<()> {
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_HISTORY {
+        return Err(io::Error::other("it is no regular file of at most 1 MB"));
+    }
+    if fs::read_to_string(path)?.contains(is_control) {
+        return Err(io::Error::other("it holds control characters"));
+    }
+    Ok(())
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
 /// A key that does something at once. The action is told what is typed; with `None` the key is the
 /// editor's.
 struct Key<F>(F);
@@ -245,9 +269,9 @@ where
 }
 
 /// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
-fn on_interrupt(shared: &Shared, on_empty_line: bool) -> Option<Cmd> {
+fn on_interrupt(shared: &Shared, typed: &EventContext<'_>) -> Option<Cmd> {
     let leaves = match shared.doing() {
-        Doing::Idle if !on_empty_line => return None, // drops the line
+        Doing::Idle if !typed.line().is_empty() => return None, // drops the line
         Doing::Idle => shared.may_leave(false),
         Doing::Working | Doing::Asking if shared.interrupt.is_triggered() => {
             if shared.may_leave(true) {

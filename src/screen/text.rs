@@ -1,6 +1,7 @@
 //! foundation · Texts in few words, for the screen: harmless, and with nothing hidden.
 
 use serde_json::Value;
+use unicode_width::UnicodeWidthChar;
 
 use crate::process::output::readable;
 
@@ -96,4 +97,28 @@ pub fn visible(text: &str) -> String {
         _ => c.to_string(),
     };
     readable(text.as_bytes()).chars().map(show).collect()
+}
+
+/// The first line and what follows, if it is complete or too wide. What is too wide is broken
+/// between two words, if there are any. Colours take no room.
+pub fn split_line(text: &str, columns: usize) -> Option<(&str, &str)> {
+    let (mut used, mut begun, mut colour, mut blank) = (0, false, false, None);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' => return text.split_once('\n'),
+            '\x1b' => colour = true,
+            _ if colour => colour = c != 'm',
+            ' ' => (used, blank) = (used + 1, begun.then_some(at).or(blank)),
+            _ => {
+                let tab = (c == '\t').then_some(8 - used % 8);
+                used += tab.or(c.width()).unwrap_or(0);
+                if used > columns && at > 0 {
+                    let (line, rest) = text.split_at(blank.unwrap_or(at));
+                    return Some((line.trim_end(), rest.strip_prefix(' ').unwrap_or(rest)));
+                }
+                begun |= c.is_alphanumeric();
+            }
+        }
+    }
+    None
 }

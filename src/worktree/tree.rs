@@ -102,7 +102,7 @@ impl Tree {
         let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
         make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
-        exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
+        exclude(&tree.common, EXCLUDED).map_err(failed("changed", ".git/info/exclude"))?;
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
@@ -220,17 +220,17 @@ impl Drop for Tree {
     }
 }
 
-/// Adds our line, unless it is there.
-fn exclude(common: &Path) -> io::Result<()> {
+/// Adds a line, unless it is there.
+pub fn exclude(common: &Path, line: &str) -> io::Result<()> {
     let path = common.join("info/exclude");
     let text = fs::read(&path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    if text.lines().any(|line| line == EXCLUDED) {
+    if text.lines().any(|known| known == line) {
         return Ok(());
     }
     fs::create_dir_all(common.join("info"))?;
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    writeln!(file, "\n{EXCLUDED}")
+    writeln!(file, "\n{line}")
 }
 
 /// What a `worktree add` leaves that was killed before there was a HEAD: no git can use it, nobody

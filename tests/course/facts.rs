@@ -110,6 +110,8 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s11", "as in `sleep 4 & echo started`", Said),
     ("s11", "and SIGKILL {word} seconds later", STOP_GRACE),
     ("s11", "are ended after {} s.", BASH_LIMIT),
+    ("s13", "has numbers, and `/resume 2` works", Said),
+    ("s13", "the mode of the file is 0600", Source("src/journal.rs", "mode(0o")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
@@ -158,6 +160,9 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s12", ".gitignore"),
     ("s12", "File::try_lock"),
     ("s12", "GIT_DIR"),
+    ("s13", "/fork NAME"),
+    ("s13", "/fork risky"),
+    ("s13", "/resume 2"),
     ("README", "--scale 1"),
     ("README", "--scale 5"),
     ("README", "compare --scene agents"),
