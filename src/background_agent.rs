@@ -52,9 +52,6 @@ pub struct Input {
     #[serde(default)]
     pub priority: Priority,
     pub agent: Option<String>,
-    /// What else it is told, each in a block that says what it is.
-    #[serde(skip)]
-    pub notes: Vec<String>,
 }
 
 /// Sub-agents of this agent, as it is now.

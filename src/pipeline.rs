@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::screen::count;
 use crate::subagent::Definitions;
-use crate::task_board::{self, BoardTask, Ids, TaskBoard};
+use crate::task_board::{self, BoardTask, Ids, TaskBoard, find, link};
 use crate::todo::Stage;
 use crate::tool::{Access, Context, Tool};
 use crate::tools::background::announced;
@@ -70,21 +70,17 @@ pub fn tools(
     let tools = &mut general.toolbox.tools;
     tools.retain(|tool| !WITHHELD.contains(&tool.name));
     let delegation = Arc::new(background_agent::delegation(&general, definitions));
-    let [mut create, ..] = task_board::tools(board.clone());
-    let schema = &mut create.input_schema["properties"];
+    let [mut old, ..] = task_board::tools(board.clone());
+    let schema = &mut old.input_schema["properties"];
     schema["agent"] = json!({ "type": "string", "description": "Who does it in a pipeline: the name of an agent" });
     schema["worktree"] = json!({ "type": "boolean", "description": "In a pipeline, work in a git worktree of its own" });
     let (plans, agents) = (board.clone(), delegation.clone());
-    let create = Tool::new(
-        create.name,
-        create.description,
-        create.input_schema,
-        create.access,
-        move |task: BoardTask, context: &Context| {
-            agents.worker(Run::of(&task)?.agent.as_deref(), context)?;
-            plans.create(task, &context.interrupt)
-        },
-    );
+    let create = move |task: BoardTask, context: &Context| {
+        agents.worker(Run::of(&task)?.agent.as_deref(), context)?;
+        plans.create(task, &context.interrupt)
+    };
+    let (about, schema) = (old.description, old.input_schema);
+    let create = Tool::new(old.name, about, schema, old.access, create);
     let id = json!({ "type": "integer", "minimum": 1 });
     let properties = json!({
         "name": { "type": "string", "description": "A short name of your choice. It must not have been used before." },
@@ -99,9 +95,9 @@ pub fn tools(
     );
     let executor = executor.clone();
     let dispatch = move |Dispatch { name, tasks }: Dispatch, context: &Context| {
-        let (id, stop) = (TaskId::new(&name)?, Interrupt::default());
-        let (events, interrupt) = (context.events.clone(), stop.clone());
-        let context = context.clone();
+        // Ctrl+C at a turn is not meant for what goes on after it.
+        let (id, interrupt) = (TaskId::new(&name)?, Interrupt::default());
+        let (context, events) = (context.clone(), context.events.clone());
         let runner = Arc::new(Runner {
             name: id.clone(),
             board: board.clone(),
@@ -112,11 +108,10 @@ pub fn tools(
             },
             tasks,
             begun: Mutex::default(),
-            stop,
         });
         let mut entries = board.load()?;
         for id in runner.tasks.iter().flatten() {
-            task_board::find(&mut entries, *id)?;
+            find(&mut entries, *id)?;
         }
         let open = runner.open(&entries);
         if open.is_empty() {
@@ -140,7 +135,7 @@ pub fn tools(
 /// True if an agent may be set to it, as far as the board says. One that a person or a model has
 /// begun is theirs.
 fn is_free(task: &BoardTask) -> bool {
-    let attempts = Run::of(task).map_or(0, |run| run.attempts);
+    let attempts = Run::of(task).unwrap_or_default().attempts;
     let can_begin = match task.status {
         Stage::Pending | Stage::Failed => true,
         Stage::InProgress => attempts > 0,
@@ -151,10 +146,7 @@ fn is_free(task: &BoardTask) -> bool {
 
 /// Becomes the owner of a board task, and stays it until the file is dropped. `None` if it is not
 /// to be had. The lease is never unlinked: somebody could hold one that has no name any more.
-///
-/// # Errors
-/// When the board cannot be changed, or there is no such task: a sentence.
-pub(crate) fn claim(
+fn claim(
     board: &TaskBoard,
     id: u64,
     stop: &Interrupt,
@@ -167,13 +159,28 @@ pub(crate) fn claim(
         return Ok(None);
     }
     // Somebody may have done it since the board was read.
-    let claimed = board.change(id, stop, |task| {
+    let claimed = change(board, id, stop, |task| {
         is_free(task).then(|| {
-            let attempts = Run::of(task).map_or(0, |run| run.attempts);
             task.status = Stage::InProgress;
-            task.other.insert("attempts".into(), (attempts + 1).into());
+            let attempts = Run::of(task).unwrap_or_default().attempts + 1;
+            task.other.insert("attempts".into(), attempts.into());
             task.clone()
         })
     })?;
     Ok(claimed.map(|task| (lease, task)))
+}
+
+/// Changes one task while nobody else changes the board. What was blocked by it follows.
+fn change<T>(
+    board: &TaskBoard,
+    id: u64,
+    stop: &Interrupt,
+    change: impl FnOnce(&mut BoardTask) -> T,
+) -> Result<T, String> {
+    let _lock = board.lock(stop)?;
+    let mut entries = board.load()?;
+    let changed = change(find(&mut entries, id)?);
+    link(&mut entries);
+    board.save(&entries, id)?;
+    Ok(changed)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
-use crate::message::{Message, StopReason, push_note};
+use crate::message::{Message, StopReason};
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
@@ -182,7 +182,7 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
         let mut worker = delegation.worker(input.agent.as_deref(), context)?;
         let name = input.agent.as_deref().unwrap_or("sub-agent");
         worker.context.events = of_agent(&context.events, name);
-        run(&worker, input.prompt, &[], || false)
+        run(&worker, input.prompt, || false)
     };
     // Free: whatever the sub-agent calls passes the gate itself.
     Tool::new("task", description, schema, Access::Free, delegate)
@@ -197,21 +197,13 @@ pub fn of_agent(events: &Events, name: &str) -> Events {
     }))
 }
 
-/// A whole turn that nobody watches: from the prompt, and notes beside it, to the last text. It ends early, with what was
+/// A whole turn that nobody watches: from the prompt to the last text. It ends early, with what was
 /// said so far, after 30 rounds, or once `used_up` says so.
-pub fn run(
-    worker: &Agent,
-    prompt: String,
-    notes: &[String],
-    used_up: impl Fn() -> bool,
-) -> ToolOutcome {
+pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOutcome {
     if prompt.trim().is_empty() {
         return Err("the prompt is empty: say what the sub-agent should do.".into());
     }
     let mut messages = vec![Message::user(prompt)];
-    for note in notes {
-        push_note(&mut messages, note);
-    }
     let mut said = "It said nothing.".to_string();
     let unfinished = |why: &str, said: &str| format!("the sub-agent did not finish. {why} {said}");
     for _ in 0..MAX_ROUNDS {

@@ -174,21 +174,6 @@ impl TaskBoard {
         Ok(format!("{answer}\nNo longer blocked: {}", join(&waiting)))
     }
 
-    /// Changes one task while nobody else changes the board. What was blocked by it follows.
-    pub(crate) fn change<T>(
-        &self,
-        id: u64,
-        stop: &Interrupt,
-        change: impl FnOnce(&mut BoardTask) -> T,
-    ) -> Result<T, String> {
-        let _lock = self.lock(stop)?;
-        let mut entries = self.load()?;
-        let changed = change(find(&mut entries, id)?);
-        link(&mut entries);
-        self.save(&entries, id)?;
-        Ok(changed)
-    }
-
     fn list(&self) -> ToolOutcome {
         let entries = self.load()?;
         let tasks = entries.values().flatten();
@@ -217,7 +202,7 @@ fn known(entries: &Entries) -> String {
 }
 
 /// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
-fn link(entries: &mut Entries) {
+pub(crate) fn link(entries: &mut Entries) {
     let done = |entry: &Entry| matches!(entry, Ok(task) if task.status == Stage::Completed);
     let ids = entries.keys().copied();
     let (done, open): (Ids, Ids) = ids.partition(|id| done(&entries[id]));

@@ -23,7 +23,6 @@ pub(crate) enum Stage {
     Pending,
     InProgress,
     Completed,
-    /// Only of a board task (s15).
     Failed,
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
 use meanwhile::caught::lock;
-use meanwhile::message::{ContentBlock, Reply};
+use meanwhile::message::Reply;
 use meanwhile::model::{ModelError, Request};
 use meanwhile::outcome::{End, Outcome};
 use meanwhile::pipeline;
@@ -151,11 +151,10 @@ impl Bench {
 fn hold(request: &Request<'_>, tell: &Sender<Held>) -> Result<Reply, ModelError> {
     assert_eq!(faults(request.messages, true), [""; 0]);
     let content = &request.messages.last().expect("a prompt").content;
-    let notes = content.iter().filter_map(|block| match block {
-        ContentBlock::Note { text } => Some(text.clone()),
-        _ => None,
-    });
+    assert_eq!(content.len(), 1, "{content:?}");
     let prompt = content[0].as_text().expect("a prompt");
+    let notes = prompt.split("\n\n<task-result ").skip(1);
+    let notes = notes.map(|note| format!("<task-result {note}"));
     let number = prompt.split_whitespace().next().expect("a number");
     let (end, ended) = bounded(1);
     let tools = request.tools.iter().map(|tool| tool.name.to_string());
@@ -977,9 +976,9 @@ fn a_model_plans_dispatches_and_is_told() {
         });
         blocks.collect::<Vec<_>>()
     };
-    let given = "<task-result task=\"1\">\n[x] 1: Read\nIt is done.\n</task-result>";
-    assert_eq!(last_text("<task-result"), [given]);
     assert_eq!(last_text("Read"), ["Read\n\nall of it"]);
+    let given = "<task-result task=\"1\">\n[x] 1: Read\nIt is done.\n</task-result>";
+    assert_eq!(last_text("Test"), [format!("Test\n\n{given}")]);
     let told = last_text("<task-notification task=\"release\">");
     assert_eq!(told.len(), 1);
     let lines = "\n[x] 1: Read (explore): It is done.\n[x] 2: Test (an agent): It is done.\n</task-notification>";

@@ -117,9 +117,8 @@ impl AtWork {
 
     /// Works until the last text, on this thread.
     pub fn run(&self) -> Outcome {
-        let input = &self.input;
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        let mut outcome = match run(&self.worker, input.prompt.clone(), &input.notes, used_up) {
+        let mut outcome = match run(&self.worker, self.input.prompt.clone(), used_up) {
             Ok(output) => Outcome::new(End::Finished(None), output),
             Err(so_far) if self.worker.context.interrupt.is_triggered() => {
                 Outcome::new(End::Killed, so_far)

@@ -2,13 +2,12 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 
-use super::{ATTEMPTS, Run, claim, is_free};
+use super::{ATTEMPTS, Run, change, claim, is_free};
 use crate::background::{Progress, Refusal, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
@@ -34,63 +33,58 @@ pub struct Runner {
     pub name: TaskId,
     pub board: TaskBoard,
     pub delegation: Arc<Delegation>,
-    /// What its agents get; a turn's interrupt is not theirs.
+    /// What its agents get. Its interrupt ends the pipeline.
     pub context: Context,
     /// Only these; `None`: all, also those that are added meanwhile.
     pub tasks: Option<Ids>,
-    /// What was begun here, each once.
-    pub begun: Mutex<BTreeMap<u64, Begun>>,
-    pub stop: Interrupt,
-}
-
-/// A board task that was begun.
-#[derive(Default)]
-pub struct Begun {
-    /// Held until its end stands on the board.
-    lease: Option<File>,
-    agent: Option<Arc<AtWork>>,
+    /// What was begun here, each once, with its agent once there is one.
+    pub begun: Mutex<BTreeMap<u64, Option<Arc<AtWork>>>>,
 }
 
 type Ended = (u64, Outcome);
+
+fn failed(why: String) -> Outcome {
+    Outcome::new(End::Failed(why), "")
+}
 
 impl Runner {
     /// Runs to its end. Between two ends it does nothing.
     pub fn run(self: &Arc<Self>) -> Outcome {
         let (tell, ends) = unbounded();
-        let (mut running, mut problems) = (0, BTreeSet::new());
+        // Each held until the end of its task stands on the board.
+        let mut leases = BTreeMap::new();
+        let mut problems = BTreeSet::new();
         loop {
             // Read again: somebody may have changed the board.
             for (id, entry) in self.board.load().unwrap_or_default() {
                 let is_new = self.has(id) && !lock(&self.begun).contains_key(&id);
                 let is_free = is_new && entry.is_ok_and(|task| is_free(&task));
-                if !is_free || running == PLACES || self.stop.is_triggered() {
+                if !is_free || leases.len() == PLACES || self.context.interrupt.is_triggered() {
                     continue;
                 }
-                match claim(&self.board, id, &self.stop) {
-                    Ok(Some((lease, task))) => {
-                        self.start(lease, task, &tell);
-                        running += 1;
-                    }
+                match claim(&self.board, id, &self.context.interrupt) {
                     Ok(None) => {}
+                    Ok(Some((lease, task))) => {
+                        leases.insert(id, lease);
+                        self.start(task, &tell);
+                    }
                     Err(why) => problems.extend([why]),
                 }
             }
-            if running == 0 {
-                return self.report(problems);
+            if leases.is_empty() {
+                return self.report(problems).unwrap_or_else(failed);
             }
             if let Ok((id, outcome)) = ends.recv() {
-                running -= 1;
                 problems.extend(self.end(id, outcome).err());
+                leases.remove(&id);
             }
         }
     }
 
     /// Sets an agent to a task, on a thread of its own.
-    fn start(self: &Arc<Self>, lease: File, task: BoardTask, tell: &Sender<Ended>) {
+    fn start(self: &Arc<Self>, task: BoardTask, tell: &Sender<Ended>) {
         let (it, id, tells) = (self.clone(), task.id, tell.clone());
-        let failed = |why| Outcome::new(End::Failed(why), "");
-        let (lease, agent) = (Some(lease), None);
-        lock(&self.begun).insert(id, Begun { lease, agent });
+        lock(&self.begun).insert(id, None);
         let work = move || {
             let work = || it.agent(&task).map_or_else(failed, |agent| agent.run());
             let _ = tells.send((id, Outcome::of(work)));
@@ -110,58 +104,53 @@ impl Runner {
             context.folder = Arc::new(Tree::add(&name, &context)?.0);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
-        let mut notes = Vec::new();
+        // First what to do, then what came of what it waited for.
+        let mut prompt = format!("{}\n\n{}", task.subject, task.description);
+        prompt.truncate(prompt.trim_end().len());
         for id in &task.built_on {
-            let Ok(done) = self.board.read(*id) else {
-                continue; // it was deleted
-            };
-            let result = Run::of(&done).unwrap_or_default().result;
-            let result = format!("{done}\n{result}");
-            notes.push(block("task-result", &format!(" task=\"{id}\""), &result));
+            if let Ok(done) = self.board.read(*id) {
+                let result = Run::of(&done).unwrap_or_default().result;
+                let (result, task) = (format!("{done}\n{result}"), format!(" task=\"{id}\""));
+                prompt += &("\n\n".to_string() + &block("task-result", &task, &result));
+            }
         }
         let input = Input {
             description: format!("{} {}", self.name, task.id),
-            prompt: format!("{}\n\n{}", task.subject, task.description),
+            prompt,
             priority: Priority::Medium,
             agent: run.agent,
-            notes,
         };
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
         let agent = AtWork::new(worker, input, &context.events, Weak::new(), ask);
         let (agent, mut begun) = (Arc::new(agent), lock(&self.begun));
-        begun.entry(task.id).or_default().agent = Some(agent.clone());
-        if self.stop.is_triggered() {
+        begun.insert(task.id, Some(agent.clone()));
+        if self.context.interrupt.is_triggered() {
             agent.stop();
         }
         Ok(agent)
     }
 
-    /// Writes to the board how a task ended, then lets go of it.
+    /// Writes to the board how a task ended.
     fn end(&self, id: u64, outcome: Outcome) -> Result<(), String> {
         let (status, result) = match outcome.error() {
             None => (Stage::Completed, outcome.output),
-            Some(_) if self.stop.is_triggered() => (Stage::Pending, String::new()),
+            Some(_) if self.context.interrupt.is_triggered() => (Stage::Pending, String::new()),
             Some(error) => (Stage::Failed, format!("ERROR: {error}\n{}", outcome.output)),
         };
-        let written = self.board.change(id, &Interrupt::default(), |task| {
+        change(&self.board, id, &Interrupt::default(), |task| {
             task.status = status;
-            let attempts = Run::of(task).map_or(0, |run| run.attempts);
+            let attempts = Run::of(task).unwrap_or_default().attempts;
             let (field, value) = match status {
                 Stage::Pending => ("attempts", attempts.saturating_sub(1).into()), // it has not failed
                 _ => ("result", result.trim_end().into()),
             };
             task.other.insert(field.into(), value);
-        });
-        lock(&self.begun).entry(id).or_default().lease = None;
-        written
+        })
     }
 
     /// What is delivered: why not all is completed, and a line for each task.
-    fn report(&self, mut problems: BTreeSet<String>) -> Outcome {
-        let entries = self.board.load().unwrap_or_else(|why| {
-            problems.insert(why);
-            Entries::new()
-        });
+    fn report(&self, mut problems: BTreeSet<String>) -> Result<Outcome, String> {
+        let entries = self.board.load()?;
         let lines = self.lines(&entries).join("\n");
         let open = self.open(&entries);
         problems.extend(open.iter().map(|id| self.cause(&entries, *id)));
@@ -173,11 +162,11 @@ impl Runner {
         }
         let why: Vec<String> = problems.into_iter().collect();
         let end = match why.is_empty() {
-            _ if self.stop.is_triggered() => End::Killed,
+            _ if self.context.interrupt.is_triggered() => End::Killed,
             true => End::Finished(None),
             false => End::Failed(why.join("; ")),
         };
-        Outcome::new(end, lines)
+        Ok(Outcome::new(end, lines))
     }
 
     /// Why a task is not completed: from blocker to blocker, to where it begins.
@@ -189,7 +178,7 @@ impl Runner {
                 Ok(task) => task,
                 Err(why) => return why.trim_end_matches('.').to_string(),
             };
-            let attempts = Run::of(task).map_or(0, |run| run.attempts);
+            let attempts = Run::of(task).unwrap_or_default().attempts;
             let Some(next) = task.blocked_by.first() else {
                 return match task.status {
                     _ if attempts >= ATTEMPTS => format!(
@@ -229,9 +218,10 @@ impl Runner {
             };
             let run = Run::of(task).unwrap_or_default();
             let mut line = task.to_string();
-            if let Some(Begun { lease, agent }) = begun.get(id) {
+            if let Some(agent) = begun.get(id) {
                 let now = agent.as_ref().map(|agent| agent.look()).unwrap_or_default();
-                let more = lease.as_ref().map_or(now.remark, |_| now.line);
+                let runs = task.status == Stage::InProgress;
+                let more = if runs { now.line } else { now.remark };
                 let who = run.agent.as_deref().unwrap_or("an agent");
                 line += &format!(" ({})", [who, &more].join("; ").trim_end_matches("; "));
             }
@@ -260,9 +250,8 @@ impl Watch for Runner {
 
     /// Its agents are stopped, and no other one starts.
     fn stop(&self) {
-        self.stop.trigger();
+        self.context.interrupt.trigger();
         let begun = lock(&self.begun);
-        let agents = begun.values().filter_map(|begun| begun.agent.as_ref());
-        agents.for_each(|agent| agent.stop());
+        begun.values().flatten().for_each(|agent| agent.stop());
     }
 }

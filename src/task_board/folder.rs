@@ -25,7 +25,7 @@ impl TaskBoard {
     }
 
     /// Waits a while for others to finish their change; the lock is gone when the file is dropped.
-    pub(super) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
+    pub(crate) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
         let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
         let deadline = Instant::now() + PATIENCE;
@@ -81,7 +81,7 @@ impl TaskBoard {
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
     /// so that the next change makes up for one that fails.
-    pub(super) fn save(&self, entries: &Entries, id: u64) -> Result<(), String> {
+    pub(crate) fn save(&self, entries: &Entries, id: u64) -> Result<(), String> {
         let mut tasks: Vec<&BoardTask> = entries.values().flatten().collect();
         tasks.sort_by_key(|task| task.id != id);
         for task in tasks {

@@ -80,7 +80,7 @@ fn task(agent: &Agent) -> Tool {
                 scope.spawn(move || {
                     let (mut worker, context) = (worker?, context.clone());
                     worker.context = Context { events, ..context };
-                    run(&worker, prompt, &[], || false)
+                    run(&worker, prompt, || false)
                 })
             };
             let agents: Vec<_> = input.prompt.split(BESIDE).map(one).collect();

@@ -107,12 +107,14 @@ pub fn news<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> Vec<(&'a 
     news.collect()
 }
 
-/// The results that an agent of a pipeline was given.
+/// The results that an agent of a pipeline was given with its prompt.
 pub fn results(messages: &[Message]) -> String {
     let blocks = messages.iter().flat_map(|message| &message.content);
-    let results = blocks.filter_map(|block| {
-        let (_, text) = marked(block, "<task-result task=\"")?.split_once("\">\n")?;
-        Some(text.split_once("\n</task-result>")?.0)
+    let prompt = blocks.filter_map(ContentBlock::as_text).next();
+    let parts = prompt.unwrap_or_default().split("\n<task-result ").skip(1);
+    let results = parts.filter_map(|part| {
+        let (_, text) = part.split_once(">\n")?;
+        Some(text.rsplit_once("\n</task-result>")?.0)
     });
     match results.collect::<Vec<_>>().join("\n") {
         none if none.is_empty() => "I was given no results.".to_string(),
@@ -131,6 +133,8 @@ pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let turn = messages.iter().enumerate().rev().find_map(|(at, message)| {
         let is_prompt = |block: &&ContentBlock| message.role == Role::User && block.is_prompt();
         let prompt = message.content.iter().rfind(is_prompt)?.as_text()?;
+        // Results that it was given stand behind it.
+        let prompt = prompt.split("<task-result ").next()?;
         Some((&messages[at + 1..], prompt.trim()))
     });
     turn.unwrap_or_default()
