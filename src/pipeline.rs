@@ -46,9 +46,7 @@ struct Run {
 impl Run {
     fn of(task: &BoardTask) -> Result<Self, String> {
         let run = serde_json::from_value(task.other.clone().into());
-        run.map_err(|misfit| {
-            format!("{misfit}: `agent` is a name, and `worktree` true or false. Correct that.")
-        })
+        run.map_err(|misfit| format!("{misfit}: `agent` is a name, `worktree` true or false."))
     }
 }
 
@@ -93,12 +91,12 @@ pub fn tools(
          each task; task_get shows all of it. What failed is tried again when you dispatch again, {ATTEMPTS} times in all. {}",
         delegation.listing()
     );
-    let executor = executor.clone();
+    let (executor, schema) = (executor.clone(), object(properties, &["name"]));
     let dispatch = move |Dispatch { name, tasks }: Dispatch, context: &Context| {
         // Ctrl+C at a turn is not meant for what goes on after it.
         let (id, interrupt) = (TaskId::new(&name)?, Interrupt::default());
         let (context, events) = (context.clone(), context.events.clone());
-        let runner = Arc::new(Runner {
+        let mut runner = Runner {
             name: id.clone(),
             board: board.clone(),
             delegation: delegation.clone(),
@@ -107,8 +105,9 @@ pub fn tools(
                 ..context
             },
             tasks,
+            done: Ids::new(),
             begun: Mutex::default(),
-        });
+        };
         let mut entries = board.load()?;
         for id in runner.tasks.iter().flatten() {
             find(&mut entries, *id)?;
@@ -117,6 +116,9 @@ pub fn tools(
         if open.is_empty() {
             return Err("nothing is to be done: there are no such board tasks, or all are completed. task_create makes one.".to_string());
         }
+        let completed = entries.into_keys().filter(|id| !open.contains(id));
+        runner.done = completed.collect();
+        let runner = Arc::new(runner);
         let (name, what) = (id.clone(), count(open.len() as u64, "board task"));
         let job = move |control: &Control| {
             control.attach(runner.clone());
@@ -127,7 +129,6 @@ pub fn tools(
             "{id}: started in the background. Go on with other work; the result will come by itself."
         ))
     };
-    let schema = object(properties, &["name"]);
     let dispatch = Tool::new("dispatch", about, schema, Access::Free, dispatch);
     [create, dispatch]
 }

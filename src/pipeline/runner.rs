@@ -37,11 +37,11 @@ pub struct Runner {
     pub context: Context,
     /// Only these; `None`: all, also those that are added meanwhile.
     pub tasks: Option<Ids>,
+    /// What was completed before is not told again.
+    pub done: Ids,
     /// What was begun here, each once, with its agent once there is one.
     pub begun: Mutex<BTreeMap<u64, Option<Arc<AtWork>>>>,
 }
-
-type Ended = (u64, Outcome);
 
 fn failed(why: String) -> Outcome {
     Outcome::new(End::Failed(why), "")
@@ -82,7 +82,7 @@ impl Runner {
     }
 
     /// Sets an agent to a task, on a thread of its own.
-    fn start(self: &Arc<Self>, task: BoardTask, tell: &Sender<Ended>) {
+    fn start(self: &Arc<Self>, task: BoardTask, tell: &Sender<(u64, Outcome)>) {
         let (it, id, tells) = (self.clone(), task.id, tell.clone());
         lock(&self.begun).insert(id, None);
         let work = move || {
@@ -104,7 +104,6 @@ impl Runner {
             context.folder = Arc::new(Tree::add(&name, &context)?.0);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
-        // First what to do, then what came of what it waited for.
         let mut prompt = format!("{}\n\n{}", task.subject, task.description);
         prompt.truncate(prompt.trim_end().len());
         for id in &task.built_on {
@@ -151,14 +150,11 @@ impl Runner {
     /// What is delivered: why not all is completed, and a line for each task.
     fn report(&self, mut problems: BTreeSet<String>) -> Result<Outcome, String> {
         let entries = self.board.load()?;
-        let lines = self.lines(&entries).join("\n");
-        let open = self.open(&entries);
+        let (lines, mut open) = (self.lines(&entries), self.open(&entries));
         problems.extend(open.iter().map(|id| self.cause(&entries, *id)));
-        let begun = lock(&self.begun);
-        let mut idle = open;
-        idle.retain(|id| !begun.contains_key(id));
-        if !idle.is_empty() {
-            problems.insert(format!("not started: {}", join(&idle)));
+        open.retain(|id| !lock(&self.begun).contains_key(id));
+        if !open.is_empty() {
+            problems.insert(format!("not started: {}", join(&open)));
         }
         let why: Vec<String> = problems.into_iter().collect();
         let end = match why.is_empty() {
@@ -166,7 +162,7 @@ impl Runner {
             true => End::Finished(None),
             false => End::Failed(why.join("; ")),
         };
-        Ok(Outcome::new(end, lines))
+        Ok(Outcome::new(end, lines.join("\n")))
     }
 
     /// Why a task is not completed: from blocker to blocker, to where it begins.
@@ -199,7 +195,8 @@ impl Runner {
     }
 
     fn has(&self, id: u64) -> bool {
-        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&id))
+        let is_chosen = |tasks: &Ids| tasks.contains(&id);
+        !self.done.contains(&id) && self.tasks.as_ref().is_none_or(is_chosen)
     }
 
     /// Its tasks that are not completed.
