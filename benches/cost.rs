@@ -313,7 +313,7 @@ fn claims(table: &mut Table) {
             }
         }
     }
-    let what = "a board task of 6, from `dispatch` to its agent's request: median";
+    let what = "a board task of 6, from `dispatch` to its agent's request, median";
     table.at_most(what, median(times), 1.0, " ms");
 }
 

@@ -48,6 +48,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s11_foreground_background", &[]),
     ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
     ("s13_sessions", &[]),
+    ("s15_pipelines", &["dispatch"]),
 ];
 
 /// What the practice model says when it does nothing.

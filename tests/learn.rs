@@ -37,6 +37,7 @@ const COMPLETE: &[&str] = &[
     "s11_foreground_background",
     "s12_worktrees",
     "s13_sessions",
+    "s15_pipelines",
 ];
 
 /// A package that builds in no time, as a learner may have one.
