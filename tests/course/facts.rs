@@ -112,6 +112,9 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s11", "are ended after {} s.", BASH_LIMIT),
     ("s13", "has numbers, and `/resume 2` works", Said),
     ("s13", "the mode of the file is 0600", Source("src/journal.rs", "mode(0o")),
+    ("s15", "claimed 200 tasks 316 times", Said),
+    ("s15", "works in `.worktrees/task-3-1`: task 3, first attempt", Said),
+    ("s15", "A task is begun {word} times", Source("src/pipeline.rs", "ATTEMPTS: u64 = ")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
@@ -163,6 +166,8 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s13", "/fork NAME"),
     ("s13", "/fork risky"),
     ("s13", "/resume 2"),
+    ("s15", "/tasks ID"),
+    ("s15", "/tasks rel"),
     ("README", "--scale 1"),
     ("README", "--scale 5"),
     ("README", "compare --scene agents"),
