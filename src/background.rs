@@ -29,6 +29,8 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
+    /// Board tasks, one after the other.
+    Pipeline,
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.
@@ -103,7 +105,9 @@ impl BackgroundExecutor {
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        let running = self.running();
+        let mut running = self.running();
+        // A pipeline only waits: its agents have places of their own.
+        running.retain(|id| self.tasks[id].kind != Kind::Pipeline);
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }

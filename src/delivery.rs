@@ -85,7 +85,7 @@ impl Deliveries {
         let mut ended: Vec<Status> = ids.iter().filter_map(status).collect();
         ended.sort_by_key(|status| match status.task.kind {
             Kind::Agent(priority) => priority,
-            Kind::Command => Priority::Medium,
+            _ => Priority::Medium,
         });
         ended
     }

@@ -68,6 +68,8 @@ pub mod session;
 
 // s14: a conversation that is summarised already.
 pub mod memory;
+// s15: a plan that is carried out.
+pub mod pipeline;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -17,7 +17,7 @@ use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::object;
 use git::some;
-use tree::Tree;
+pub(crate) use tree::Tree;
 
 const MERGE: &str = "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.";
 const REMOVE: &str = "Removes a worktree and its branch, unless anything in it would be lost.";

@@ -49,6 +49,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
     ("s13_sessions", &[]),
     ("s14_session_memory", &[]),
+    ("s15_pipelines", &["dispatch"]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -38,6 +38,7 @@ const COMPLETE: &[&str] = &[
     "s12_worktrees",
     "s13_sessions",
     "s14_session_memory",
+    "s15_pipelines",
 ];
 
 /// A package that builds in no time, as a learner may have one.

@@ -23,9 +23,11 @@ use meanwhile::background::BackgroundExecutor;
 use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
 use meanwhile::notification::NotificationBus;
+use meanwhile::pipeline;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
 use meanwhile::subagent::{self, Definitions};
+use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::tools::{background, bash};
 use meanwhile::worktree;
 use nix::sys::signal::{Signal, kill};
@@ -97,12 +99,19 @@ enum While {
     Held,
     /// The command is that of an agent in a worktree, in the background.
     Worktree,
+    /// The command is that of an agent of a pipeline.
+    Pipeline,
 }
 
 impl While {
     /// Whether the prompt waits for a line.
     fn is_idle(self) -> bool {
-        matches!(self, While::Idle | While::Worktree)
+        self == While::Idle || self.is_told()
+    }
+
+    /// Whether the program says, before it ends, what would end with it.
+    fn is_told(self) -> bool {
+        matches!(self, While::Worktree | While::Pipeline)
     }
 }
 
@@ -155,6 +164,7 @@ fn print_table() -> ExitCode {
             "foreground call",
             "foreground call,",
             "agent in a",
+            "agent of a",
         ],
     );
     row(
@@ -165,6 +175,7 @@ fn print_table() -> ExitCode {
             "that is a task (s11)",
             "the screen is held",
             "worktree (s12)",
+            "pipeline (s15)",
         ],
     );
     let mut failed = false;
@@ -175,6 +186,7 @@ fn print_table() -> ExitCode {
             While::Waited,
             While::Held,
             While::Worktree,
+            While::Pipeline,
         ]
         .map(|state| {
             let attempt = || {
@@ -194,8 +206,8 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree]: [&str; 5]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree}");
+fn row(name: &str, [idle, blocks, waited, held, tree, pipeline]: [&str; 6]) {
+    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline}");
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -211,6 +223,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
+        (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
@@ -243,7 +256,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     }
     let (left, after) = tree.wait_until_gone();
     if way == Way::SupervisorKilled {
-        if state == While::Worktree {
+        if state.is_told() {
             program.terminal().until_shows("◆ tree: ");
         }
         program.line(r#"run "echo it goes on" in the background as proof, then wait for proof"#);
@@ -268,6 +281,7 @@ impl Program {
         let lesson = match state {
             While::Waited => "s11_foreground_background",
             While::Worktree => "s12_worktrees",
+            While::Pipeline => "s15_pipelines",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -340,7 +354,7 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle | While::Worktree => terminal.until_ends(" >>"),
+            While::Idle | While::Worktree | While::Pipeline => terminal.until_ends(" >>"),
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -352,7 +366,7 @@ impl Program {
         match way {
             Way::Exit | Way::CtrlD => {
                 let keys = if way == Way::Exit { "exit\r" } else { "\x04" };
-                if state == While::Worktree {
+                if state.is_told() {
                     // It says first what would end.
                     terminal.send(keys);
                     terminal.until_shows("Still running: tree.");
@@ -364,7 +378,7 @@ impl Program {
                 terminal.send("\x03");
                 match state {
                     While::Idle => terminal.until_shows("To leave"),
-                    While::Worktree => terminal.until_shows("Still running: tree."),
+                    state if state.is_told() => terminal.until_shows("Still running: tree."),
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
                 terminal.send("\x03");
@@ -518,6 +532,10 @@ fn lesson_that_panics() -> ExitCode {
         let foreground = Foreground::attach(&executor, &mut repl);
         let definitions = Definitions::default();
         agent.toolbox.add([subagent::tool(&agent, &definitions)]);
+        let board = TaskBoard::open(".tasks");
+        agent.toolbox.add(task_board::tools(board.clone()));
+        let [_, dispatch] = pipeline::tools(&agent, &definitions, &executor, board);
+        agent.toolbox.add([dispatch]);
         agent
             .toolbox
             .replace(foreground.tools(&agent, &definitions));

@@ -14,7 +14,8 @@ use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Request};
 use conversation::{
-    Call, calls, current_turn, fresh_id, is_cut, memory, news, summary, texts, wants_memory,
+    Call, calls, current_turn, fresh_id, is_cut, memory, news, results, summary, texts,
+    wants_memory,
 };
 use phrases::Step;
 
@@ -158,6 +159,7 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
             (memory(request.messages), true)
         }
         "summarise" | "summarize" => (summary(request.messages), true),
+        "report" => (results(request.messages), true),
         "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {
             let why = "nothing to check: it ran in the foreground and has ended";

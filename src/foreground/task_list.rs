@@ -83,6 +83,7 @@ impl Row {
         let kind = match self.status.task.kind {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
+            Kind::Pipeline => "pipeline",
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),

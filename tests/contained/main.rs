@@ -18,6 +18,7 @@ mod hardship;
 mod input;
 mod leaks;
 mod outcomes;
+mod pipeline;
 mod reuse;
 mod schedules;
 mod stopping;

@@ -120,6 +120,9 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s14", "(`MEANWHILE_THINKING_MS=2000`)", Said),
     ("s14", "| 2.0 s | 1 | 40,800 tokens | – |", Said),
     ("s14", "| 0.0 s | 0 | – | 3 updates, 41,000 tokens |", Said),
+    ("s15", "claimed 200 tasks 316 times", Said),
+    ("s15", "works in `.worktrees/task-3-1`: task 3, first attempt", Said),
+    ("s15", "A task is begun {word} times", Source("src/pipeline.rs", "ATTEMPTS: u64 = ")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
@@ -172,6 +175,8 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s13", "/fork risky"),
     ("s13", "/resume 2"),
     ("s13", "--speed 4"),
+    ("s15", "/tasks ID"),
+    ("s15", "/tasks rel"),
     ("README", "--scale 1"),
     ("README", "--scale 5"),
     ("README", "compare --scene agents"),

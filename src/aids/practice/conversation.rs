@@ -36,6 +36,7 @@ impl<'a> Call<'a> {
         let task = match self.name {
             _ if self.is_error => None,
             "bg_bash" => self.input["id"].as_str(),
+            "dispatch" => self.input["name"].as_str(),
             "task" if self.input["wait"] != true => self.input["description"].as_str(),
             "task" | "bash" => marked(self.result.lines().next(), ": [running] ")
                 .or_else(|| marked(self.result.lines().last(), ": [shell exited] ")),
@@ -106,6 +107,21 @@ pub fn news<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> Vec<(&'a 
     news.collect()
 }
 
+/// The results that an agent of a pipeline was given with its prompt.
+pub fn results(messages: &[Message]) -> String {
+    let blocks = messages.iter().flat_map(|message| &message.content);
+    let prompt = blocks.filter_map(ContentBlock::as_text).next();
+    let parts = prompt.unwrap_or_default().split("\n<task-result ").skip(1);
+    let results = parts.filter_map(|part| {
+        let (_, text) = part.split_once(">\n")?;
+        Some(text.rsplit_once("\n</task-result>")?.0)
+    });
+    match results.collect::<Vec<_>>().join("\n") {
+        none if none.is_empty() => "I was given no results.".to_string(),
+        results => results,
+    }
+}
+
 /// The texts of such results.
 pub fn texts(news: &[(&str, &str)]) -> String {
     let texts: Vec<&str> = news.iter().map(|(_, text)| *text).collect();
@@ -117,6 +133,8 @@ pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let turn = messages.iter().enumerate().rev().find_map(|(at, message)| {
         let is_prompt = |block: &&ContentBlock| message.role == Role::User && block.is_prompt();
         let prompt = message.content.iter().rfind(is_prompt)?.as_text()?;
+        // Results that it was given stand behind it.
+        let prompt = prompt.split("<task-result ").next()?;
         Some((&messages[at + 1..], prompt.trim()))
     });
     turn.unwrap_or_default()

@@ -57,6 +57,12 @@ s10 todo_read show todos
 s05 load_skill load skill NAME
 s07 task_create create task "SUBJECT"
 s07 task_create create task "SUBJECT" after NUMBERS
+s15 task_create create task "SUBJECT" for AGENT
+s15 task_create create task "SUBJECT" for AGENT after NUMBERS
+s15 task_create create task "SUBJECT" for AGENT in a worktree
+s15 task_create create task "SUBJECT" for AGENT in a worktree after NUMBERS
+s15 dispatch dispatch NAME
+s15 dispatch dispatch NAME with TASKS
 s07 task_update start task NUMBER
 s07 task_update complete task NUMBER
 s07 task_list list tasks
@@ -64,6 +70,7 @@ s07 task_get show task NUMBER
 - - call NAME {json}
 - - summarise …
 - - summarize …
+- - report results
 - - help
 "#;
 
@@ -182,7 +189,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
             "foreground" | "worktree" => true.into(),
             "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
             "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
-            "NUMBERS" => {
+            "NUMBERS" | "TASKS" => {
                 let numbers = once(word).chain(words.by_ref());
                 numbers.map(Word::number).collect::<Option<Value>>()?
             }
