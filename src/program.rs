@@ -55,7 +55,7 @@ pub fn prompt(options: &Options) -> Repl {
         sessions::attach(&mut repl);
         stats::attach(&mut repl);
     }
-    repl.command("/messages N", "the conversation; all: in full; N: as JSON");
+    repl.command("/messages [all|N]", "the conversation; N: one as JSON");
     repl.at_end(move |screen| {
         let problems = timeline.finish(&options);
         problems.iter().for_each(|problem| screen.say(problem));

@@ -131,7 +131,7 @@ fn list() -> ToolOutcome {
         let is_free = tree.own(&tree.name, None).is_ok();
         let at_work = if is_free { "nobody" } else { "an agent" };
         let facts = facts.unwrap_or_else(|why| why);
-        list += &format!("{}  {facts}; {at_work} works there\n", tree.name);
+        list += &format!("{:<12} {facts}; {at_work} works there\n", tree.name);
     }
     Ok(match list.trim_end() {
         "" => "No worktrees. `task` makes one for an agent.".to_string(),

@@ -144,7 +144,7 @@ fn every_lesson_has_it_and_without_a_conversation_it_says_so() {
             let empty = "The conversation is empty. Your next line begins it.";
             assert_eq!(answer(&run, line), empty, "{name}");
         }
-        assert!(answer(&run, "/help").contains("\n  /messages N     the conversation;"));
+        assert!(answer(&run, "/help").contains("\n  /messages [all|N] the conversation;"));
         // Other commands are refused as before.
         run.has("There is no command /messages1. /help")
             .has("There is no command /clear all. ");

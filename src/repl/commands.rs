@@ -100,7 +100,7 @@ impl Commands {
 
     fn help(&self, screen: &Screen) {
         for (name, what, _) in &self.list {
-            screen.say(&format!("  {name:<15} {what}"));
+            screen.say(&format!("  {name:<17} {what}"));
         }
         let lines = self.scenario.join("\n  ");
         screen.say(&format!("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:\n  {lines}"));
