@@ -61,7 +61,7 @@ fn its_command_runs_there_without_key_and_without_input() {
 fn stopped_it_takes_its_processes_with_it_and_leaves_its_files() {
     let place = Place::new();
     let mut talk = talk(&[]);
-    let tree = "setsid bash -c \\\"echo \\\\$BASHPID >> {}/pids; exec sleep 1000\\\" & echo $BASHPID >> {}/pids; echo precious > theme.css; wait";
+    let tree = "echo precious > theme.css; setsid bash -c \\\"echo \\\\$BASHPID >> {}/pids; exec sleep 1000\\\" & echo $BASHPID >> {}/pids; wait";
     let tree = place.command(&tree.replace("\\\\$", "$").replace("\\\"", "\""));
     talk.say(&delegate(&tree, false));
     let pids = place.pids(2);
