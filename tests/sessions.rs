@@ -287,13 +287,13 @@ fn a_torn_line_is_dropped_a_bad_one_is_skipped_and_a_newer_format_is_refused() {
             .argument("--resume")
             .argument(&id(&file))
     };
-    resume().run().has("torn").has("8 messages");
+    resume().run().has(" was torn").has("8 messages");
     assert!(
         fs::read_to_string(&file)
             .expect("a file")
             .starts_with(&whole)
     );
-    resume().run().has_not("torn").has("8 messages");
+    resume().run().has_not(" was torn").has("8 messages");
 
     let mut lines: Vec<&str> = whole.lines().collect();
     lines[3] = "{\"said\": nonsense}";
@@ -1080,7 +1080,7 @@ fn random_ends(folder: &Path, seed: u64, ends: usize) -> usize {
             .go_on(To::There(&id(&path)), &mut program.messages);
         let said = said.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         let is_torn = whole[at - 1] != b'\n';
-        assert_eq!(said.contains("torn"), is_torn, "seed {seed}: {said}");
+        assert_eq!(said.contains(" was torn"), is_torn, "seed {seed}: {said}");
         let mut messages = program.messages.clone();
         if is_whole {
             let count = synced.len().saturating_sub(1);
