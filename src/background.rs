@@ -28,6 +28,10 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
+    /// A command whose output is told meanwhile.
+    Monitor,
+    /// A time that is waited for.
+    Timer,
 }
 
 /// A task that was accepted, whether it has ended or not.

@@ -48,6 +48,8 @@ pub enum Event {
     },
     /// The result of a background task is put into the conversation: its id, and its first line.
     Delivered(String, String),
+    /// The same of one that goes on.
+    Told(String, String),
     /// A sentence for the person at the prompt.
     Notice(String),
 }

@@ -208,6 +208,7 @@ impl Foreground {
             select_biased! {
                 recv(work.news) -> news => match news {
                     Ok(News::Ended(outcome)) => break Waited::Ended(outcome),
+                    Ok(News::Printed(..)) => {}
                     Ok(News::ShellExited(so_far, left)) => break Waited::LeftRunning(so_far, left),
                     Err(_) => break Waited::Ended(Outcome::new(End::Lost, "")),
                 },

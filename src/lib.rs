@@ -24,6 +24,7 @@ pub mod process;
 
 pub mod tools;
 
+pub mod alarm;
 pub mod inbox;
 pub mod screen;
 
@@ -59,6 +60,9 @@ pub mod foreground;
 
 // s12: agents that do not stand in each other's way.
 pub mod worktree;
+
+// s16: told meanwhile, and told later.
+pub mod monitor;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -17,6 +17,7 @@
 //! not have children of its own: whoever uses this module starts all of them through it.
 
 mod handle;
+pub mod lines;
 pub mod output;
 mod pool;
 pub mod supervisor;
@@ -32,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, never, select, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -59,6 +60,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What is heard of a command.
 pub enum News {
+    /// A piece of what it prints, if it was started with [`start_heard`]; `true` for standard error.
+    Printed(bool, Vec<u8>),
     /// Its shell has exited and left so many processes running. The outcome is what it would be
     /// without them. Not told of a command that was stopped.
     ShellExited(Outcome, usize),
@@ -69,12 +72,26 @@ pub enum News {
 /// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
 /// wrong, even a thread that could not be created, is heard as its end.
 pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
-    let (tell, news) = unbounded();
+    begin(command, folder, unbounded(), false)
+}
+
+/// Like [`start`], and what it prints is heard as well, piece by piece, standard error apart. It
+/// waits for a listener who is slow; one who has gone holds up nothing.
+pub fn start_heard(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
+    begin(command, folder, bounded(4), true)
+}
+
+fn begin(
+    command: &str,
+    folder: &Path,
+    (tell, news): (Sender<News>, Receiver<News>),
+    heard: bool,
+) -> (Handle, Receiver<News>) {
     let handle = Handle::new();
     let (command, folder) = (command.to_string(), folder.to_path_buf());
     let (attended, teller) = (handle.clone(), tell.clone());
     let attend = move || {
-        let outcome = attend(&command, &folder, &attended, &teller);
+        let outcome = attend(&command, &folder, &attended, &teller, heard);
         pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
@@ -109,6 +126,7 @@ pub fn run_watched(
     loop {
         select! {
             recv(news) -> news => return match news {
+                Ok(News::Printed(..)) => continue,
                 Ok(News::ShellExited(so_far, left)) => (so_far, left),
                 Ok(News::Ended(outcome)) => (outcome, 0),
                 Err(_) => (Outcome::new(End::Lost, ""), 0),
@@ -127,8 +145,14 @@ pub fn run_watched(
 }
 
 /// Follows output and status of a command until nothing of it is left.
-fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) -> Outcome {
-    let mut supervisor = match Supervisor::with_command(command, folder, handle) {
+fn attend(
+    command: &str,
+    folder: &Path,
+    handle: &Handle,
+    tell: &Sender<News>,
+    heard: bool,
+) -> Outcome {
+    let mut supervisor = match Supervisor::with_command(command, folder, handle, heard) {
         Ok(supervisor) => supervisor,
         Err(why) => {
             let message = format!("the command could not be started: {why}");
@@ -138,19 +162,30 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
     let mut buffer = vec![0; 64 * 1024];
     let mut shell = None;
     let end = loop {
-        let fds = [supervisor.output.as_fd(), supervisor.control.socket.as_fd()];
-        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let fds = [supervisor.control.socket.as_fd(), supervisor.output.as_fd()].into_iter();
+        let fds = fds.chain(supervisor.errors.iter().map(AsFd::as_fd));
+        let fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds: Vec<_> = fds.collect();
         let patience = shell.map_or(HANDSHAKE.into(), |_| PollTimeout::NONE);
         if poll(&mut fds, patience) == Ok(0) {
             break None;
         }
-        let status = (fds[1].any() == Some(true)).then(|| supervisor.next_status());
+        let status = (fds[0].any() == Some(true)).then(|| supervisor.next_status());
         // What the shell has printed is in the pipe by the time its exit is reported. No more than
         // the pipe holds: what the shell left running may go on writing.
-        for _ in 0..PIPE_CAPACITY / buffer.len() {
-            match supervisor.output.read(&mut buffer) {
-                Ok(count @ 1..) => handle.state().output.push(&buffer[..count]),
-                _ => break,
+        let pipes = [
+            (false, Some(&supervisor.output)),
+            (true, supervisor.errors.as_ref()),
+        ];
+        for (is_error, mut pipe) in pipes.into_iter().filter_map(|(is, pipe)| Some((is, pipe?))) {
+            for _ in 0..PIPE_CAPACITY / buffer.len() {
+                let Ok(count @ 1..) = pipe.read(&mut buffer) else {
+                    break;
+                };
+                handle.state().output.push(&buffer[..count]);
+                if heard {
+                    let _ = tell.send(News::Printed(is_error, buffer[..count].to_vec()));
+                }
             }
         }
         match status {

@@ -164,7 +164,7 @@ impl Repl {
         &mut self,
         beside: impl Beside + 'static,
     ) -> impl Fn() + Send + Sync + 'static {
-        let _ = self.shared.beside.set(Box::new(beside));
+        self.shared.beside().push(Box::new(beside));
         let inbox = self.shared.inbox.clone();
         move || inbox.ring()
     }
@@ -272,10 +272,9 @@ impl Repl {
     /// the news is delivered with it; but a script waits for what it began, and at the end of a
     /// pipe what has ended still gets its turn.
     fn next_wake(&mut self) -> Option<Wake> {
-        let (shared, beside) = (&self.shared, self.shared.beside.get());
+        let shared = &self.shared;
         // In this order: what ends in between is news.
-        let runs = beside.is_some_and(|beside| !beside.running().is_empty());
-        let ended = beside.map_or(Vec::new(), |beside| beside.news());
+        let (runs, ended) = (!shared.running().is_empty(), shared.news());
         let news = ended.iter().any(|name| !self.woken_for.contains(name));
         let waits = self.options.is_script() && (runs || news);
         match (!waits).then(|| shared.inbox.try_next()).flatten() {

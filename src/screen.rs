@@ -120,7 +120,7 @@ impl Screen {
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(_, it) => {
+            Event::Delivered(_, it) | Event::Told(_, it) => {
                 self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold)
             }
             Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),

@@ -101,6 +101,8 @@ impl Row {
         let kind = match self.kind {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
+            Kind::Monitor => "monitor",
+            Kind::Timer => "timer",
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),
@@ -119,9 +121,9 @@ impl Row {
     }
 
     fn whole(&self) -> String {
-        // What an agent has said last, its output, stands at the end of what it did.
+        // What an agent has said last stands at the end of what it did; what a monitor told, in its output.
         let text = match (&self.status.outcome, self.kind) {
-            (Some(outcome), Kind::Command) => &outcome.output,
+            (Some(outcome), Kind::Command | Kind::Timer) => &outcome.output,
             _ => &self.status.progress.recent,
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();

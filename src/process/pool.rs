@@ -52,6 +52,8 @@ pub(super) struct Supervisor {
     pub control: Arc<Control>,
     /// Never waits: it is read until it is empty.
     pub output: PipeReader,
+    /// The same, if the command's standard error is kept apart.
+    pub errors: Option<PipeReader>,
 }
 
 /// The socket that a supervisor gets its orders through, and reports through.
@@ -71,7 +73,12 @@ impl Control {
 impl Supervisor {
     /// An idle supervisor or a new one, which has been sent the command. If there is an error,
     /// nothing of the command has begun.
-    pub fn with_command(command: &str, folder: &Path, handle: &Handle) -> Result<Self, String> {
+    pub fn with_command(
+        command: &str,
+        folder: &Path,
+        handle: &Handle,
+        apart: bool,
+    ) -> Result<Self, String> {
         let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;
@@ -89,8 +96,9 @@ impl Supervisor {
         if command.len() > MAX_COMMAND {
             return Err("it is too long; write it to a file and run that".to_string());
         }
-        let start = || Supervisor::start().map_err(|error| error.to_string());
-        let supervisor = take_idle().map_or_else(start, Ok)?;
+        let start = || Supervisor::start(apart).map_err(|error| error.to_string());
+        let idle = (!apart).then(take_idle).flatten();
+        let supervisor = idle.map_or_else(start, Ok)?;
         handle.send(&order, &supervisor.control)?;
         Ok(supervisor)
     }
@@ -109,7 +117,7 @@ impl Supervisor {
     pub fn give_back(self) {
         let mut idle = lock(&IDLE);
         // Where we cannot see all there is below it, something may be left.
-        if tree::ADOPTS && idle.len() < MAX_IDLE {
+        if tree::ADOPTS && idle.len() < MAX_IDLE && self.errors.is_none() {
             idle.push(self);
         }
     }
@@ -136,19 +144,24 @@ impl Supervisor {
         }
     }
 
-    fn start() -> io::Result<Self> {
+    fn start(apart: bool) -> io::Result<Self> {
         tree::adopt_orphans();
         let (socket, their_socket) = UnixStream::pair()?;
         socket.set_write_timeout(Some(Duration::from_millis(HANDSHAKE.into())))?;
-        let (output, their_output) = io::pipe()?;
-        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let pipe = || -> io::Result<(PipeReader, PipeWriter)> {
+            let (ours, theirs) = io::pipe()?;
+            fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok((ours, theirs))
+        };
+        let (output, their_output) = pipe()?;
+        let (errors, their_errors) = apart.then(pipe).transpose()?.unzip();
         let mut ours = lock(&OURS);
         if ours.len() >= MAX_BUSY {
             return Err(io::Error::other(format!(
                 "{MAX_BUSY} commands run, or have left something running; stop some of them first"
             )));
         }
-        let child = spawn(their_socket, their_output)?;
+        let child = spawn(their_socket, their_output, their_errors)?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);
         let control = Arc::new(Control { supervisor, socket });
@@ -156,6 +169,7 @@ impl Supervisor {
             child,
             control,
             output,
+            errors,
         })
     }
 }
@@ -169,16 +183,17 @@ impl Drop for Supervisor {
     }
 }
 
-fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
+fn spawn(control: UnixStream, output: PipeWriter, errors: Option<PipeWriter>) -> io::Result<Child> {
     let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
     let mut command = Command::new(program);
     command
         .arg0("meanwhile-supervisor")
         .arg(supervisor::ARGUMENT)
         .arg(scratch_folder())
+        .args(errors.as_ref().map(|_| "apart"))
         .stdin(OwnedFd::from(control))
         .stdout(output)
-        .stderr(Stdio::null())
+        .stderr(errors.map_or_else(Stdio::null, Stdio::from))
         // Nobody is there to answer: let what would ask fail at once, and page nothing.
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("SSH_ASKPASS_REQUIRE", "never")
@@ -213,7 +228,7 @@ fn take_idle() -> Option<Supervisor> {
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.
 pub(super) fn replace_the_last() {
     let none_left = lock(&OURS).is_empty();
-    if none_left && let Ok(supervisor) = Supervisor::start() {
+    if none_left && let Ok(supervisor) = Supervisor::start(false) {
         lock(&IDLE).push(supervisor);
     }
 }

@@ -55,7 +55,8 @@ use signal_hook::flag;
 
 use super::{PERSISTENCE, output, tree};
 
-/// The private first argument. The second is the program's scratch folder.
+/// The private first argument. The second is the program's scratch folder. A third one means that
+/// standard error goes where ours goes, apart from the output.
 pub(super) const ARGUMENT: &str = "__supervisor";
 
 /// The order to end everything, politely first; no other order is followed after it. Every other
@@ -94,13 +95,13 @@ pub fn become_supervisor_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == ARGUMENT) {
         let scratch = arguments.next().unwrap_or_default();
-        let served = serve(Path::new(&scratch));
+        let served = serve(Path::new(&scratch), arguments.next().is_some());
         exit(i32::from(served.is_err()));
     }
 }
 
 /// Runs one command after the other until the program is gone.
-fn serve(scratch: &Path) -> io::Result<()> {
+fn serve(scratch: &Path, apart: bool) -> io::Result<()> {
     let _ = setsid();
     // Where it is ignored, nobody can be waited for.
     let _ = flag::register(Signal::SIGCHLD as i32, Arc::default());
@@ -120,7 +121,7 @@ fn serve(scratch: &Path) -> io::Result<()> {
     let mut orders = BufReader::new(&control);
     let mut last = None;
     while let Some((folder, command)) = next_command(&mut orders, last) {
-        match start_shell(&folder, &command) {
+        match start_shell(&folder, &command, apart) {
             Err(why) => say(&control, &Status::Failed(why)),
             Ok(shell) => {
                 say(&control, &Status::Started(shell.as_raw()));
@@ -173,7 +174,7 @@ fn next_command(
 
 /// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
 /// learns from our status, not from an end of file, when nobody else can write any more.
-fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
+fn start_shell(folder: &OsStr, command: &OsStr, apart: bool) -> Result<Pid, String> {
     // Flags belong to everybody who holds the pipe, and the last command may have set some.
     let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
     let mut bash = Command::new("bash");
@@ -187,7 +188,9 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
             }
         }
     }
-    match bash.stdin(Stdio::null()).stderr(io::stdout()).spawn() {
+    let together = || Stdio::from(io::stdout());
+    bash.stderr((apart.then(|| io::stderr().into())).unwrap_or_else(together));
+    match bash.stdin(Stdio::null()).spawn() {
         Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
         Err(_) if !Path::new(folder).is_dir() => Err(format!(
             "its folder is gone: {}",

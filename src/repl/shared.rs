@@ -1,7 +1,7 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::inbox::{Inbox, Wake};
@@ -15,7 +15,7 @@ const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What runs beside the conversation, in the lessons where something does.
 pub trait Beside: Send + Sync {
-    /// What has ended, and is to be delivered.
+    /// What has ended, or is to be told at once.
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
@@ -45,7 +45,7 @@ pub struct Shared {
     pub screen: Arc<Screen>,
     pub inbox: Inbox,
     pub interrupt: Interrupt,
-    pub beside: OnceLock<Box<dyn Beside>>,
+    beside: Mutex<Vec<Box<dyn Beside>>>,
     state: Mutex<State>,
 }
 
@@ -55,7 +55,7 @@ impl Shared {
             screen,
             inbox,
             interrupt,
-            beside: OnceLock::new(),
+            beside: Mutex::default(),
             state: Mutex::new(State {
                 doing: Doing::Working,
                 told: false,
@@ -66,6 +66,20 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn beside(&self) -> MutexGuard<'_, Vec<Box<dyn Beside>>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all that runs beside the conversation has to tell.
+    pub fn news(&self) -> Vec<String> {
+        self.beside().iter().flat_map(|it| it.news()).collect()
+    }
+
+    /// What of it leaving would end.
+    pub fn running(&self) -> Vec<String> {
+        self.beside().iter().flat_map(|it| it.running()).collect()
     }
 
     pub fn doing(&self) -> Doing {
@@ -111,10 +125,8 @@ impl Shared {
             names if names.is_empty() => {}
             names => self.screen.say(&format!("{what}: {names}.")),
         };
-        if let Some(beside) = self.beside.get() {
-            say("Ended, as it was still running", beside.running());
-            say("Ended before, and not delivered", beside.news());
-        }
+        say("Ended, as it was still running", self.running());
+        say("Not delivered any more", self.news());
     }
 
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
@@ -124,8 +136,7 @@ impl Shared {
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
-        let running = self.beside.get().map(|beside| beside.running().join(", "));
-        match running.as_deref().unwrap_or_default() {
+        match self.running().join(", ").as_str() {
             _ if told => return true,
             "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),
