@@ -9,7 +9,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use meanwhile::background::{BackgroundExecutor, Control, Kind, lock};
+use meanwhile::background::{BackgroundExecutor, Control, Kind};
+use meanwhile::caught::lock;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;

@@ -10,9 +10,6 @@ use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, t
 use crate::model::{Model, ModelError, Request};
 use crate::tool::{Context, Gate, ToolOutcome, Toolbox};
 
-/// How often in a row a paused turn is taken up again.
-const MAX_CONTINUATIONS: usize = 8;
-
 /// A model with tools. It has no memory: the conversation belongs to the caller.
 #[derive(Clone)]
 pub struct Agent {
@@ -47,34 +44,24 @@ impl Agent {
     /// When there is no reply to act on. The conversation stays valid: what a model refused has
     /// left it, and otherwise it is as it was.
     pub fn ask(&self, messages: &mut Vec<Message>) -> Result<Reply, ModelError> {
-        for _ in 0..MAX_CONTINUATIONS {
-            let reply = self.request(messages)?;
-            if reply.stop_reason == StopReason::Refusal {
-                take_back_prompt(messages);
-                return Err(ModelError::Refused);
-            }
-            match messages.last_mut() {
-                _ if reply.content.is_empty() => {}
-                // The turn was paused, and this is its continuation.
-                Some(last) if last.role == Role::Assistant => {
-                    last.content.extend(reply.content.clone())
-                }
-                _ => messages.push(Message::new(Role::Assistant, reply.content.clone())),
-            }
-            let events = &self.context.events;
-            match &reply.stop_reason {
-                StopReason::PauseTurn if reply.tool_calls().is_empty() => continue,
-                StopReason::MaxTokens => events.notice("The reply was cut off at the token limit."),
-                StopReason::Unknown(word) => events.notice(format!(
-                    "The model stopped for a reason unknown here: {word}."
-                )),
-                _ if reply.content.is_empty() => events.notice("The model had nothing to say."),
-                _ => {}
-            }
-            return Ok(reply);
+        let reply = self.request(messages)?;
+        if reply.stop_reason == StopReason::Refusal {
+            take_back_prompt(messages);
+            return Err(ModelError::Refused);
         }
-        let why = format!("The turn was paused {MAX_CONTINUATIONS} times in a row. Say it again.");
-        Err(ModelError::Failed(why))
+        if !reply.content.is_empty() {
+            messages.push(Message::new(Role::Assistant, reply.content.clone()));
+        }
+        let events = &self.context.events;
+        match &reply.stop_reason {
+            StopReason::MaxTokens => events.notice("The reply was cut off at the token limit."),
+            StopReason::Unknown(word) => events.notice(format!(
+                "The model stopped for a reason unknown here: {word}."
+            )),
+            _ if reply.content.is_empty() => events.notice("The model had nothing to say."),
+            _ => {}
+        }
+        Ok(reply)
     }
 
     fn request(&self, messages: &[Message]) -> Result<Reply, ModelError> {
@@ -86,7 +73,7 @@ impl Agent {
         let request = Request {
             system: &self.system,
             messages,
-            tools: &self.toolbox.specs(),
+            tools: &self.toolbox.tools,
             events,
             interrupt,
         };

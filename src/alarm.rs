@@ -1,11 +1,12 @@
 //! foundation · An alarm: waits for a time on a clock that goes on while the machine sleeps.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crossbeam_channel::{after, select};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::caught::lock;
 use crate::interrupt::Interrupt;
 
 /// That of `Instant` and `after` stands still while the machine sleeps.
@@ -35,21 +36,17 @@ impl Alarm {
         }
     }
 
-    fn due(&self) -> MutexGuard<'_, Duration> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The time until it is due.
     pub fn left(&self) -> Duration {
-        self.due().saturating_sub(now())
+        lock(&self.due).saturating_sub(now())
     }
 
     /// Waits until it is due; false if it was stopped. Of several times that have passed, one counts.
     pub fn wait(&self) -> bool {
         while !self.stop.is_triggered() {
-            let (due, now) = (*self.due(), now());
+            let (due, now) = (*lock(&self.due), now());
             if now >= due {
-                *self.due() = following(due, self.period, now);
+                *lock(&self.due) = following(due, self.period, now);
                 return true;
             }
             select! {

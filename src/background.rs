@@ -9,7 +9,7 @@ mod refusal;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -173,9 +173,4 @@ impl BackgroundExecutor {
         let unknown = || Refusal::UnknownId(task_id.clone(), self.ids());
         self.tasks.get(task_id).ok_or_else(unknown)
     }
-}
-
-/// Locks the executor, even if a thread panicked while it held the lock.
-pub fn lock(executor: &Mutex<BackgroundExecutor>) -> MutexGuard<'_, BackgroundExecutor> {
-    executor.lock().unwrap_or_else(PoisonError::into_inner)
 }

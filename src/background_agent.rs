@@ -6,13 +6,14 @@
 
 mod at_work;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, lock};
+use crate::background::{BackgroundExecutor, Kind, Refusal, Watch};
+use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
 use crate::subagent::{Definitions, Delegation};
@@ -82,8 +83,8 @@ impl Toolbox {
     #[track_caller]
     pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            let name = tool.spec.name;
-            let old = self.tools.iter_mut().find(|old| old.spec.name == name);
+            let name = tool.name;
+            let old = self.tools.iter_mut().find(|old| old.name == name);
             *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
                 Arc::new(tool);
         }
@@ -119,18 +120,15 @@ pub fn start(
     input: Input,
     context: &Context,
 ) -> ToolOutcome {
-    let (worker, events) = (
-        delegation.worker(input.agent.as_deref(), context)?,
-        &context.events,
-    );
+    let worker = delegation.worker(input.agent.as_deref(), context)?;
     let id = TaskId::new(&input.description)?;
+    let (kind, name) = (Kind::Agent(input.priority), id.clone());
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = AtWork::new(worker, &id.to_string(), events, Weak::new(), ask);
-    let (at_work, events, name) = (Arc::new(at_work), events.clone(), id.clone());
-    lock(executor).submit(Kind::Agent(input.priority), &id, move |control| {
+    let events = context.events.clone();
+    let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
+    lock(executor).submit(kind, &id, move |control| {
         control.attach(at_work.clone());
-        let work = || at_work.run(input.prompt.clone());
-        announced(&events, &name, &input.prompt, work)
+        announced(&events, &name, &at_work.look().what, || at_work.run())
     })?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
@@ -151,7 +149,7 @@ pub fn todo_read(
         Access::Free,
         move |_: Map<String, Value>, _| {
             let agents = agent_todos(&executor, &deliveries)?;
-            let plan = todos.lock().unwrap_or_else(PoisonError::into_inner);
+            let plan = lock(&todos);
             let text = agents + &plan.by_priority();
             Ok(match text.trim_end() {
                 "" => "No todos.".to_string(),
@@ -175,6 +173,9 @@ fn agent_todos(
         };
         let status = executor.check(&id)?;
         let (rank, line) = match status.outcome {
+            None if status.progress.line.is_empty() => {
+                (1, format!("[in_progress] {id} (it begins)"))
+            }
             None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
             Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
             Some(outcome) => {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
@@ -24,4 +25,10 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// True while this thread runs inside [`catch`].
 pub fn is_caught() -> bool {
     CATCHING.get()
+}
+
+/// Locks, even if a thread panicked while it held the lock: each holder leaves what it changes
+/// whole.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

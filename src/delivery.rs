@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, lock};
+use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
@@ -16,7 +16,7 @@ use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
 use crate::tool::{Access, Tool};
 use crate::tools::background::{bg_bash, check_bg};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 /// A cursor in the log of what has ended: everything before it has been delivered. Clones share the
 /// cursor; a second one over the same executor would deliver everything again.
@@ -103,6 +103,11 @@ impl Beside for Deliveries {
         let running = lock(&self.executor).running();
         running.iter().map(ToString::to_string).collect()
     }
+
+    fn known(&self) -> Vec<String> {
+        let ids = lock(&self.executor).ids();
+        ids.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Puts what has ended into the conversation.
@@ -146,11 +151,6 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
     format!("<{tag}{attributes}>\n{text}\n</{tag}>")
 }
 
-#[derive(Deserialize)]
-struct Stop {
-    id: String,
-}
-
 /// `stop_bg {id}`: stops a running task.
 fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
     Tool::new(
@@ -161,7 +161,7 @@ fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
             &["id"],
         ),
         Access::Free,
-        move |Stop { id }: Stop, _| {
+        move |Id { id }: Id<String>, _| {
             let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
             if executor.check(&id)?.outcome.is_some() {
                 return Ok(format!("{id} has ended already."));

@@ -9,15 +9,15 @@
 mod task_list;
 mod tools;
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
+use crate::caught::lock;
 use crate::delivery::block;
 use crate::event::Event;
 use crate::interrupt::Interrupt;
@@ -41,8 +41,6 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Foreground {
     executor: Arc<Mutex<BackgroundExecutor>>,
     context: Context,
-    /// Names the commands.
-    count: Arc<AtomicUsize>,
     current: Arc<Mutex<Waiting>>,
 }
 
@@ -62,7 +60,6 @@ struct Current {
 /// Work that goes on. Whoever owns it waits for it.
 struct Work {
     current: Current,
-    what: String,
     news: Receiver<News>,
     /// The questions of an agent. It is told that nobody is there once this end is dropped.
     questions: Receiver<Question>,
@@ -89,7 +86,6 @@ impl Foreground {
         Foreground {
             executor: executor.clone(),
             context,
-            count: Arc::default(),
             current: Arc::default(),
         }
     }
@@ -110,13 +106,9 @@ impl Foreground {
         foreground
     }
 
-    fn current(&self) -> MutexGuard<'_, Waiting> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Ctrl+B. False if nothing runs in the foreground.
     pub fn press(&self) -> bool {
-        matches!(&*self.current(), Some((_, key)) if key.send(()).is_ok())
+        matches!(&*lock(&self.current), Some((_, key)) if key.send(()).is_ok())
     }
 
     /// `! COMMAND`: runs it without the model. What it prints joins the conversation, and is
@@ -126,20 +118,25 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let outcome = self.run(command, TIME_LIMIT, &self.context);
+        let outcome = self.run(command, None, TIME_LIMIT, &self.context);
         let output = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         let text = format!("The user ran this: {command}\n{output}");
         push_note(messages, block("user-command", "", &text));
         output
     }
 
-    fn run(&self, command: &str, limit: u64, context: &Context) -> ToolOutcome {
-        let id = self.free_name()?;
+    fn run(
+        &self,
+        command: &str,
+        description: Option<&str>,
+        limit: u64,
+        context: &Context,
+    ) -> ToolOutcome {
+        let id = self.free_name(command, description)?;
         let (handle, news) = process::start(command, context.folder.path());
         let current = Current::new(&id, Kind::Command, Arc::new(handle));
         let work = Work {
             current: current.clone(),
-            what: command.to_string(),
             news,
             questions: never(),
             waiter: Arc::default(),
@@ -161,8 +158,8 @@ impl Foreground {
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
         let worker = delegation.worker(input.agent.as_deref(), context)?;
-        let (kind, prompt) = (Kind::Agent(input.priority), input.prompt);
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
+        let kind = Kind::Agent(input.priority);
         lock(&self.executor).expect_new(&id)?;
         let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
         let ask = move |question: &str, interrupt: &Interrupt| {
@@ -171,17 +168,15 @@ impl Foreground {
             answered.recv().unwrap_or_else(|_| Err(ALONE.to_string()))
         };
         let (waits, events) = (Arc::downgrade(&waiter), &context.events);
-        let at_work = AtWork::new(worker, &id.to_string(), events, waits, Arc::new(ask));
-        let at_work = Arc::new(at_work);
+        let at_work = Arc::new(AtWork::new(worker, input, events, waits, Arc::new(ask)));
         let work = Work {
             current: Current::new(&id, kind, at_work.clone()),
-            what: prompt.clone(),
             news,
             questions,
             waiter,
         };
         let run = move || {
-            let _ = tell.send(News::Ended(Outcome::of(|| at_work.run(prompt))));
+            let _ = tell.send(News::Ended(Outcome::of(|| at_work.run())));
         };
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         let spawned = thread.spawn(run);
@@ -200,7 +195,7 @@ impl Foreground {
         context: &Context,
     ) -> Result<Waited, String> {
         let (key, pressed) = unbounded();
-        *self.current() = Some((work.current.clone(), key));
+        *lock(&self.current) = Some((work.current.clone(), key));
         let (watch, started) = (work.current.watch.clone(), work.current.started);
         let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
         let look = tick(LOOK);
@@ -226,15 +221,18 @@ impl Foreground {
                     (interrupted, doing) = (never(), "stopping ");
                     watch.stop();
                 }
-                recv(look) -> _ => context.events.emit(Event::Waiting {
-                    what: format!("{doing}{}", work.what),
-                    elapsed: started.elapsed(),
-                    progress: watch.look().line,
-                }),
+                recv(look) -> _ => {
+                    let now = watch.look();
+                    context.events.emit(Event::Waiting {
+                        what: format!("{doing}{}", now.what),
+                        elapsed: started.elapsed(),
+                        progress: now.line,
+                    });
+                }
             }
         };
         // Locked until it stands among the background tasks: a list shows it always, and once.
-        let mut current = self.current();
+        let mut current = lock(&self.current);
         *current = None;
         if !matches!(waited, Waited::Ended(_)) {
             self.hand_over(work, context)?;
@@ -246,7 +244,6 @@ impl Foreground {
     fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
         let Work {
             current,
-            what,
             news,
             questions,
             waiter,
@@ -255,24 +252,16 @@ impl Foreground {
         let events = context.events.clone();
         let (name, its) = (current.id.clone(), current.watch.clone());
         let job = move |control: &Control| {
-            control.attach(its);
-            announced(&events, &name, &what, || process::until_ended(&news))
+            control.attach(its.clone());
+            announced(&events, &name, &its.look().what, || {
+                process::until_ended(&news)
+            })
         };
         let adopted = lock(&self.executor).start(current.kind, current.started, &current.id, job);
         adopted.map_err(|refusal| {
             current.watch.stop(); // nobody could tell its end
             format!("it could not go on in the background, so it was stopped: {refusal}.")
         })
-    }
-
-    /// `bash-1`, `bash-2` and so on, without those that are taken.
-    fn free_name(&self) -> Result<TaskId, String> {
-        loop {
-            let id = TaskId::new(&format!("bash-{}", self.count.fetch_add(1, Relaxed) + 1))?;
-            if lock(&self.executor).expect_new(&id).is_ok() {
-                return Ok(id);
-            }
-        }
     }
 }
 

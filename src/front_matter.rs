@@ -1,37 +1,97 @@
 //! s04 · Markdown files with a head: `key: value` lines between two lines of `---`. Agents and
 //! skills are such files. This reads the part of YAML that they use, not more.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+
+use crate::tools::files::read_text;
 
 /// The longest file that is read. What is longer fills the context that it should save.
 pub const MAX_KIB: u64 = 64;
 
-/// One file, read.
+/// Where a document is read.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub enum Source {
+    BuiltIn(&'static str),
+    File(PathBuf),
+}
+
+/// One document, read.
+#[derive(Clone)]
 #[allow(missing_docs)]
 pub struct Document {
     pub name: String,
     pub description: String,
     pub tools: Option<String>,
     pub body: String,
+    /// Where to read it again.
+    pub source: Source,
 }
 
-/// Reads one file. The error is a sentence that begins with the path.
-pub fn read(path: &Path) -> Result<Document, String> {
-    let text = match fs::metadata(path) {
-        Ok(file) if !file.is_file() => Err("not a file; put a Markdown file in its place".into()),
-        Ok(file) if file.len() > MAX_KIB * 1024 => {
-            Err(format!("longer than {MAX_KIB} KiB; shorten it"))
+impl Source {
+    /// Reads the document. The error is a sentence; that about a file begins with the path.
+    pub fn read(&self) -> Result<Document, String> {
+        let path = match self {
+            Source::BuiltIn(text) => return parse(text, self),
+            Source::File(path) => path,
+        };
+        let text = match read_text(path, MAX_KIB * 1024) {
+            Ok((text, 0)) => Ok(text),
+            Ok(_) => Err(format!("longer than {MAX_KIB} KiB; shorten it")),
+            Err(why) => {
+                let what = why.to_string(); // and what the model could do instead
+                let what = what.split(';').next().unwrap_or_default();
+                Err(format!("{what}; put a Markdown file in its place"))
+            }
+        };
+        text.and_then(|text| parse(&text, self))
+            .map_err(|why| format!("{}: {why}.", path.display()))
+    }
+}
+
+/// Reads the built-in documents and the files in a folder; `file` says which file of an entry. A file
+/// takes the place of a document of the same name. Never fails: there is a sentence for each file
+/// that cannot be used. A folder that is not there has none.
+pub fn load(
+    built_in: &[&'static str],
+    dir: &Path,
+    file: impl Fn(PathBuf) -> Option<PathBuf>,
+) -> (Vec<Document>, Vec<String>) {
+    let (mut list, mut problems, mut paths) = (Vec::<Document>::new(), Vec::new(), Vec::new());
+    match fs::read_dir(dir) {
+        Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => problems.push(format!(
+            "{}: {error}; put a folder in its place that can be read.",
+            dir.display()
+        )),
+    }
+    paths.sort();
+    let built_in = built_in.iter().map(|text| Source::BuiltIn(text));
+    let files = paths.into_iter().filter_map(file).map(Source::File);
+    for source in built_in.chain(files) {
+        match source.read() {
+            Ok(document) => {
+                list.retain(|old| old.name != document.name);
+                list.push(document);
+            }
+            Err(why) => problems.push(why),
         }
-        _ => fs::read_to_string(path)
-            .map_err(|error| format!("{error}; put a Markdown file in its place that can be read")),
-    };
-    text.and_then(|text| parse(&text))
-        .map_err(|why| format!("{}: {why}.", path.display()))
+    }
+    (list, problems)
 }
 
-/// Reads the text of a file. The error says what to add.
-pub fn parse(text: &str) -> Result<Document, String> {
+/// Finds a document by its name; the error lists the names.
+pub fn find<'a>(list: &'a [Document], name: &str) -> Result<&'a Document, String> {
+    let found = list.iter().find(|it| it.name == name);
+    let names = list.iter().map(|it| &*it.name);
+    found.ok_or_else(|| names.collect::<Vec<_>>().join(", "))
+}
+
+/// Reads the text of a document. The error says what to add.
+fn parse(text: &str, source: &Source) -> Result<Document, String> {
     let text = text.trim_start_matches('\u{feff}').replace('\r', "") + "\n";
     let rest = text.strip_prefix("---\n");
     let parts = rest.and_then(|rest| rest.split_once("\n---\n"));
@@ -45,6 +105,7 @@ pub fn parse(text: &str) -> Result<Document, String> {
         description: need("description")?,
         tools: value(head, "tools"),
         body: body.trim().to_string(),
+        source: source.clone(),
     })
 }
 
@@ -60,19 +121,4 @@ fn value(head: &str, key: &str) -> Option<String> {
         value = value + " " + line.trim_matches(AROUND);
     }
     Some(value.trim_matches(AROUND).to_string()).filter(|value| !value.is_empty())
-}
-
-/// The entries of a folder, sorted. A folder that is not there has none.
-pub fn entries(dir: &Path, problems: &mut Vec<String>) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    match fs::read_dir(dir) {
-        Ok(entries) => paths.extend(entries.flatten().map(|entry| entry.path())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => problems.push(format!(
-            "{}: {error}; put a folder in its place that can be read.",
-            dir.display()
-        )),
-    }
-    paths.sort();
-    paths
 }

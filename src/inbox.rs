@@ -2,10 +2,11 @@
 //! here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
+use crate::caught::lock;
 use crate::interrupt::Interrupt;
 
 /// Lines that are read from a pipe before they are wanted.
@@ -50,10 +51,6 @@ impl Inbox {
         }
     }
 
-    fn later(&self) -> MutexGuard<'_, VecDeque<Wake>> {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Something ended. Never blocks: a bell that is there already rings for this, too.
     pub fn ring(&self) {
         let _ = self.bell.0.try_send(());
@@ -66,17 +63,17 @@ impl Inbox {
 
     /// Put back, to come next.
     pub fn put_back(&self, wake: Wake) {
-        self.later().push_front(wake);
+        lock(&self.later).push_front(wake);
     }
 
     /// How many lines are there.
     pub fn waiting(&self) -> usize {
-        self.later().len() + self.lines.1.len()
+        lock(&self.later).len() + self.lines.1.len()
     }
 
     /// The next line that is there already.
     pub fn try_next(&self) -> Option<Wake> {
-        let kept = self.later().pop_front();
+        let kept = lock(&self.later).pop_front();
         kept.or_else(|| self.lines.1.try_recv().ok())
     }
 
@@ -91,9 +88,22 @@ impl Inbox {
         }
     }
 
+    /// Takes the last line out again, if it is one that was typed while there was no prompt for it.
+    pub fn take_back(&self) -> Option<String> {
+        let mut lines: Vec<Wake> = self.lines.1.try_iter().collect();
+        let last = lines.pop().or_else(|| lock(&self.later).pop_back());
+        lines.into_iter().for_each(|line| self.put(line));
+        match last {
+            Some(Wake::Line { text, echo: true }) => return Some(text),
+            Some(other) => self.put(other),
+            None => {}
+        }
+        None
+    }
+
     /// Leaves the lines that are there now for later.
     pub fn set_aside(&self) {
         let there = self.lines.1.len();
-        self.later().extend(self.lines.1.try_iter().take(there));
+        lock(&self.later).extend(self.lines.1.try_iter().take(there));
     }
 }

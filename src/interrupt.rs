@@ -1,8 +1,10 @@
 //! foundation · A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::caught::lock;
 
 /// Nothing is ever sent: what counts is that the sender is dropped.
 #[derive(Debug, Clone, Copy)]
@@ -31,28 +33,24 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Interrupts everything that waits now or later, until [`reset`](Self::reset).
     pub fn trigger(&self) {
-        self.ends().0 = None;
+        lock(&self.0).0 = None;
     }
 
     /// Makes the latch good for another turn.
     pub fn reset(&self) {
-        *self.ends() = ends();
+        *lock(&self.0) = ends();
     }
 
     /// True from `trigger` to `reset`.
     pub fn is_triggered(&self) -> bool {
-        self.ends().0.is_none()
+        lock(&self.0).0.is_none()
     }
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.
     pub fn receiver(&self) -> Receiver<Never> {
-        self.ends().1.clone()
+        lock(&self.0).1.clone()
     }
 }
 

@@ -93,6 +93,14 @@ impl ContentBlock {
         (!text.trim().is_empty()).then_some(text)
     }
 
+    /// The call, if it is one.
+    pub fn as_call(&self) -> Option<&ToolCall> {
+        match self {
+            ContentBlock::ToolUse(call) => Some(call),
+            _ => None,
+        }
+    }
+
     /// True for what the person said, in a user message.
     pub fn is_prompt(&self) -> bool {
         matches!(self, ContentBlock::Text { .. })
@@ -149,8 +157,6 @@ pub enum StopReason {
     ToolUse,
     /// The reply was cut at the token limit, possibly in the middle of a tool call.
     MaxTokens,
-    /// A long turn was paused; the same conversation sent again continues it.
-    PauseTurn,
     /// The model will not answer this.
     Refusal,
     /// One that did not exist when this was written.
@@ -184,10 +190,7 @@ pub struct Reply {
 impl Reply {
     /// The calls that want an answer, in order.
     pub fn tool_calls(&self) -> Vec<&ToolCall> {
-        let calls = self.content.iter().filter_map(|block| match block {
-            ContentBlock::ToolUse(call) => Some(call),
-            _ => None,
-        });
+        let calls = self.content.iter().filter_map(ContentBlock::as_call);
         calls.collect()
     }
 

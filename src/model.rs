@@ -3,10 +3,12 @@
 pub mod anthropic;
 mod thinking;
 
+use std::sync::Arc;
+
 use crate::event::Events;
 use crate::interrupt::Interrupt;
 use crate::message::{Message, Reply};
-use crate::tool::ToolSpec;
+use crate::tool::Tool;
 
 /// Everything a model is told. It remembers nothing between requests.
 #[derive(Clone, Copy)]
@@ -16,7 +18,7 @@ pub struct Request<'a> {
     /// The whole conversation, the last message being the user's.
     pub messages: &'a [Message],
     /// The tools it may ask for.
-    pub tools: &'a [&'a ToolSpec],
+    pub tools: &'a [Arc<Tool>],
     /// Where to say what comes: text, and that it still thinks.
     pub events: &'a Events,
     /// Ends the request early.

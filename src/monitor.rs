@@ -14,7 +14,8 @@ use crossbeam_channel::{Receiver, after, at, never, select_biased};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, lock};
+use crate::background::{BackgroundExecutor, Control, Kind};
+use crate::caught::lock;
 use crate::delivery::{Deliveries, push_event, put};
 use crate::event::{Event, Events};
 use crate::message::Message;

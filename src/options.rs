@@ -7,7 +7,8 @@ use lexopt::{Arg, Parser, ValueExt};
 use crate::process::supervisor;
 use crate::screen::Screen;
 
-/// The options, and the lesson they are for.
+/// The options, which `--help` explains, and the lesson they are for.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// The lesson's short name, such as `s08`; also its prompt.
@@ -16,21 +17,14 @@ pub struct Options {
     pub title: String,
     /// The "Try it" lines of the page, in order: what `--demo` plays.
     pub scenario: Vec<String>,
-    /// `--yes`: approve every tool call.
     pub yes: bool,
-    /// `--demo`: play the scenario, then leave.
     pub demo: bool,
-    /// `--step`: Enter plays the scenario line by line, and each request is shown.
     pub step: bool,
     /// `-p TEXT`: one turn, then leave.
     pub prompt: Option<String>,
-    /// `--agent NAME`: run as that agent.
     pub agent: Option<String>,
-    /// `--trace FILE`: write what happens when, for Perfetto.
     pub trace: Option<PathBuf>,
-    /// `--chart FILE.svg`: draw the last turn when the program ends.
     pub chart: Option<PathBuf>,
-    /// `--html FILE`: write the session as a page when the program ends.
     pub html: Option<PathBuf>,
 }
 

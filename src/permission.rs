@@ -2,9 +2,10 @@
 //! foreground and in the background.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::screen::describe;
+use crate::caught::lock;
+use crate::screen::{count, describe};
 use crate::terminal::{fit, size};
 use crate::tool::{Access, Gate};
 
@@ -21,8 +22,8 @@ pub fn gate(open: bool) -> Gate {
     let always: Mutex<HashSet<&str>> = Mutex::default();
     Arc::new(move |tool, input, context| {
         // Not locked while a person thinks: background agents look here, and do not wait.
-        let always = || always.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = tool.spec.name;
+        let always = || lock(&always);
+        let name = tool.name;
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());
         }
@@ -61,7 +62,7 @@ fn behind_bars(text: &str) -> String {
         }
     }
     if let left_out @ 1.. = rows.len().saturating_sub(2 * SHOWN) {
-        let remark = format!("… {left_out} lines more, which are not shown …");
+        let remark = format!("… {}, not shown …", count(left_out as u64, "more line"));
         rows.splice(SHOWN..SHOWN + left_out, [remark]);
     }
     rows.join("\n")

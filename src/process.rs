@@ -23,13 +23,12 @@ mod pool;
 pub mod supervisor;
 mod tree;
 
-pub use handle::{Handle, Snapshot};
+pub use handle::{Handle, Progress};
 pub use pool::supervise_with;
 
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -53,10 +52,6 @@ const HANDSHAKE: u16 = 10_000;
 
 /// How often `watch` is shown how a command stands.
 const LOOK: Duration = Duration::from_millis(200);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What is heard of a command.
 pub enum News {
@@ -87,11 +82,10 @@ fn begin(
     (tell, news): (Sender<News>, Receiver<News>),
     heard: bool,
 ) -> (Handle, Receiver<News>) {
-    let handle = Handle::new();
-    let (command, folder) = (command.to_string(), folder.to_path_buf());
-    let (attended, teller) = (handle.clone(), tell.clone());
+    let handle = Handle::new(command);
+    let (attended, teller, folder) = (handle.clone(), tell.clone(), folder.to_path_buf());
     let attend = move || {
-        let outcome = attend(&command, &folder, &attended, &teller, heard);
+        let outcome = attend(&attended.command, &folder, &attended, &teller, heard);
         pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
@@ -118,10 +112,10 @@ pub fn run_watched(
     folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
-    mut watch: impl FnMut(Snapshot),
+    mut watch: impl FnMut(Progress),
 ) -> (Outcome, usize) {
     let (handle, news) = start(command, folder);
-    let (mut deadline, mut interrupted) = (after(limit), interrupt.receiver());
+    let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
     let look = tick(LOOK);
     loop {
         select! {
@@ -131,10 +125,7 @@ pub fn run_watched(
                 Ok(News::Ended(outcome)) => (outcome, 0),
                 Err(_) => (Outcome::new(End::Lost, ""), 0),
             },
-            recv(deadline) -> _ => {
-                handle.stop_because(End::TimedOut);
-                deadline = never();
-            },
+            recv(deadline) -> _ => handle.stop_because(End::TimedOut),
             recv(interrupted) -> _ => {
                 handle.stop_because(End::Killed);
                 interrupted = never();

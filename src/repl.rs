@@ -4,6 +4,7 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
+mod history;
 mod keyboard;
 mod shared;
 mod status;
@@ -12,6 +13,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::caught::lock;
 use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -67,32 +69,23 @@ impl Repl {
         let interactive = terminal::is_interactive() && !options.is_script();
         terminal::save(interactive);
         let colour = terminal::wants_colour();
-        let (screen, status) = (Arc::new(Screen::new(colour)), Status::default());
-        let (shown, noted, redrawn) = (screen.clone(), status.clone(), screen.clone());
-        let events = Events::default()
-            .with(Box::new(move |event| shown.show(event)))
-            .with(Box::new(move |event| {
-                noted.note(event, || redrawn.redraw())
-            }));
-        let mut context = Context {
-            events,
-            ..Context::default()
-        };
         let echo = options.demo;
         let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
-        let shared = Arc::new(Shared::new(screen, inbox, context.interrupt.clone()));
+        let shared = Arc::new(Shared::new(Screen::new(colour), inbox));
+        let (shown, status) = (shared.clone(), Status::new(&shared));
+        let noted = status.clone();
+        let mut context = Context {
+            events: Events::default()
+                .with(Box::new(move |event| shown.screen.show(event)))
+                .with(Box::new(move |event| noted.note(event))),
+            interrupt: shared.interrupt.clone(),
+            ..Context::default()
+        };
         let agent = options.agent.iter().map(|name| format!(" {name}"));
         let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
-        let edit = || {
-            Editor::new(
-                prompt.clone(),
-                Helper::new(status, colour, &shared),
-                &shared,
-            )
-            .ok()
-        };
+        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
         if person_is_there() {
@@ -164,7 +157,7 @@ impl Repl {
         &mut self,
         beside: impl Beside + 'static,
     ) -> impl Fn() + Send + Sync + 'static {
-        self.shared.beside().push(Box::new(beside));
+        lock(&self.shared.beside).push(Box::new(beside));
         let inbox = self.shared.inbox.clone();
         move || inbox.ring()
     }
@@ -274,7 +267,8 @@ impl Repl {
     fn next_wake(&mut self) -> Option<Wake> {
         let shared = &self.shared;
         // In this order: what ends in between is news.
-        let (runs, ended) = (!shared.running().is_empty(), shared.news());
+        let runs = !shared.ask_beside(|it| it.running()).is_empty();
+        let ended = shared.ask_beside(|it| it.news());
         let news = ended.iter().any(|name| !self.woken_for.contains(name));
         let waits = self.options.is_script() && (runs || news);
         match (!waits).then(|| shared.inbox.try_next()).flatten() {

@@ -1,23 +1,23 @@
 //! foundation · The screen: the one door to it. Everything shown passes here and is made harmless
 //! on the way: control bytes are shown, not sent.
 
+mod text;
+
 use std::io::{Write, stderr, stdout};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use rustyline::ExternalPrinter;
-use serde_json::Value;
 
+use crate::caught::lock;
 use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
+use text::shorten;
+pub use text::{count, describe, one_line, visible};
 
-/// Lines of a tool's output that are shown.
-const SHOWN_LINES: usize = 8;
-/// Characters of a line that are shown.
-const SHOWN_WIDTH: usize = 160;
 /// Text above a typed line is broken here, so that it still seems to stream.
 const WRAP: usize = 78;
 
@@ -69,10 +69,6 @@ impl Screen {
         }
     }
 
-    fn out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Prints whole lines.
     pub fn say(&self, text: &str) {
         self.lines(text, Style::Plain);
@@ -98,16 +94,16 @@ impl Screen {
     /// Prints a question or a prompt, behind which something will be typed.
     pub fn prompt(&self, text: &str) {
         let text = readable(text.as_bytes());
-        let line_end = self.out().above.as_ref().map_or("", |_| "\n");
+        let line_end = lock(&self.out).above.as_ref().map_or("", |_| "\n");
         self.close_and_write(&format!("{text}{line_end}"));
         if line_end.is_empty() {
-            self.out().open_line = Some(String::new());
+            lock(&self.out).open_line = Some(String::new());
         }
     }
 
     /// What was typed behind the prompt has ended the line.
     pub fn close_typed(&self) {
-        self.out().open_line = None;
+        lock(&self.out).open_line = None;
     }
 
     /// Shows what happens.
@@ -143,7 +139,7 @@ impl Screen {
     }
 
     fn text(&self, lead: &str, text: &str) {
-        let mut out = self.out();
+        let mut out = lock(&self.out);
         let mut shown = readable(text.as_bytes());
         if out.open_line.as_deref() != Some(lead) {
             if shown.trim().is_empty() {
@@ -160,7 +156,7 @@ impl Screen {
     }
 
     fn close_and_write(&self, text: &str) {
-        let mut out = self.out();
+        let mut out = lock(&self.out);
         let line_end = out.open_line.take().map_or("", |_| "\n");
         out.write(&format!("{line_end}{text}"));
     }
@@ -188,7 +184,7 @@ impl Screen {
         };
         let thread = thread::Builder::new().name("printer".into());
         if thread.spawn(print).is_ok() {
-            self.out().above = Some(lines);
+            lock(&self.out).above = Some(lines);
         }
     }
 
@@ -204,7 +200,7 @@ impl Screen {
 
     /// Has the prompt drawn again, where there is one all the time.
     pub fn redraw(&self) {
-        if let Some(lines) = &self.out().above {
+        if let Some(lines) = &lock(&self.out).above {
             let _ = lines.send((String::new(), None));
         }
     }
@@ -226,7 +222,7 @@ impl Screen {
     /// Ready (disconnected) once all that was printed so far is on the screen.
     fn shown(&self) -> Receiver<()> {
         let (done, shown) = unbounded();
-        if let Some(lines) = &self.out().above {
+        if let Some(lines) = &lock(&self.out).above {
             let _ = lines.send((String::new(), Some(done)));
         }
         shown
@@ -259,59 +255,4 @@ fn split_line(text: &str) -> Option<(String, String)> {
     let (start, rest) = text.split_at(end);
     let (line, word) = start.rsplit_once(' ').unwrap_or((start, ""));
     Some((line.to_string(), format!("{word}{rest}")))
-}
-
-/// The beginning of the first line of a text, with everything visible.
-pub fn one_line(text: &str) -> String {
-    let text = visible(text);
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let more = if rest.is_empty() { "" } else { " …" };
-    cut(first, more)
-}
-
-/// The beginning of a line; `more` if that is all of it, but not all there is.
-fn cut(line: &str, more: &str) -> String {
-    match line.char_indices().nth(SHOWN_WIDTH) {
-        Some((end, _)) => format!("{} …", line.split_at(end).0),
-        None => format!("{line}{more}"),
-    }
-}
-
-fn shorten(output: &str) -> Vec<String> {
-    let mut lines = output.lines();
-    let first = lines.by_ref().take(SHOWN_LINES);
-    let mut shown: Vec<String> = first.map(|line| cut(line, "")).collect();
-    match lines.count() {
-        0 => {}
-        more => shown.push(format!("… {more} more lines (the model has them)")),
-    }
-    shown
-}
-
-/// The input of a call in one line: what names something first, old before new, then the rest.
-/// Nothing is left out or invisible, so that nobody agrees to what they did not see.
-pub fn describe(input: &Value) -> String {
-    const FIRST: [&str; 6] = ["id", "path", "name", "agent", "description", "old_text"];
-    let rank = |key: &str| FIRST.iter().position(|first| *first == key);
-    let mut fields: Vec<_> = input.as_object().into_iter().flatten().collect();
-    fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
-    let show = |(key, value): (&String, &Value)| match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) if rank(key).is_none() => format!("{key} {value}"),
-        other => other.to_string(),
-    };
-    visible(&fields.into_iter().map(show).collect::<Vec<_>>().join("  "))
-}
-
-/// Harmless text in which nothing hides: characters that nobody would see are shown as `\u{…}`.
-pub fn visible(text: &str) -> String {
-    let show = |c: char| match c as u32 {
-        0xad | 0x115f..0x1161 | 0x200b..0x2010 | 0x2028..0x202a => c.escape_unicode().to_string(),
-        0x2060..0x2070 | 0x3164 | 0xfe00..0xfe10 | 0xfeff | 0xffa0 => {
-            c.escape_unicode().to_string()
-        }
-        0xe0000..0xe1000 => c.escape_unicode().to_string(),
-        _ => c.to_string(),
-    };
-    readable(text.as_bytes()).chars().map(show).collect()
 }

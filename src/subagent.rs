@@ -1,7 +1,7 @@
 //! s04 · Sub-agents: a piece of work with its own conversation, of which only the last text comes
 //! back. An agent is a Markdown file: name, description and tools in front, its system prompt below.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -39,66 +39,31 @@ const ALONE: &str = "\n\nYou work alone: nobody watches and nobody answers quest
     finish the work, then reply without a tool call. That last text is all that is returned. It must hold \
     the result, what you changed, and what you could not do.";
 
-/// One kind of agent.
-#[derive(Debug, Clone)]
-struct Definition {
-    name: String,
-    description: String,
-    /// `None`: every tool there is. A name that is no tool here is passed over.
-    tools: Option<Vec<String>>,
-    system: String,
-}
-
 /// The agents that have a name.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Definitions {
-    list: Vec<Definition>,
+    list: Vec<Document>,
     /// A sentence for each file that cannot be used.
     pub problems: Vec<String>,
 }
 
-impl Definitions {
-    /// The built-in agents and those in `dir/*.md`; a file takes the place of an agent of the same
-    /// name. Never fails: see [`problems`](Self::problems).
-    pub fn load(dir: impl AsRef<Path>) -> Self {
-        let mut all = Definitions::default();
-        BUILT_IN
-            .into_iter()
-            .for_each(|text| all.add(front_matter::parse(text)));
-        for path in front_matter::entries(dir.as_ref(), &mut all.problems) {
-            if path.extension().is_some_and(|extension| extension == "md") {
-                all.add(front_matter::read(&path));
-            }
-        }
-        all
-    }
+/// The tools that an agent names, by our names; `None`: every tool there is.
+fn tools(agent: &Document) -> Option<Vec<&str>> {
+    let ours = |name| {
+        let alias = ALIASES.iter().find(|it| it.0 == name);
+        alias.map_or(name, |it| it.1)
+    };
+    let between = |c: char| c.is_whitespace() || ",[]".contains(c);
+    let names = agent.tools.as_ref()?.split(between);
+    Some(names.filter(|name| !name.is_empty()).map(ours).collect())
+}
 
-    fn add(&mut self, document: Result<Document, String>) {
-        let Document {
-            name,
-            description,
-            tools,
-            body: system,
-        } = match document {
-            Ok(document) => document,
-            Err(why) => return self.problems.push(why),
-        };
-        let ours = |name: &str| {
-            let alias = ALIASES.iter().find(|it| it.0 == name);
-            alias.map_or(name, |it| it.1).to_string()
-        };
-        let words = |names: String| {
-            let names = names.replace([',', '[', ']'], " ");
-            names.split_whitespace().map(ours).collect()
-        };
-        let tools: Option<Vec<String>> = tools.map(words);
-        self.list.retain(|old| old.name != name);
-        self.list.push(Definition {
-            name,
-            description,
-            tools,
-            system,
-        });
+impl Definitions {
+    /// The built-in agents and those in `dir/*.md`, as [`front_matter::load`] reads them.
+    pub fn load(dir: impl AsRef<Path>) -> Self {
+        let file = |path: PathBuf| (path.extension()? == "md").then_some(path);
+        let (list, problems) = front_matter::load(&BUILT_IN, dir.as_ref(), file);
+        Definitions { list, problems }
     }
 
     /// Says what cannot be used, and adds `/agents`.
@@ -112,11 +77,8 @@ impl Definitions {
 
     /// A line for each, with its tools.
     fn listing(&self) -> String {
-        let line = |agent: &Definition| {
-            let tools = agent
-                .tools
-                .as_ref()
-                .map_or("all tools".to_string(), |it| it.join(", "));
+        let line = |agent: &Document| {
+            let tools = tools(agent).map_or("all tools".to_string(), |it| it.join(", "));
             format!("{} ({tools}): {}", agent.name, agent.description)
         };
         self.list.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -129,21 +91,17 @@ impl Definitions {
     /// When there is no such agent, or none of its tools: in a sentence.
     pub fn become_agent(&self, name: Option<&str>, agent: &mut Agent) -> Result<(), String> {
         let Some(name) = name else { return Ok(()) };
-        let Some(definition) = self.list.iter().find(|definition| definition.name == name) else {
-            return Err(match name {
-                "" => format!("The agents, for --agent NAME:\n{}", self.listing()),
-                name => {
-                    let names = self.list.iter().map(|definition| definition.name.as_str());
-                    let names = names.collect::<Vec<_>>().join(", ");
-                    format!("there is no agent {name:?}. The agents are: {names}.")
-                }
-            });
-        };
-        agent.system.clone_from(&definition.system);
-        if let Some(named) = &definition.tools {
-            let is_named = |tool: &Arc<Tool>| named.iter().any(|name| name == tool.spec.name);
+        if name.is_empty() {
+            let agents = self.listing();
+            return Err(format!("The agents, for --agent NAME:\n{agents}"));
+        }
+        let definition = front_matter::find(&self.list, name)
+            .map_err(|all| format!("there is no agent {name:?}. The agents are: {all}."))?;
+        agent.system.clone_from(&definition.body);
+        if let Some(named) = tools(definition) {
             let mut unknown = named.clone();
             unknown.retain(|name| agent.toolbox.get(name).is_err());
+            let is_named = |tool: &Arc<Tool>| named.contains(&tool.name);
             agent.toolbox.tools.retain(is_named);
             let unknown = unknown.join(", ");
             if !named.is_empty() && agent.toolbox.tools.is_empty() {
@@ -180,7 +138,7 @@ impl Delegation {
         let mut general = agent.clone();
         general.system = GENERAL.to_string();
         let tools = &mut general.toolbox.tools;
-        tools.retain(|tool| !withheld.contains(&tool.spec.name));
+        tools.retain(|tool| !withheld.contains(&tool.name));
         Delegation {
             general,
             definitions: definitions.clone(),
@@ -251,9 +209,8 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
         return Err("the prompt is empty: say what the sub-agent should do.".into());
     }
     let mut messages = vec![Message::user(prompt)];
-    let mut said = "nothing".to_string();
-    let unfinished =
-        |why: &str, said: &str| format!("the sub-agent did not finish. {why} It said last: {said}");
+    let mut said = "It said nothing.".to_string();
+    let unfinished = |why: &str, said: &str| format!("the sub-agent did not finish. {why} {said}");
     for _ in 0..MAX_ROUNDS {
         let reply = worker
             .ask(&mut messages)
@@ -264,7 +221,7 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
             (true, false) if reply.stop_reason == StopReason::MaxTokens => return Ok(text + CUT),
             (true, false) => return Ok(text),
             (false, true) => {}
-            (false, false) => said = text,
+            (false, false) => said = format!("It said last: {text}"),
         }
         if used_up() {
             let why = "It had used up its tokens; delegate smaller pieces.";

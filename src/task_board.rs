@@ -15,18 +15,20 @@ use serde_json::{Map, Value, json};
 use crate::interrupt::Interrupt;
 use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolOutcome};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 type Ids = BTreeSet<u64>;
 
-/// A task as it stands in its file.
+/// A task as it stands in its file, or as the model asks for it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BoardTask {
+    #[serde(default)]
     id: u64,
     subject: String,
     #[serde(default)]
     description: String,
+    #[serde(default)]
     status: Stage,
     #[serde(default)]
     blocked_by: Ids,
@@ -49,26 +51,11 @@ impl fmt::Display for BoardTask {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Create {
-    subject: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    blocked_by: Ids,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Update {
     id: u64,
     status: Option<Stage>,
     #[serde(default)]
     add_blocked_by: Ids,
-}
-
-#[derive(Deserialize)]
-struct Get {
-    id: u64,
 }
 
 /// A folder of tasks.
@@ -121,7 +108,7 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
             "Shows all of one task, its description included.",
             object(json!({ "id": id }), &["id"]),
             Access::Free,
-            move |Get { id }, _| get.get(id),
+            move |Id { id }, _| get.get(id),
         ),
     ]
 }
@@ -132,25 +119,19 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(&self, new: Create, stop: &Interrupt) -> ToolOutcome {
-        let subject = one_line(&new.subject);
-        if subject.is_empty() {
+    fn create(&self, mut task: BoardTask, stop: &Interrupt) -> ToolOutcome {
+        task.subject = one_line(&task.subject);
+        if task.subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
         }
         let _lock = self.lock(stop)?;
         let mut entries = self.load()?;
-        for blocker in &new.blocked_by {
+        for blocker in &task.blocked_by {
             find(&mut entries, *blocker)?;
         }
         let last = entries.keys().next_back();
         let id = last.map_or(1, |id| id.saturating_add(1));
-        let task = BoardTask {
-            id,
-            subject,
-            description: new.description,
-            blocked_by: new.blocked_by,
-            ..BoardTask::default()
-        };
+        task.id = id;
         self.save_new(&task)?;
         entries.insert(id, Ok(task));
         link(&mut entries);

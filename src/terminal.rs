@@ -5,7 +5,7 @@
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -18,16 +18,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unicode_width::UnicodeWidthChar;
 
-use crate::caught::is_caught;
+use crate::caught::{is_caught, lock};
 use crate::interrupt::Interrupt;
 
-/// The settings from before the program, for every thread that ends it.
-static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
-
-struct Saved {
-    settings: Termios,
-    with_editor: bool,
-}
+/// The settings from before the program, for every thread that ends it, and whether there is an
+/// editor.
+static SAVED: Mutex<Option<(Termios, bool)>> = Mutex::new(None);
 
 /// True if a person sits at a terminal that can do more than print lines.
 pub fn is_interactive() -> bool {
@@ -52,11 +48,9 @@ pub fn save(with_editor: bool) {
     if with_editor {
         let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
     }
-    let saved = tcgetattr(stdin()).map(|settings| Saved {
-        settings,
-        with_editor,
-    });
-    *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = saved.ok();
+    *lock(&SAVED) = tcgetattr(stdin())
+        .ok()
+        .map(|settings| (settings, with_editor));
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_caught() {
@@ -105,15 +99,16 @@ pub fn mark_pastes() {
 
 /// Puts the remembered settings back. Waits for no other thread, and not for a screen that is held.
 pub fn restore() {
-    let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(saved) = &*saved else { return };
+    let saved = lock(&SAVED);
+    let Some((settings, with_editor)) = &*saved else {
+        return;
+    };
     if is_in_background() {
         return; // the settings are those of the shell
     }
-    let settings = &saved.settings;
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
-    if saved.with_editor && takes_more(stdout()) {
+    if *with_editor && takes_more(stdout()) {
         // The prompt, if there is one just now, is left behind.
         let line_end: &[u8] = if editing { b"\r\n" } else { b"" };
         let _ = write(stdout(), &[b"\x1b[?2004l", line_end].concat());
@@ -172,4 +167,12 @@ pub fn fit(text: &str, columns: usize) -> (String, &str) {
         used += wide;
     }
     (line, "")
+}
+
+/// A text as one harmless line of at most so many columns; `…` stands for what did not fit.
+pub fn short(text: &str, columns: usize) -> String {
+    match fit(text, columns) {
+        (whole, "") => whole,
+        _ => fit(text, columns.saturating_sub(1)).0 + "…",
+    }
 }

@@ -1,11 +1,12 @@
 //! s03 · The plan as data: a list that the model keeps, and a reminder when it forgets to.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::caught::lock;
 use crate::message::{Message, push_note};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
@@ -143,7 +144,7 @@ pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
     let schema = object(json!({ "todos": list }), &["todos"]);
     let about = "Your plan for work of several steps. Send the whole list each time: it replaces the old one. At most one todo is in_progress.";
     Tool::new("todo", about, schema, Access::Free, move |plan, _| {
-        let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut todos = lock(&todos);
         todos.replace(plan)
     })
 }
@@ -151,7 +152,7 @@ pub fn tool(todos: &Arc<Mutex<TodoList>>) -> Tool {
 /// Counts a round of tools. After the third in a row that left the list alone, and only while
 /// there is something to do on it, says so to the model, in the message with the results.
 pub fn remind(todos: &Mutex<TodoList>, messages: &mut Vec<Message>) {
-    let mut todos = todos.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut todos = lock(todos);
     todos.rounds += 1;
     let open = todos.items.len() - count(&todos.items, Stage::Completed);
     if todos.rounds > PATIENCE && open > 0 {

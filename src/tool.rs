@@ -11,17 +11,6 @@ use serde_json::{Map, Value};
 use crate::event::Events;
 use crate::interrupt::Interrupt;
 
-/// What the model is told about a tool.
-#[derive(Debug, Clone, Serialize)]
-pub struct ToolSpec {
-    /// Letters, digits, `_` and `-`.
-    pub name: &'static str,
-    /// When to use it, and what comes back.
-    pub description: String,
-    /// A JSON Schema of type `object`, with `additionalProperties: false`.
-    pub input_schema: Value,
-}
-
 /// Whether a call needs the person's consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -85,12 +74,19 @@ pub type ToolOutcome = Result<String, String>;
 
 type Handler = Box<dyn Fn(Value, &Context) -> ToolOutcome + Send + Sync>;
 
-/// One tool.
+/// One tool. As JSON it is what the model is told.
+#[derive(Serialize)]
 pub struct Tool {
-    /// What the model is told.
-    pub spec: ToolSpec,
+    /// Letters, digits, `_` and `-`.
+    pub name: &'static str,
+    /// When to use it, and what comes back.
+    pub description: String,
+    /// A JSON Schema of type `object`, with `additionalProperties: false`.
+    pub input_schema: Value,
     /// Whether it may be called without asking.
+    #[serde(skip)]
     pub access: Access,
+    #[serde(skip)]
     handler: Handler,
 }
 
@@ -112,19 +108,15 @@ impl Tool {
                 Some(field) => Err(format!("unknown field `{field}`")),
                 None => serde_json::from_value(input).map_err(|misfit| misfit.to_string()),
             };
-            match input {
-                Ok(input) => handler(input, context),
-                Err(misfit) => Err(format!(
-                    "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
-                )),
-            }
+            let input = input.map_err(|misfit| format!(
+                "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
+            ))?;
+            handler(input, context)
         };
         Tool {
-            spec: ToolSpec {
-                name,
-                description: description.into(),
-                input_schema,
-            },
+            name,
+            description: description.into(),
+            input_schema,
             access,
             handler: Box::new(handler),
         }
@@ -154,7 +146,7 @@ impl Toolbox {
     #[track_caller]
     pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            let name = tool.spec.name;
+            let name = tool.name;
             if self.names().contains(&name) {
                 panic!("there is a tool {name} already: give the new one another name");
             }
@@ -167,7 +159,7 @@ impl Toolbox {
     /// # Errors
     /// When there is none: the message names those there are.
     pub fn get(&self, name: &str) -> Result<&Tool, String> {
-        let found = self.tools.iter().find(|tool| tool.spec.name == name);
+        let found = self.tools.iter().find(|tool| tool.name == name);
         found.map(AsRef::as_ref).ok_or_else(|| {
             let names = self.names().join(", ");
             format!("there is no tool {name:?}. The tools are: {names}.")
@@ -176,11 +168,6 @@ impl Toolbox {
 
     /// The names, in the same order.
     pub fn names(&self) -> Vec<&'static str> {
-        self.tools.iter().map(|tool| tool.spec.name).collect()
-    }
-
-    /// What the model is told.
-    pub fn specs(&self) -> Vec<&ToolSpec> {
-        self.tools.iter().map(|tool| &tool.spec).collect()
+        self.tools.iter().map(|tool| tool.name).collect()
     }
 }

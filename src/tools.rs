@@ -4,7 +4,15 @@ pub mod background;
 pub mod bash;
 pub mod files;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// An input that is nothing but the name or the number of a task.
+#[derive(Deserialize)]
+#[allow(missing_docs)]
+pub struct Id<T> {
+    pub id: T,
+}
 
 /// The schema of an input: an object with these properties and no others.
 pub fn object(properties: Value, required: &[&str]) -> Value {

@@ -17,6 +17,9 @@ use crate::tools::object;
 use git::some;
 use tree::Tree;
 
+const MERGE: &str = "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.";
+const REMOVE: &str = "Removes a worktree and its branch, unless anything in it would be lost.";
+
 #[derive(Deserialize)]
 struct Name {
     name: String,
@@ -30,10 +33,10 @@ struct Name {
 pub fn task(toolbox: &Toolbox) -> Tool {
     let toolbox = toolbox.clone();
     let old = toolbox.get("task").unwrap_or_else(|why| panic!("{why}"));
-    let mut schema = old.spec.input_schema.clone();
+    let mut schema = old.input_schema.clone();
     schema["properties"]["worktree"] = json!({ "type": "boolean", "description": "Work in a git worktree of its own, \
         .worktrees/DESCRIPTION: a checkout of HEAD on a new branch of the same name. For agents that change files at the same time; tell them to commit." });
-    let told = old.spec.description.clone();
+    let told = old.description.clone();
     let start = move |mut input: Map<String, Value>, context: &Context| {
         let worktree = input.remove("worktree").unwrap_or_default();
         let name = input.get("description").cloned().unwrap_or_default();
@@ -62,16 +65,8 @@ pub fn tools() -> [Tool; 2] {
         Tool::new(name, about, schema, Access::Ask, act)
     };
     [
-        tool(
-            "worktree_merge",
-            "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.",
-            merge,
-        ),
-        tool(
-            "worktree_remove",
-            "Removes a worktree and its branch, unless anything in it would be lost.",
-            remove,
-        ),
+        tool("worktree_merge", MERGE, merge),
+        tool("worktree_remove", REMOVE, remove),
     ]
 }
 
@@ -86,7 +81,7 @@ pub fn attach(repl: &mut Repl) {
 fn merge(name: &str, context: &Context) -> ToolOutcome {
     let (tree, _held) = Tree::find(name, context)?;
     let facts = tree.facts(&tree.head)?;
-    if facts.commits == 0 {
+    if facts.ahead == 0 {
         return Err(format!("nothing of {name} can be merged: {}.", facts.told));
     }
     let trial = r#"merge-tree --write-tree --name-only --no-messages HEAD "refs/heads/$1""#;

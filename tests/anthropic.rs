@@ -1025,7 +1025,7 @@ fn a_refusal_takes_back_what_was_refused() {
 }
 
 #[test]
-fn a_paused_turn_goes_on() {
+fn a_turn_that_the_server_paused_is_kept_and_said() {
     let search = json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": { "q": "x" } });
     let mut script = events(std::slice::from_ref(&search), "pause_turn");
     // Server tools, too, get their input in pieces.
@@ -1035,16 +1035,14 @@ fn a_paused_turn_goes_on() {
         3,
         json!({ "type": "content_block_delta", "index": 0, "delta": piece }),
     );
-    let mut talk = talk([
-        Answer::Stream(sse(&script)),
-        reply_text("found"),
-        reply_text("bye"),
-    ]);
+    let mut talk = talk([Answer::Stream(sse(&script)), reply_text("found")]);
     talk.turn("hi").unwrap();
+    let said = "The model stopped for a reason unknown here: pause_turn.";
+    assert_eq!(talk.notices(), [said]);
+    talk.turn("go on").unwrap();
     let requests = talk.server.requests();
     assert_eq!(requests[1].messages()[1]["content"], json!([search]));
     assert_eq!(talk.last_text(), "found");
-    talk.turn("thanks").unwrap();
 }
 
 // Tool calls that do not fit

@@ -9,7 +9,8 @@ use std::thread;
 use crossbeam_channel::{bounded, unbounded};
 use serde_json::json;
 
-use meanwhile::background::{Kind, lock};
+use meanwhile::background::Kind;
+use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events};
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::{End, Outcome};

@@ -46,6 +46,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s09_notifications", &["stop_bg"]),
     ("s10_background_agents", &["todo_read"]),
     ("s11_foreground_background", &[]),
+    ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -300,7 +300,7 @@ fn agents_come_from_files_and_what_cannot_be_used_is_said() {
 
     let all = ["bash", "read_file", "write_file", "edit_file"];
     let (blank, _) = agent(&all, |_| says("x"));
-    let description = subagent::tool(&blank, &definitions).spec.description;
+    let description = subagent::tool(&blank, &definitions).description;
     assert!(
         description.contains("plan (all tools): ours: better"),
         "{description}"

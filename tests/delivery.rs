@@ -15,10 +15,11 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use meanwhile::background::{Control, Kind, Progress, Watch, lock};
+use meanwhile::background::{Control, Kind, Progress, Watch};
 use meanwhile::background_agent::ALONE;
+use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events, Stamped};
-use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, Usage, push_user};
+use meanwhile::message::{ContentBlock, Message, Reply, StopReason, Usage, push_user};
 use meanwhile::model::{ModelError, Request};
 use meanwhile::outcome::{End, Outcome};
 use meanwhile::permission;
@@ -134,11 +135,7 @@ impl World {
 
     /// What the model answers.
     fn answer(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let paused = request
-            .messages
-            .last()
-            .is_some_and(|last| last.role == Role::Assistant);
-        assert_eq!(faults(request.messages, paused), [""; 0]);
+        assert_eq!(faults(request.messages, false), [""; 0]);
         self.moment();
         if request.interrupt.is_triggered() {
             return Err(ModelError::Interrupted);
@@ -171,7 +168,7 @@ impl World {
         }
         let stop_reason = match known.chance.below(10) {
             0 => StopReason::MaxTokens,
-            1 => StopReason::PauseTurn,
+            1 => StopReason::Unknown("pause_turn".to_string()),
             _ => StopReason::EndTurn,
         };
         Ok(reply(content, stop_reason))
@@ -656,6 +653,47 @@ fn what_is_resolved_stands_before_what_runs() {
 }
 
 #[test]
+fn an_agent_of_which_nothing_is_known_yet_begins() {
+    let (open, gate) = bounded::<()>(0);
+    let main = s10(2, [], |_| Ok(says("done")));
+    let job = move |_: &Control| {
+        let _ = gate.recv();
+        Outcome::new(End::Finished(None), "")
+    };
+    let kind = Kind::Agent(Priority::Medium);
+    let begun = lock(&main.executor).submit(kind, &id("t-fail"), job);
+    begun.expect("a free place");
+    assert_eq!(todos(&main)[0], "[in_progress] t-fail (it begins)");
+    drop(open);
+    main.until_ended("t-fail");
+}
+
+#[test]
+fn several_denied_calls_are_counted() {
+    let model = |request: &Request<'_>| match request.messages.len() {
+        1 => Ok(calls("t1", "bash", json!({ "command": "true" }))),
+        3 => Ok(calls(
+            "t2",
+            "write_file",
+            json!({ "path": "a", "content": "" }),
+        )),
+        5 => Ok(calls("t3", "bash", json!({ "command": "false" }))),
+        _ => Ok(says("I could not")),
+    };
+    let tools = [bash::tool()].into_iter().chain(files::tools("."));
+    let mut main = Main::s09(&executor(2), tools, Context::default(), model);
+    main.agent.gate = permission::gate(false);
+    let main = main.with_agents();
+    starts(&main, "cleaner", "delete it");
+    main.until_ended("cleaner");
+    let news = main.deliver();
+    assert!(
+        news[0].contains(" s; 3 calls were denied: bash, write_file\nI could not"),
+        "{news:?}"
+    );
+}
+
+#[test]
 fn names_in_use_and_too_many_are_refused() {
     let (open, gate) = bounded::<()>(0);
     let main = s10(2, [], move |_| {
@@ -715,6 +753,9 @@ fn a_background_agent_does_not_ask_and_does_not_wait() {
         let news = main.deliver();
         let told = format!("\ntold: ERROR: bash was denied: {ALONE}");
         assert!(news[0].contains(&told), "{news:?}");
+        let (line, _) = news[0].split_once("\ntold").expect("a report");
+        assert!(line.contains("\ncleaner: finished after "), "{line}");
+        assert!(line.ends_with(" s; 1 call was denied: bash"), "{line}");
         assert!(file.exists(), "it was deleted");
         assert_eq!(asked.load(SeqCst), 1, "only the main agent asks");
         answer.send("always").expect("it waits");
@@ -723,6 +764,7 @@ fn a_background_agent_does_not_ask_and_does_not_wait() {
     main.until_ended("again");
     let news = main.deliver();
     assert!(!file.exists(), "it was allowed for the session: {news:?}");
+    assert!(!news[0].contains("denied"), "{news:?}");
     assert_eq!(asked.load(SeqCst), 1);
 }
 
@@ -778,6 +820,13 @@ fn what_goes_wrong_is_a_result() {
             .filter(|text| text.contains(&format!("\n{name}: ERROR: {why}")));
         assert_eq!(of_it.count(), 1, "{name} in {news:#?}");
     }
+    for text in &news {
+        let nothing = text.contains(" It said nothing. (after ");
+        assert!(
+            nothing || text.contains("the model broke (after "),
+            "{text}"
+        );
+    }
     assert!(
         todos(&main)[..4]
             .iter()
@@ -815,7 +864,7 @@ fn limits_end_an_agent_with_what_it_has() {
     ] {
         starts(&main, name, name);
         main.until_ended(name);
-        let expected = format!("{name}: ERROR: the sub-agent did not finish. {why} after ");
+        let expected = format!("{name}: ERROR: the sub-agent did not finish. {why} (after ");
         let news = main.deliver();
         assert!(news.len() == 1 && news[0].contains(&expected), "{news:?}");
     }
@@ -829,7 +878,7 @@ fn a_background_agent_has_no_background_of_its_own() {
         4,
         [bash::tool()].into_iter().chain(files::tools(".")),
         move |request| {
-            let names: Vec<&str> = request.tools.iter().map(|spec| spec.name).collect();
+            let names: Vec<&str> = request.tools.iter().map(|tool| tool.name).collect();
             tell.send(names).expect("the test is there");
             Ok(says("done"))
         },

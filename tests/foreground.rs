@@ -11,7 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde_json::{Value, json};
 
-use meanwhile::background::{BackgroundExecutor, Kind, lock};
+use meanwhile::background::{BackgroundExecutor, Kind};
+use meanwhile::caught::lock;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::{Event, Events, Stamped};
 use meanwhile::foreground::Foreground;
@@ -363,6 +364,18 @@ fn session(seed: u64, with_commands: bool) -> Seen {
     judge(&world, &main, &messages)
 }
 
+/// The name that a result tells of a command in the background; it is one of that command.
+#[track_caller]
+fn name_of(result: &str, command: &str) -> String {
+    let mut told = result.lines().filter_map(|line| line.split_once(": ["));
+    let told = told.rfind(|(_, mark)| mark.starts_with("running]") || mark.starts_with("shell "));
+    let name = told.map_or("", |(name, _)| name);
+    let words: Vec<&str> = command.split([' ', ';']).take(2).collect();
+    let is_its = name.is_empty() || name.starts_with(&words.join("-"));
+    assert!(is_its, "{name:?} is no name of {command:?}");
+    name.to_string()
+}
+
 /// What the conversation says of each task.
 fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
     assert_eq!(faults(messages, true), [""; 0]);
@@ -388,7 +401,7 @@ fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
     // Every place in which an outcome may be told.
     let mut places: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut outcomes = Vec::new();
-    let (mut ways, mut commands, mut tasks) = (Seen::new(), 0, HashSet::new());
+    let (mut ways, mut tasks) = (Seen::new(), HashSet::new());
     for block in blocks() {
         let (id, input, is_command) = match block {
             ContentBlock::ToolUse(ToolCall { id, name, input }) if name == "task" => {
@@ -411,10 +424,8 @@ fn judge(world: &World, main: &Main, messages: &[Message]) -> Seen {
         } else if refused.iter().any(|start| result.starts_with(start)) {
             "refused"
         } else {
-            // Commands are named in the order of the calls.
-            commands += usize::from(is_command);
             let task = match is_command {
-                true => format!("bash-{commands}"),
+                true => name_of(result, input["command"].as_str().expect("a command")),
                 false => input["description"].as_str().expect("a name").to_string(),
             };
             let way = if result.starts_with(&format!("{task}{MOVED}")) {
@@ -537,15 +548,15 @@ fn readers_may_look_at_the_tasks() {
     assert!(watch.set(foreground.clone()).is_ok());
     let result = main.call("bash", json!({ "command": "sleep 600" }));
     assert!(
-        result.starts_with(&format!("bash-1{MOVED} by the user; ")),
+        result.starts_with(&format!("sleep-600{MOVED} by the user; ")),
         "{result}"
     );
-    let its = || vec!["bash-1".to_string()];
+    let its = || vec!["sleep-600".to_string()];
     for name in ["Waiting", "TaskStarted"] {
         assert_eq!(told.recv_timeout(PATIENCE), Ok((name, its())));
     }
-    foreground.stop("bash-1");
-    main.until_ended("bash-1");
+    foreground.stop("sleep-600");
+    main.until_ended("sleep-600");
 }
 
 /// A task that runs stands in the list, and once, also while it is moved to the background.
@@ -553,7 +564,10 @@ fn readers_may_look_at_the_tasks() {
 fn what_is_moved_is_listed_all_the_time() {
     let (main, foreground) = s11(true, Context::default(), nobody);
     for number in 1..=50 {
-        let id = format!("bash-{number}");
+        let id = match number {
+            1 => "sleep-600".to_string(),
+            number => format!("sleep-600-{number}"),
+        };
         thread::scope(|scope| {
             let call = scope.spawn(|| main.call("bash", json!({ "command": "sleep 600" })));
             eventually("it is listed", || listed(&foreground).contains(&id));
@@ -585,7 +599,11 @@ fn what_is_waited_for_is_listed_and_can_be_stopped() {
     assert!(watch.set(foreground.clone()).is_ok());
     let input = json!({ "description": "scout", "prompt": "look", "wait": true });
     let calls = [
-        ("bash", json!({ "command": "sleep 600" }), "bash-1  command"),
+        (
+            "bash",
+            json!({ "command": "sleep 600" }),
+            "sleep-600  command",
+        ),
         ("task", input, "scout  agent"),
     ];
     for (name, input, row) in calls {
@@ -598,6 +616,25 @@ fn what_is_waited_for_is_listed_and_can_be_stopped() {
     }
 }
 
+/// Ctrl+B is never refused, so there may be more than the limit.
+#[test]
+fn those_that_leave_no_place_are_all_counted() {
+    let (main, foreground) = s11(true, Context::default(), nobody);
+    let start = |id: &str| main.call("bg_bash", json!({ "id": id, "command": "sleep 600" }));
+    ["a", "b", "c"].map(start);
+    main.call(
+        "bash",
+        json!({ "command": "sleep 600", "timeout_seconds": 0 }),
+    );
+    let refused = "ERROR: 4 background tasks run already (a, b, c, sleep-600), and no more can be started now. ";
+    let answer = start("d");
+    assert!(answer.starts_with(refused), "{answer}");
+    for id in ["a", "b", "c", "sleep-600"] {
+        foreground.stop(id);
+        main.until_ended(id);
+    }
+}
+
 #[test]
 fn commands_that_have_ended_are_forgotten() {
     let (main, foreground) = s11(true, Context::default(), nobody);
@@ -606,6 +643,45 @@ fn commands_that_have_ended_are_forgotten() {
     }
     assert_eq!(lock(&main.executor).ids(), []);
     assert_eq!(listed(&foreground), [""; 0]);
-    let unknown = "There is no task \"bash-7\". Known ids: none so far.";
-    assert_eq!(foreground.list("bash-7"), unknown);
+    let unknown = "There is no task \"echo-a\". Known ids: none so far.";
+    assert_eq!(foreground.list("echo-a"), unknown);
+}
+
+#[test]
+fn a_command_is_named_after_itself_or_its_description() {
+    let (main, foreground) = s11(true, Context::default(), nobody);
+    let cases = [
+        (": ; sleep 600", None, "sleep-600"),
+        ("sleep 600", None, "sleep-600-2"),
+        ("sleep 600", Some("…"), "sleep-600-3"),
+        (
+            ": ; (: && sleep 600)",
+            Some("Wait for it (long)"),
+            "Wait-for-it-long",
+        ),
+        (
+            "sleep 600",
+            Some("a_word of 1,000 and 20 bytes"),
+            "a-word-of-1-000-and-20-b",
+        ),
+        (
+            "sleep 600",
+            Some("dddd-dddd-dddd-dddd-ddd-and"),
+            "dddd-dddd-dddd-dddd-ddd",
+        ),
+        ("sleep 600", Some("等一下"), "等一下"),
+        ("(: ; :); ! : || sleep `echo 600`", None, "sleep-echo"),
+        (
+            ": ; : && { [ . ] && ! : ; } || \"sleep\" $((600))",
+            None,
+            "sleep-600-4",
+        ),
+    ];
+    for (command, description, name) in cases {
+        let input = json!({ "command": command, "description": description, "timeout_seconds": 0 });
+        let result = main.call("bash", input);
+        assert!(result.starts_with(&format!("{name}{MOVED}")), "{result}");
+        foreground.stop(name);
+        main.until_ended(name);
+    }
 }

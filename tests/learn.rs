@@ -35,6 +35,7 @@ const COMPLETE: &[&str] = &[
     "s09_notifications",
     "s10_background_agents",
     "s11_foreground_background",
+    "s12_worktrees",
 ];
 
 /// A package that builds in no time, as a learner may have one.

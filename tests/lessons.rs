@@ -105,7 +105,7 @@ fn a_fifth_background_task_is_refused_until_one_has_ended() {
         .line(r#"run "echo room" in the background as e, then wait for e"#)
         .run();
     run.has_in_order(&[
-        "ERROR: 4 background tasks run already (a, b, c, d), and that is the limit. Go on with something else, or wait",
+        "ERROR: 4 background tasks run already (a, b, c, d), and no more can be started now. Go on with something else, or wait",
         "s08 >> check all\n",
         "a: [running]",
         "b: [running]",
@@ -282,7 +282,7 @@ fn lines_that_are_no_prompts_get_a_sentence() {
         goes_on(
             Lesson::new(lesson).line("make me a sandwich"),
             &[
-                "I do not understand make me a sandwich. I did nothing.",
+                "I do not understand \"make me a sandwich\". I did nothing.",
                 "  run \"COMMAND\"\n",
             ],
         );
@@ -302,11 +302,11 @@ fn a_line_of_a_megabyte_gets_a_sentence() {
     let long = "x".repeat(1024 * 1024);
     goes_on(
         Lesson::new(S01).line(&long),
-        &["I do not understand xxxx", "…. I did nothing."],
+        &["I do not understand \"xxxx", "…\". I did nothing."],
     );
     goes_on(
         Lesson::new(S08).line(&long),
-        &["I do not understand xxxx", "…. I did nothing."],
+        &["I do not understand \"xxxx", "…\". I did nothing."],
     );
     let too_long =
         "ERROR: the command could not be started: it is too long; write it to a file and run that";
@@ -401,7 +401,7 @@ fn skills_and_agents_that_cannot_be_used_get_a_sentence() {
     let begin = "begin it with the lines ---, name: …, description: …, ---.";
     let skill = format!("skills/plain/SKILL.md: no `name` in front; {begin}");
     let agent = format!(".claude/agents/plain.md: no `name` in front; {begin}");
-    let not_utf8 = "put a Markdown file in its place that can be read.";
+    let not_utf8 = "put a Markdown file in its place.";
     let lesson = Lesson::new(S08)
         .file("skills/plain/SKILL.md", "Only text.")
         .file("skills/folder/SKILL.md/inside", "")
@@ -427,12 +427,12 @@ fn skills_and_agents_that_cannot_be_used_get_a_sentence() {
         ],
     );
     run.has(&skill).has(&agent);
-    run.has("skills/folder/SKILL.md: not a file; put a Markdown file in its place.");
+    run.has("skills/folder/SKILL.md: is a directory; put a Markdown file in its place.");
     run.has("skills/empty/SKILL.md: ")
         .has(".claude/agents/bytes.md: ")
         .has(not_utf8);
     run.has(".claude/agents/nameless.md: no `name` in front");
-    run.has(".claude/agents/folder.md: not a file; put a Markdown file in its place.");
+    run.has(".claude/agents/folder.md: is a directory; put a Markdown file in its place.");
     let no_folder = "put a folder in its place that can be read.";
     goes_on(
         Lesson::new(S05)
@@ -488,8 +488,8 @@ fn paths_that_are_no_files_get_a_sentence() {
             "ERROR: /etc/passwd lies outside the working directory",
         ],
     );
-    run.has("skills/pipe/SKILL.md: not a file")
-        .has(".claude/agents/pipe.md: not a file");
+    run.has("skills/pipe/SKILL.md: it is no regular file but a pipe, socket or device; put a")
+        .has(".claude/agents/pipe.md: it is no regular file but a pipe, socket or device; put a");
 }
 
 #[test]

@@ -257,14 +257,17 @@ fn a_call_that_cannot_be_made_is_answered_with_a_sentence() {
             r#"call now {"zone": "a""#,
             r#"This is not a JSON object: {"zone": "a". I did nothing. "#,
         ),
-        ("call now", "I do not understand call now. I did nothing. "),
+        (
+            "call now",
+            "I do not understand \"call now\". I did nothing. ",
+        ),
         (
             "call now [1]",
-            "I do not understand call now [1]. I did nothing. ",
+            "I do not understand \"call now [1]\". I did nothing. ",
         ),
         (
             "call now {} {}",
-            "I do not understand call now {} {}. I did nothing. ",
+            "I do not understand \"call now {} {}\". I did nothing. ",
         ),
     ] {
         let (messages, inputs) = with_tool(prompt);
@@ -299,7 +302,8 @@ fn together_makes_several_calls_in_one_reply() {
     ] {
         let (messages, inputs) = with_tool(prompt);
         assert!(
-            last_text(&messages).starts_with("I do not understand together: ") && inputs.is_empty()
+            last_text(&messages).starts_with("I do not understand \"together: ")
+                && inputs.is_empty()
         );
     }
 }

@@ -13,7 +13,7 @@ use meanwhile::message::{
 };
 use meanwhile::model::anthropic::repair;
 use meanwhile::model::{Model, ModelError, Request};
-use meanwhile::tool::{Context, ToolSpec};
+use meanwhile::tool::{Access, Context, Tool};
 use serde_json::{Value, json};
 
 const ALL: &[&str] = &[
@@ -54,13 +54,11 @@ fn ask_with(
     tools: &[&'static str],
     messages: &[Message],
 ) -> Result<Reply, ModelError> {
-    let spec = |name: &&'static str| ToolSpec {
-        name,
-        description: String::new(),
-        input_schema: json!({}),
+    let tool = |name: &&'static str| {
+        let handler = |_: Value, _: &Context| Ok(String::new());
+        Arc::new(Tool::new(name, "", json!({}), Access::Free, handler))
     };
-    let specs: Vec<ToolSpec> = tools.iter().map(spec).collect();
-    let tools: Vec<&ToolSpec> = specs.iter().collect();
+    let tools: Vec<_> = tools.iter().map(tool).collect();
     let streamed = Arc::new(Mutex::new(String::new()));
     let seen = streamed.clone();
     let events = Events::default().with(Box::new(move |stamped| match stamped.event {
@@ -634,12 +632,12 @@ fn a_plan_of_anything_else_is_kept() {
 fn what_is_not_understood_is_said_and_nothing_is_run() {
     let text = turn(ALL, "run \"rm x\", then make coffee, then read y").text;
     assert!(
-        text.starts_with("I do not understand step 2, make coffee. I did nothing."),
+        text.starts_with("I do not understand step 2, \"make coffee\". I did nothing."),
         "{text}"
     );
     let text = turn(&["bash"], "make coffee").text;
     assert!(
-        text.starts_with("I do not understand make coffee."),
+        text.starts_with("I do not understand \"make coffee\"."),
         "{text}"
     );
     assert!(

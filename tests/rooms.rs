@@ -191,17 +191,17 @@ fn misfits(schema: &Value) -> Vec<Value> {
 /// What the schema admits is what the handler takes, no more and no less.
 #[track_caller]
 fn schema_matches(tool: &Tool) {
-    let schema = &tool.spec.input_schema;
+    let schema = &tool.input_schema;
     let fits = |input: &Value| match tool.call(input.clone(), &Context::default()) {
         Err(error) => !error.contains("does not fit the schema"),
         Ok(_) => true,
     };
     for all in [true, false] {
         let input = sample(schema, all);
-        assert!(fits(&input), "{} does not take {input}", tool.spec.name);
+        assert!(fits(&input), "{} does not take {input}", tool.name);
     }
     for input in misfits(schema) {
-        assert!(!fits(&input), "{} takes {input}", tool.spec.name);
+        assert!(!fits(&input), "{} takes {input}", tool.name);
     }
 }
 
@@ -214,10 +214,7 @@ fn schemas_say_what_the_tools_take() {
     tools.extend(task_board::tools(board));
     tools.push(todo::tool(&todos));
     tools.iter().for_each(schema_matches);
-    let names: Vec<_> = tools
-        .iter()
-        .map(|tool| (tool.spec.name, tool.access))
-        .collect();
+    let names: Vec<_> = tools.iter().map(|tool| (tool.name, tool.access)).collect();
     let free = |name| (name, Access::Free);
     assert_eq!(
         names,

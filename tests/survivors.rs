@@ -27,6 +27,7 @@ use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::tools::{background, bash};
+use meanwhile::worktree;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -65,6 +66,10 @@ bash -c '
     wait; wait; wait'
 "#;
 
+/// Makes a repository in which the script is committed.
+const REPOSITORY: &str = "git init -q && git add tree.sh && git -c maintenance.auto=false \
+    -c user.name=you -c user.email=you@example.org commit -qm tree";
+
 /// How long after the program's end nothing may be left.
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -90,6 +95,15 @@ enum While {
     Waited,
     /// The same as `Running`, and the terminal takes no more of what the program prints.
     Held,
+    /// The command is that of an agent in a worktree, in the background.
+    Worktree,
+}
+
+impl While {
+    /// Whether the prompt waits for a line.
+    fn is_idle(self) -> bool {
+        matches!(self, While::Idle | While::Worktree)
+    }
 }
 
 const WAYS: [(&str, Way); 10] = [
@@ -140,6 +154,7 @@ fn print_table() -> ExitCode {
             "foreground call",
             "foreground call",
             "foreground call,",
+            "agent in a",
         ],
     );
     row(
@@ -149,11 +164,19 @@ fn print_table() -> ExitCode {
             "that blocks (s08)",
             "that is a task (s11)",
             "the screen is held",
+            "worktree (s12)",
         ],
     );
     let mut failed = false;
     for (name, way) in WAYS {
-        let cells = [While::Idle, While::Running, While::Waited, While::Held].map(|state| {
+        let cells = [
+            While::Idle,
+            While::Running,
+            While::Waited,
+            While::Held,
+            While::Worktree,
+        ]
+        .map(|state| {
             let attempt = || {
                 catch_unwind(|| attempt(way, state)).unwrap_or(Err("BROKEN, see above".to_string()))
             };
@@ -171,13 +194,13 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held]: [&str; 4]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held}");
+fn row(name: &str, [idle, blocks, waited, held, tree]: [&str; 5]) {
+    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree}");
 }
 
 fn possible(way: Way, state: While) -> bool {
     match way {
-        Way::Exit | Way::CtrlD | Way::EndOfPipe => state == While::Idle,
+        Way::Exit | Way::CtrlD | Way::EndOfPipe => state.is_idle(),
         Way::CtrlCTwice | Way::SupervisorKilled => state != While::Held,
         Way::Signal(_) | Way::TerminalClosed | Way::Panic => true,
     }
@@ -187,12 +210,16 @@ fn possible(way: Way, state: While) -> bool {
 fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
+        (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
     let mut program = Program::start(way, state);
     program.line(line);
-    let mut tree = Tree::grown(program.folder());
+    let mut tree = match state {
+        While::Worktree => Tree::grown(&program.folder().join(".worktrees/tree")),
+        _ => Tree::grown(program.folder()),
+    };
     let mut supervisors = Vec::new();
     eventually("a supervisor for the command", || {
         supervisors = children(program.id());
@@ -216,6 +243,9 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     }
     let (left, after) = tree.wait_until_gone();
     if way == Way::SupervisorKilled {
+        if state == While::Worktree {
+            program.terminal().until_shows("◆ tree: ");
+        }
         program.line(r#"run "echo it goes on" in the background as proof, then wait for proof"#);
         program.terminal().until_shows("· it goes on");
         program.line("exit");
@@ -235,10 +265,10 @@ enum Program {
 
 impl Program {
     fn start(way: Way, state: While) -> Self {
-        let lesson = if state == While::Waited {
-            "s11_foreground_background"
-        } else {
-            "s08_background_tasks"
+        let lesson = match state {
+            While::Waited => "s11_foreground_background",
+            While::Worktree => "s12_worktrees",
+            _ => "s08_background_tasks",
         };
         let seat = match way {
             Way::Panic => Seat::at(std::env::current_exe().expect("this program"))
@@ -246,13 +276,20 @@ impl Program {
             _ => Seat::new(lesson),
         };
         fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
+        if state == While::Worktree {
+            let mut bash = Command::new("bash");
+            bash.args(["-c", REPOSITORY])
+                .current_dir(seat.folder.path());
+            let made = bash.status().expect("bash runs");
+            assert!(made.success(), "a repository");
+        }
         mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
         if way != Way::EndOfPipe {
             let terminal = seat.start();
             terminal.until_ends(" >>");
             return Program::Terminal(terminal);
         }
-        let mut command = Command::new(program("s08_background_tasks"));
+        let mut command = Command::new(program(lesson));
         clean_environment(&mut command, seat.folder.path());
         let mut child = command
             .stdin(Stdio::piped())
@@ -303,7 +340,7 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle => terminal.until_ends(" >>"),
+            While::Idle | While::Worktree => terminal.until_ends(" >>"),
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -313,19 +350,28 @@ impl Program {
             }
         }
         match way {
-            Way::Exit => terminal.line("exit"),
-            Way::CtrlD => terminal.send("\x04"),
+            Way::Exit | Way::CtrlD => {
+                let keys = if way == Way::Exit { "exit\r" } else { "\x04" };
+                if state == While::Worktree {
+                    // It says first what would end.
+                    terminal.send(keys);
+                    terminal.until_shows("Still running: tree.");
+                    terminal.until_ends(" >>");
+                }
+                terminal.send(keys);
+            }
             Way::CtrlCTwice => {
                 terminal.send("\x03");
                 match state {
                     While::Idle => terminal.until_shows("To leave"),
+                    While::Worktree => terminal.until_shows("Still running: tree."),
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
                 terminal.send("\x03");
             }
             Way::Signal(signal) => terminal.signal(signal),
             Way::TerminalClosed => terminal.close(),
-            Way::Panic if state == While::Idle => terminal.line("panic"),
+            Way::Panic if state.is_idle() => terminal.line("panic"),
             Way::Panic => fs::write(gate, "").expect("the gate opens"),
             Way::EndOfPipe | Way::SupervisorKilled => {
                 unreachable!("no way for a program at a terminal to end")
@@ -467,15 +513,16 @@ fn lesson_that_panics() -> ExitCode {
     agent.toolbox.add([bash::tool()]);
     let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
     agent.toolbox.add(background::tools(&executor));
-    if std::env::var_os("LESSON_THAT_PANICS")
-        .is_some_and(|lesson| lesson.to_string_lossy().starts_with("s11"))
-    {
+    let lesson = std::env::var("LESSON_THAT_PANICS").unwrap_or_default();
+    if lesson.as_str() >= "s11" {
         let foreground = Foreground::attach(&executor, &mut repl);
         let definitions = Definitions::default();
         agent.toolbox.add([subagent::tool(&agent, &definitions)]);
         agent
             .toolbox
             .replace(foreground.tools(&agent, &definitions));
+        let task = worktree::task(&agent.toolbox);
+        agent.toolbox.replace([task]);
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();

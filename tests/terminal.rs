@@ -78,6 +78,8 @@ fn a_line_is_carried_out_and_shown_with_its_time() {
         screen.contains("\n● bash: seq 12\n  └ 0.") && screen.contains(" s · 1\n    2\n")
     });
     terminal.until_shows("    8\n    … 4 more lines (the model has them)\n");
+    terminal.line(r#"run "seq 9""#);
+    terminal.until_shows("    8\n    … 1 more line (the model has it)\n");
 }
 
 #[test]

@@ -11,13 +11,14 @@ use support::prompt::{
 };
 use support::server::{Answer, Server, held, reply_blocks, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
+use unicode_width::UnicodeWidthStr;
 
 const S11: &str = "s11_foreground_background";
 /// The line above the prompt has nothing to tell.
 const PROMPT: &str = "\n\ns11 >>";
 const ONE_RUNS: &str = "\n1 running\ns11 >>";
 const NOTHING: &str = "\nNothing runs in the foreground that could be sent to the background.";
-const STILL: &str = "\nStill running: bash-1. Leaving ends that. Once more to leave.";
+const STILL: &str = "\nStill running: echo-pid. Leaving ends that. Once more to leave.";
 
 fn s11() -> Terminal {
     at_prompt(Seat::new(S11), PROMPT)
@@ -103,7 +104,7 @@ fn move_one(terminal: &mut Terminal) -> Pid {
 fn a_command_is_moved_and_goes_on() {
     let mut terminal = s11();
     let command = move_one(&mut terminal);
-    terminal.until_shows(&format!(" s · {}", moved("bash-1", " by the user")));
+    terminal.until_shows(&format!(" s · {}", moved("echo-pid", " by the user")));
     assert!(!is_gone(command), "it was ended");
     // The prompt is free.
     terminal.line(r#"run "echo meanwhile""#);
@@ -111,7 +112,7 @@ fn a_command_is_moved_and_goes_on() {
     open(&terminal, "gate");
     // The same process, and it has lost nothing.
     terminal.until_ends(&format!("s\nthrough gate\n{command}{PROMPT}"));
-    terminal.until_shows("\n◆ bash-1: finished with exit code 0 after ");
+    terminal.until_shows("\n◆ echo-pid: finished with exit code 0 after ");
     terminal.line(r#"run "echo afterwards""#);
     terminal.until_ends(&format!("\nafterwards{PROMPT}"));
     assert_eq!(count(&terminal, "◆"), 1);
@@ -162,9 +163,9 @@ fn the_model_is_told_once_of_each_thing() {
     terminal.until_ends(&format!("\nyes{PROMPT}"));
     assert_eq!(
         last_message(&server, 1),
-        [format!("result: {}", moved("bash-1", " by the user"))]
+        [format!("result: {}", moved("cat-gate", " by the user"))]
     );
-    assert_eq!(last_message(&server, 2), ["delivered: bash-1"]);
+    assert_eq!(last_message(&server, 2), ["delivered: cat-gate"]);
     let whole = server.requests()[3].body.to_string();
     assert_eq!(whole.matches("<task-notification ").count(), 1);
     assert_eq!(whole.matches("through gate").count(), 1);
@@ -197,7 +198,7 @@ fn a_press_during_a_history_search_moves_and_breaks_nothing() {
     terminal.send("\x12cat"); // Ctrl+R
     terminal.until_ends("(reverse-i-search)`cat': run \"cat gate\"");
     terminal.send(CTRL_B);
-    terminal.until_shows("bash-1: [running] moved to the background by the user; ");
+    terminal.until_shows("cat-gate: [running] moved to the background by the user; ");
     // To the end, to the left, and all of it away.
     terminal.send("\x05\x1b[D\x05\x15");
     terminal.line("run \"echo the keyboard lives\"");
@@ -223,19 +224,18 @@ fn with_nothing_to_move_it_says_so() {
     assert_eq!(count(&terminal, NOTHING), 1);
     terminal.send(CTRL_C);
     terminal.until_ends(PROMPT);
-    // While it thinks.
+    // While it thinks. The line above the prompt does not offer it.
     terminal.line("help");
-    until_traced(&terminal, &[r#""ph":"B""#, "thinking"]);
+    terminal.until_shows("\nthinking, ");
     terminal.send(CTRL_B);
-    terminal.until_ends(&format!("{NOTHING}{PROMPT}"));
-    assert_eq!(count(&terminal, NOTHING), 2);
+    terminal.until("said again", |screen| screen.matches(NOTHING).count() == 2);
     terminal.send("typed");
     terminal.send(CTRL_B);
     terminal.send("X");
     terminal.until("said again, and the line as it was", |screen| {
-        screen.matches(NOTHING).count() == 3
-            && screen.ends_with(&format!("{NOTHING}{PROMPT} typedX"))
+        screen.matches(NOTHING).count() == 3 && screen.ends_with(" s\ns11 >> typedX")
     });
+    assert_eq!(count(&terminal, "(Ctrl+B"), 0);
     terminal.send(CTRL_C);
     terminal.until_shows("\nInterrupted.\n");
 }
@@ -263,7 +263,7 @@ fn many_presses_move_one_command() {
     assert_eq!(last_message(&server, 2), ["result: through two"]);
     open(&terminal, "one");
     terminal.until_ends(&format!("\nboth{PROMPT} X"));
-    assert_eq!(last_message(&server, 3), ["delivered: bash-1"]);
+    assert_eq!(last_message(&server, 3), ["delivered: cat-one"]);
 }
 
 #[test]
@@ -296,10 +296,10 @@ fn a_command_of_ones_own_can_be_moved() {
     until_waits_for(&terminal, "cat gate");
     terminal.send(CTRL_B);
     terminal.until_ends(ONE_RUNS);
-    terminal.until_shows("\nbash-1: [running] moved to the background by the user; ");
+    terminal.until_shows("\ncat-gate: [running] moved to the background by the user; ");
     open(&terminal, "gate");
     terminal.until_ends(&format!("s\nthrough gate{PROMPT}"));
-    terminal.until_shows("\n◆ bash-1: finished with exit code 0 after ");
+    terminal.until_shows("\n◆ cat-gate: finished with exit code 0 after ");
     assert_eq!(count(&terminal, "◆"), 1);
 }
 
@@ -340,13 +340,13 @@ fn the_time_limit_moves_and_does_not_end() {
     terminal.until_ends(ONE_RUNS);
     terminal.until_shows(&format!(
         " s · {}",
-        moved("bash-1", ", as it had not ended within its time limit")
+        moved("echo-pid", ", as it had not ended within its time limit")
     ));
     let command = pid(terminal.folder.path(), "pid");
     open(&terminal, "gate");
     terminal.until_ends(&format!("s\nthrough gate\n{command}{PROMPT}"));
     assert_eq!(
-        count(&terminal, "◆ bash-1: finished with exit code 0 after "),
+        count(&terminal, "◆ echo-pid: finished with exit code 0 after "),
         1
     );
 }
@@ -356,17 +356,19 @@ fn what_a_shell_leaves_running_is_a_task() {
     let mut terminal = s11();
     terminal.line(r#"run "sleep 600 & echo $! > pid; echo started""#);
     terminal.until_shows(
-        " s · started\n    bash-1: [shell exited] 1 process that it started is still running in the background.\n",
+        " s · started\n    sleep-600: [shell exited] 1 process that it started is still running in the background.\n",
     );
     terminal.until_ends(ONE_RUNS);
     let child = pid(terminal.folder.path(), "pid");
     terminal.line("/tasks");
-    terminal.until_shows("\nbash-1  command  shell exited  ");
-    terminal.until_shows(" s  1 still running; 8 bytes of output; last line: started\n");
+    terminal.until_shows("\nsleep-600  command  shell exited  ");
+    terminal.until_shows(" s  sleep 600 & echo $! > pid; ec…  1 still running; 8 bytes");
+    terminal.line("/tasks sleep-600");
+    terminal.until_shows(" s  1 still running; 8 bytes of output; last line: started\n  > sleep 600 & echo $! > pid; echo started\n  started\n");
     assert!(!is_gone(child));
-    terminal.line("/stop bash-1");
-    terminal.until_shows("\nbash-1: told to stop.\n");
-    terminal.until_shows("\n◆ bash-1: ERROR: it was stopped after ");
+    terminal.line("/stop sleep-600");
+    terminal.until_shows("\nsleep-600: told to stop.\n");
+    terminal.until_shows("\n◆ sleep-600: ERROR: it was stopped after ");
     terminal.until_ends(&format!("\nstarted{PROMPT}"));
     eventually("nothing is left", || is_gone(child));
     assert_eq!(count(&terminal, "◆"), 1);
@@ -392,22 +394,22 @@ fn tasks_are_listed_and_stopped_at_once() {
     terminal.until("the list, with those that run first", |screen| {
         let lines: Vec<&str> = screen.lines().collect();
         lines.windows(2).any(|lines| {
-            lines[0].starts_with("two     command  running            ")
-                && lines[0].ends_with(" s  0 bytes of output")
-                && lines[1].starts_with("bash-2  command  in the foreground  ")
-                && lines[1].ends_with(" s  7 bytes of output; last line: so far")
+            lines[0].starts_with("two      command  running            ")
+                && lines[0].ends_with(" s  cat two                         0 bytes of output")
+                && lines[1].starts_with("echo-so  command  in the foreground  ")
+                && lines[1].contains(" s  echo so far; echo $$ > pid; s…  7 bytes of outpu")
         })
     });
-    terminal.line("/tasks bash-2");
-    terminal.until_shows("\nbash-2  command  in the foreground  ");
-    terminal.until_shows(" s  7 bytes of output; last line: so far\n  so far\n");
+    terminal.line("/tasks echo-so");
+    terminal.until_shows("\necho-so  command  in the foreground  ");
+    terminal.until_shows(" s  7 bytes of output; last line: so far\n  > echo so far; echo $$ > pid; sleep 600\n  so far\n");
     // One that has ended in the foreground is forgotten.
-    terminal.line("/tasks bash-1");
-    terminal.until_shows("\nThere is no task \"bash-1\". Known ids: two, bash-2.\n");
+    terminal.line("/tasks echo-one");
+    terminal.until_shows("\nThere is no task \"echo-one\". Known ids: two, echo-so.\n");
     terminal.line("/timeline");
     terminal.until_shows("  ░ thinking  █ waiting for a tool  ═ in the background\n");
     terminal.line("/tasks nope");
-    terminal.until_shows("\nThere is no task \"nope\". Known ids: two, bash-2.\n");
+    terminal.until_shows("\nThere is no task \"nope\". Known ids: two, echo-so.\n");
     terminal.line("/stop");
     terminal.until_shows("\nWhich one? /stop ID; /tasks lists them.\n");
     terminal.line("/stop nope");
@@ -418,8 +420,8 @@ fn tasks_are_listed_and_stopped_at_once() {
     assert_eq!(count(&terminal, ": /"), 0, "none of it was queued");
 
     // The turn goes on with what there is.
-    terminal.line("/stop bash-2");
-    terminal.until_shows("\nbash-2: told to stop.\n");
+    terminal.line("/stop echo-so");
+    terminal.until_shows("\necho-so: told to stop.\n");
     terminal.until_shows(" s · ERROR: [interrupted] by the user\n    so far\n");
     terminal.until_ends(ONE_RUNS);
     assert!(is_gone(command), "it still runs");
@@ -448,9 +450,11 @@ fn an_agent_that_is_waited_for_is_listed_with_what_it_did() {
     terminal.until_shows("\n  look │ ● bash: cat gate\n");
     terminal.line("/tasks");
     terminal.until_shows("\nlook  agent  in the foreground  ");
-    terminal.until_shows(" s  2 requests, 0 tokens, 2 tool calls; last: bash cat gate\n");
+    terminal.until_shows(" s  run 'echo one', then run 'cat…  2 requests, 0 tokens, 2");
     terminal.line("/tasks look");
-    terminal.until_shows("\n  ● bash: echo one\n    └ one\n  ● bash: cat gate\n");
+    terminal.until_shows(
+        " s  2 requests, 0 tokens, 2 tool calls; last: bash cat gate\n  > run 'echo one', then run 'cat gate'\n  ● bash: echo one\n    └ one\n  ● bash: cat gate\n",
+    );
     terminal.line("/stop look");
     terminal.until_shows("\nlook: told to stop.\n");
     terminal.until_shows(" s · ERROR: [interrupted] by the user\n");
@@ -482,6 +486,120 @@ fn lines_typed_meanwhile_are_queued_and_sent_in_order() {
 }
 
 #[test]
+fn up_takes_back_what_was_queued_last() {
+    const UP: &str = "\x1b[A";
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    terminal.line(r#"run "cat gate""#);
+    until_waits_for(&terminal, "cat gate");
+    terminal.send(UP); // nothing is queued: the line before
+    terminal.until_ends("s11 >> run \"cat gate\"");
+    terminal.send("\x15"); // Ctrl+U
+    for word in ["first", "second", "third"] {
+        terminal.line(&format!("run \"echo {word}\""));
+        terminal.until_shows(&format!("\n(queued: run \"echo {word}\")\n"));
+    }
+    terminal.send(UP);
+    terminal.until_shows("\n(no longer queued: run \"echo third\")\n");
+    terminal.until_ends("s11 >> run \"echo third\"");
+    terminal.send(LEFT);
+    terminal.line("X");
+    terminal.until_shows("\n(queued: run \"echo thirdX\")\n");
+    for word in ["thirdX", "second"] {
+        terminal.send(UP);
+        terminal.until_ends(&format!("s11 >> run \"echo {word}\""));
+        terminal.send("\x15");
+    }
+    terminal.until_ends("s11 >>");
+    open(&terminal, "gate");
+    terminal.until_ends(&format!("\nfirst{PROMPT}"));
+    assert_eq!(
+        count(&terminal, "● bash: echo"),
+        1,
+        "only the first was left"
+    );
+    // At rest, it is the history again, and the prompt is free.
+    terminal.send(UP);
+    terminal.until_ends(&format!("{PROMPT} run \"echo thirdX\""));
+    terminal.line("");
+    terminal.until_ends(&format!("\nthirdX{PROMPT}"));
+}
+
+#[test]
+fn tab_completes_commands_and_the_ids_of_tasks() {
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    for id in ["build the docs", "build-all", "grün"] {
+        terminal.line(&format!("run \"cat gate\" in the background as \"{id}\""));
+        terminal.until_shows(&format!("\n{id}: started in the background."));
+    }
+    terminal.until_ends("\n3 running\ns11 >>");
+    terminal.send("/ta\t");
+    terminal.until_ends("s11 >> /tasks");
+    terminal.send(" b\t");
+    terminal.until_ends("s11 >> /tasks build");
+    terminal.send("\t");
+    terminal.until_shows("\nbuild the docs  build-all\n");
+    terminal.until_ends("s11 >> /tasks build");
+    terminal.send(" \t");
+    terminal.until_ends("s11 >> /tasks build the docs");
+    terminal.line("");
+    terminal.until_shows("\nbuild the docs  command  running  ");
+    terminal.send("/stop g\t");
+    terminal.until_ends("s11 >> /stop grün");
+    terminal.send("\x15/\t");
+    terminal.until_shows("  /tasks  /stop  ");
+    terminal.send("\x15no\tthing"); // not for us
+    terminal.until_ends("s11 >> nothing");
+    terminal.send("\x15");
+
+    // A beginning is enough, if there is one task that begins like this.
+    terminal.line("/tasks g");
+    terminal.until_shows("\ngrün  command  running  ");
+    terminal.line("/stop build");
+    terminal.until_shows("\nbuild: one of build the docs, build-all? Type more of it.\n");
+    terminal.line("/stop build-");
+    terminal.until_shows("\nbuild-all: told to stop.\n");
+    terminal.until_shows("\n◆ build-all: ERROR: it was stopped after ");
+    terminal.line("/stop build-");
+    terminal.until_shows("\nbuild-all has ended already.\n");
+}
+
+#[test]
+fn a_list_of_sentences_fits_the_terminal() {
+    let mut terminal = s11();
+    gate(&terminal, "gate");
+    let ids = [
+        "審査する docs",
+        "look through all of the documentation for dead links",
+        "x",
+    ];
+    for (index, id) in ids.iter().enumerate() {
+        terminal.line(&format!(
+            "run \"cat gate; echo this is a command that is much longer than its cell\" in the background as \"{id}\""
+        ));
+        terminal.until_ends(&format!("\n{} running\ns11 >>", index + 1));
+    }
+    terminal.line("/tasks");
+    terminal.until("a list", |screen| {
+        let lines: Vec<&str> = screen.lines().collect();
+        let begins = [
+            "審査する docs                   command  running  ",
+            "look through all of the docum…  command  running  ",
+            "x                               command  running  ",
+        ];
+        let is_row = |(line, begin): (&&str, &&str)| {
+            line.starts_with(begin)
+                && line.contains(" s  cat gate; echo this is a comm…  0 ")
+                && line.width() <= 100
+                && line.ends_with('…')
+        };
+        let mut triples = lines.windows(3);
+        triples.any(|lines| lines.iter().zip(&begins).all(is_row))
+    });
+}
+
+#[test]
 fn a_result_comes_with_that_of_the_command_that_is_waited_for() {
     for by_key in [false, true] {
         let start = reply_blocks(&[bg_bash("build")], "tool_use");
@@ -498,7 +616,7 @@ fn a_result_comes_with_that_of_the_command_that_is_waited_for() {
         assert_eq!(server.requests().len(), 2, "the model was asked meanwhile");
         let result = if by_key {
             terminal.send(CTRL_B); // gets it there at once
-            moved("bash-1", " by the user")
+            moved("cat-work", " by the user")
         } else {
             open(&terminal, "work");
             "through work".to_string()
@@ -534,7 +652,7 @@ fn ctrl_c_is_for_the_foreground_alone() {
         "what runs in the background was not meant"
     );
     open(&terminal, "gate");
-    terminal.until_shows("\n◆ bash-1: finished with exit code 0 after ");
+    terminal.until_shows("\n◆ echo-pid: finished with exit code 0 after ");
     terminal.until_ends(&format!("{PROMPT} kept"));
 }
 
@@ -667,6 +785,10 @@ fn an_agent_that_is_waited_for_may_ask_and_afterwards_not() {
     terminal.until_ends(&format!("\nI go on{ONE_RUNS}"));
     open(&terminal, "gate");
     terminal.until_ends(&format!("\nso it is{PROMPT}"));
+    terminal.until("the denied call", |screen| {
+        let line = screen.lines().find(|line| line.starts_with("◆ look: "));
+        line.is_some_and(|line| line.ends_with(" s; 1 call was denied: bash"))
+    });
     assert!(
         !terminal.folder.path().join("it").exists(),
         "it was done unasked"
@@ -720,7 +842,7 @@ fn every_way_out_leaves_nothing_behind() {
         assert!(!is_gone(background), "it was ended before the second time");
         terminal.send(keys);
         leaves_everything_as_it_was(&mut terminal, 0);
-        terminal.until_shows("\nEnded, as it was still running: bash-1.");
+        terminal.until_shows("\nEnded, as it was still running: echo-pid.");
         eventually("nothing is left", || is_gone(background));
     }
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {

@@ -272,11 +272,7 @@ fn what_cannot_be_is_refused_in_a_sentence() {
         "taken",
         "git makes no worktree taken: a branch named 'taken' already exists",
     );
-    refused(
-        folder,
-        "there",
-        "there is a folder .worktrees/there already",
-    );
+    refused(folder, "there", "there is a .worktrees/there already");
     for name in [
         "a b",
         "a..b",
@@ -480,6 +476,18 @@ fn who_works_in_a_worktree_is_known_everywhere_and_a_dead_one_does_not_count() {
         "dark"
     );
     fs::remove_file(folder.join(".worktrees/ui-dark/theme.css")).expect("a file");
+    // A lock of yours is another matter.
+    let lock = |arguments: &[&str]| {
+        git(
+            &folder,
+            &[&["worktree"], arguments, &[".worktrees/ui-dark"]].concat(),
+        )
+    };
+    lock(&["unlock"]);
+    lock(&["lock", "--reason", "mine"]);
+    second().has("cannot remove a locked working tree, lock reason: mine");
+    lock(&["unlock"]);
+    lock(&["lock", "--reason", "the agent ui-dark works here"]);
     // git has locked it for one who is dead.
     second().has("removed ui-dark and its branch; nothing was lost.");
     assert_eq!(worktrees(&folder), [""; 0]);
@@ -814,9 +822,7 @@ impl Killed {
         let run = run.argument("--yes").run();
         let began = run.out.contains("ui: started in the background");
         let refused = run.out.contains("ERROR: git makes no worktree ui: ")
-            || run
-                .out
-                .contains("ERROR: there is a folder .worktrees/ui already");
+            || run.out.contains("ERROR: there is a .worktrees/ui already");
         assert!(began || refused, "{when}\n{}", run.out);
         assert!(
             run.out.contains("other: started in the background"),

@@ -2,8 +2,9 @@
 //! shows what is new in each request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::caught::lock;
 use crate::message::{ContentBlock, Message, Reply, Role, ToolCall};
 use crate::model::{Model, ModelError, Request};
 use crate::options::Options;
@@ -112,7 +113,7 @@ impl Step {
         let messages = request.messages;
         let first = serde_json::to_string(&messages.first()).unwrap_or_default();
         let key = format!("{}\n{first}", request.system);
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = lock(&self.sent);
         let last = sent.insert(key, messages.to_vec()).unwrap_or_default();
         let is_new = |at: usize| last.get(at) != messages.get(at);
         // With nothing new, the conversation was begun again, or the request failed.

@@ -16,11 +16,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::caught::lock;
 use crate::event::{Event, Stamped};
 use crate::options::Options;
 use crate::screen::{describe, visible};
@@ -145,7 +146,7 @@ impl Timeline {
     }
 
     fn lock(&self) -> MutexGuard<'_, Recorder> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

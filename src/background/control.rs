@@ -1,8 +1,9 @@
 //! s08 · Control: what stands between a job and those who look at it from outside.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Progress;
+use crate::caught::lock;
 
 /// How a job lets itself be looked at and stopped from outside, while it runs.
 pub trait Watch: Send + Sync {
@@ -25,14 +26,10 @@ struct Watched {
 }
 
 impl Control {
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// From now on the job can be looked at and stopped. If `stop` was called before this, the watch
     /// is stopped now.
     pub fn attach(&self, watch: Arc<dyn Watch>) {
-        let mut watched = self.watched();
+        let mut watched = lock(&self.0);
         if watched.stopped {
             watch.stop();
         }
@@ -41,23 +38,23 @@ impl Control {
 
     /// How the job stands; when it has ended, how it stood last.
     pub fn look(&self) -> Progress {
-        let watched = self.watched();
+        let watched = lock(&self.0);
         let watch = watched.watch.as_ref();
         watch.map_or_else(|| watched.last.clone(), |watch| watch.look())
     }
 
     /// Asks the job to end, and returns at once. Without effect on one that has ended.
     pub fn stop(&self) {
-        let mut watched = self.watched();
+        let mut watched = lock(&self.0);
         watched.stopped = true;
         watched.watch.iter().for_each(|watch| watch.stop());
     }
 
     /// Lets go of the watch and of what it holds: the buffers and the file of a command.
     pub(super) fn detach(&self) {
-        let watch = self.watched().watch.take();
+        let watch = lock(&self.0).watch.take();
         if let Some(watch) = watch {
-            self.watched().last = watch.look();
+            lock(&self.0).last = watch.look();
         }
     }
 }

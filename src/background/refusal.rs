@@ -14,7 +14,7 @@ pub enum Refusal {
     IdInUse(TaskId, Vec<TaskId>),
     #[error("there is no task \"{0}\". Known ids: {known}", known = list(.1))]
     UnknownId(TaskId, Vec<TaskId>),
-    #[error("{count} background tasks run already ({ids}), and that is the limit. Go on with something else, or wait until one has ended, then start this one again", count = .0.len(), ids = list(.0))]
+    #[error("{count} background tasks run already ({ids}), and no more can be started now. Go on with something else, or wait until one has ended, then start this one again", count = .0.len(), ids = list(.0))]
     TooMany(Vec<TaskId>),
     #[error(
         "no thread could be started for it ({0}). Run it in the foreground, or try again later"

@@ -3,18 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::outcome::Outcome;
-
-/// How a running job stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// If a command's shell has exited but what it started still runs: how many processes.
-    pub left_running: Option<usize>,
-    /// Its own words, in one line; empty if it has none.
-    pub line: String,
-    /// What it has printed or done of late.
-    pub recent: String,
-}
+use crate::outcome::{End, Outcome};
+pub use crate::process::Progress;
 
 /// Where a task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +21,17 @@ pub struct Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.elapsed.as_secs_f64();
-        let mark = match (&self.outcome, self.progress.left_running) {
-            (Some(outcome), _) => return write!(f, "{outcome} after {seconds:.1} s"),
-            (None, Some(_)) => "shell exited",
-            (None, None) => "running",
-        };
-        let line = &self.progress.line;
-        let gap = if line.is_empty() { "" } else { "; " };
-        write!(f, "[{mark}] {seconds:.1} s{gap}{line}")
+        match (&self.outcome, self.progress.left_running) {
+            (Some(outcome), _) if matches!(outcome.end, End::Failed(_)) => {
+                write!(f, "{outcome} (after {seconds:.1} s)")?; // a sentence
+            }
+            (Some(outcome), _) => write!(f, "{outcome} after {seconds:.1} s")?,
+            (None, Some(_)) => write!(f, "[shell exited] {seconds:.1} s")?,
+            (None, None) => write!(f, "[running] {seconds:.1} s")?,
+        }
+        let line = Some(&self.progress.line).filter(|_| self.outcome.is_none());
+        let parts = line.into_iter().chain([&self.progress.remark]);
+        let mut parts = parts.filter(|part| !part.is_empty());
+        parts.try_for_each(|part| write!(f, "; {part}"))
     }
 }

@@ -1,14 +1,16 @@
 //! s10 · At work: an agent as a task, seen from outside: what it has cost, what it does, how to
 //! stop it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
+use super::Input;
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
+use crate::caught::lock;
 use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
-use crate::screen::{describe, one_line};
+use crate::screen::{count, describe, one_line};
 use crate::subagent::run;
 use crate::tool::{Ask, Context};
 
@@ -23,6 +25,10 @@ struct Tally {
     requests: u64,
     tokens: u64,
     calls: u64,
+    /// The tools whose calls were denied.
+    denied: Vec<String>,
+    /// The tool that was called last, and with what.
+    tool: String,
     last: String,
     transcript: String,
 }
@@ -42,6 +48,7 @@ impl Tally {
             Event::ToolStarted { name, input } => {
                 let input = describe(input);
                 self.calls += 1;
+                self.tool.clone_from(name);
                 self.last = format!("; last: {name} {input}").chars().take(80).collect();
                 self.transcript += &format!("● {name}: {}\n", one_line(&input));
             }
@@ -61,56 +68,79 @@ impl Tally {
 /// An agent that works on one prompt.
 pub struct AtWork {
     worker: Agent,
+    input: Input,
     tally: Arc<Mutex<Tally>>,
 }
 
 impl AtWork {
     /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
-    pub fn new(mut worker: Agent, name: &str, events: &Events, waiter: Weak<()>, ask: Ask) -> Self {
+    pub fn new(
+        mut worker: Agent,
+        input: Input,
+        events: &Events,
+        waiter: Weak<()>,
+        ask: Ask,
+    ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let (all, name, counted) = (events.clone(), name.to_string(), tally.clone());
+        let (all, name, counted) = (events.clone(), input.description.clone(), tally.clone());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
             let in_background = waiter.strong_count() == 0;
-            let agent = Some(name.as_str());
+            let agent = Some(name.trim());
             all.tell(Stamped {
                 agent,
                 in_background,
                 ..stamped
             });
         };
+        let denies = tally.clone();
+        let ask: Ask = Arc::new(move |question, interrupt| {
+            let answer = ask(question, interrupt);
+            if answer.is_err() && !interrupt.is_triggered() {
+                let mut tally = lock(&denies);
+                let tool = tally.tool.clone();
+                tally.denied.push(tool);
+            }
+            answer
+        });
         worker.context = Context {
             folder: worker.context.folder.clone(),
             events: Events::default().with(Box::new(reader)),
             interrupt: Interrupt::default(),
             ask,
         };
-        AtWork { worker, tally }
+        AtWork {
+            worker,
+            input,
+            tally,
+        }
     }
 
     /// Works until the last text, on this thread.
-    pub fn run(&self, prompt: String) -> Outcome {
+    pub fn run(&self) -> Outcome {
         let used_up = || lock(&self.tally).tokens > MAX_TOKENS;
-        let (end, mut output) = match run(&self.worker, prompt, used_up) {
-            Ok(output) => (End::Finished(None), output),
-            Err(so_far) if self.worker.context.interrupt.is_triggered() => (End::Killed, so_far),
-            Err(why) => (End::Failed(why), String::new()),
+        let mut outcome = match run(&self.worker, self.input.prompt.clone(), used_up) {
+            Ok(output) => Outcome::new(End::Finished(None), output),
+            Err(so_far) if self.worker.context.interrupt.is_triggered() => {
+                Outcome::new(End::Killed, so_far)
+            }
+            Err(why) => Outcome::new(End::Failed(why), ""),
         };
-        output += &self.worker.context.folder.leave();
-        Outcome::new(end, output)
+        outcome.output += &self.worker.context.folder.leave();
+        outcome
     }
-}
-
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch for AtWork {
     fn look(&self) -> Progress {
         let tally = lock(&self.tally);
-        let count = |count: u64, what: &str| {
-            let plural = if count == 1 { "" } else { "s" };
-            format!("{count} {what}{plural}")
+        let mut tools = tally.denied.clone();
+        tools.sort();
+        tools.dedup();
+        let remark = match tally.denied.len() {
+            0 => String::new(),
+            1 => format!("1 call was denied: {}", tools[0]),
+            more => format!("{more} calls were denied: {}", tools.join(", ")),
         };
         let counts = [
             count(tally.requests, "request"),
@@ -118,9 +148,14 @@ impl Watch for AtWork {
             count(tally.calls, "tool call"),
         ];
         Progress {
+            what: match &self.input.agent {
+                Some(agent) => format!("{agent}: {}", self.input.prompt),
+                None => self.input.prompt.clone(),
+            },
             left_running: None,
             line: counts.join(", ") + &tally.last,
             recent: tally.transcript.clone(),
+            remark,
         }
     }
 

@@ -1,14 +1,19 @@
 //! s11 · `/tasks`, `/tasks ID`, `/stop ID`: all that was started in this session, as a person
 //! reads it.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::Foreground;
-use crate::background::{Kind, Refusal, Status, lock};
+use crate::background::{Kind, Refusal, Status};
+use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::screen::count;
+use crate::terminal::{short, size};
 
 /// Lines of output or transcript that are shown of one task.
 const SHOWN_LINES: usize = 20;
-/// Characters of a task's status that are shown.
-const SHOWN_STATUS: usize = 40;
+/// Columns of a cell of the list.
+const CELL: usize = 30;
 
 /// A task as it stands now.
 struct Row {
@@ -22,50 +27,37 @@ impl Foreground {
     /// One task, with the end of its output or of its transcript; without an id a line for each
     /// task, first those that run.
     pub fn list(&self, id: &str) -> String {
-        let rows = self.rows();
-        match id {
-            "" if rows.is_empty() => "No tasks so far.".to_string(),
-            "" => table(&rows),
-            id => match rows.iter().find(|row| row.id.to_string() == id) {
-                Some(row) => row.whole(),
-                None => self.unknown(id),
-            },
+        match self.rows() {
+            rows if !id.is_empty() => named(rows, id).map_or_else(|why| why, |row| row.whole()),
+            rows if rows.is_empty() => "No tasks so far.".to_string(),
+            rows => table(&rows),
         }
     }
 
     /// Stops a task, waited for or not.
     pub fn stop(&self, id: &str) -> String {
-        if let Some((current, _)) = &*self.current()
-            && current.id.to_string() == id
-        {
-            current.watch.stop();
-            return format!("{id}: told to stop.");
-        }
-        let rows = self.rows();
-        match rows.into_iter().find(|row| row.id.to_string() == id) {
-            Some(row) if row.status.outcome.is_some() => format!("{id} has ended already."),
-            Some(row) => {
-                if let Ok(task) = lock(&self.executor).find(&row.id) {
+        let id = match named(self.rows(), id) {
+            _ if id.is_empty() => return "Which one? /stop ID; /tasks lists them.".to_string(),
+            Err(why) => return why,
+            Ok(row) if row.status.outcome.is_some() => {
+                return format!("{} has ended already.", row.id);
+            }
+            Ok(row) => row.id,
+        };
+        match &*lock(&self.current) {
+            Some((current, _)) if current.id == id => current.watch.stop(),
+            _ => {
+                if let Ok(task) = lock(&self.executor).find(&id) {
                     task.control.stop();
                 }
-                format!("{id}: told to stop.")
             }
-            None if id.is_empty() => "Which one? /stop ID; /tasks lists them.".to_string(),
-            None => self.unknown(id),
         }
-    }
-
-    fn unknown(&self, id: &str) -> String {
-        let known = self.rows().into_iter().map(|row| row.id).collect();
-        let unknown = |id| Refusal::UnknownId(id, known).into();
-        let text: String = TaskId::new(id).map_or_else(|empty| empty, unknown);
-        let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-        first.to_uppercase() + rest
+        format!("{id}: told to stop.")
     }
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let (mut rows, current) = (Vec::new(), self.current());
+        let (mut rows, current) = (Vec::new(), lock(&self.current));
         let mut executor = lock(&self.executor);
         for id in executor.ids() {
             if let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) {
@@ -95,9 +87,29 @@ impl Foreground {
     }
 }
 
+/// The task of that name, or else the only one whose name begins like this.
+fn named(mut rows: Vec<Row>, id: &str) -> Result<Row, String> {
+    let known = rows.iter().map(|row| row.id.clone()).collect();
+    rows.retain(|row| row.id.to_string().starts_with(id));
+    let exact = rows.iter().position(|row| row.id.to_string() == id);
+    if exact.is_some() || rows.len() == 1 {
+        return Ok(rows.swap_remove(exact.unwrap_or(0)));
+    }
+    if !rows.is_empty() {
+        let names: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
+        return Err(format!(
+            "{id}: one of {}? Type more of it.",
+            names.join(", ")
+        ));
+    }
+    let text: String = Refusal::UnknownId(TaskId::new(id)?, known).into();
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    Err(first.to_uppercase() + rest)
+}
+
 impl Row {
-    /// Its id, kind, status and time.
-    fn cells(&self) -> [String; 4] {
+    /// Its id, kind, status and time, and what it does.
+    fn cells(&self) -> [String; 5] {
         let kind = match self.kind {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
@@ -111,13 +123,14 @@ impl Row {
             Some(outcome) if outcome.error().is_none() => "finished".to_string(),
             Some(outcome) => outcome.to_string(),
         };
-        let status = status.lines().next().unwrap_or_default();
-        [
+        let cells = [
             self.id.to_string(),
             kind.to_string(),
-            status.chars().take(SHOWN_STATUS).collect(),
+            status.lines().next().unwrap_or_default().to_string(),
             format!("{:.1} s", self.status.elapsed.as_secs_f64()),
-        ]
+            self.status.progress.what.clone(),
+        ];
+        cells.map(|cell| short(&cell, CELL))
     }
 
     fn whole(&self) -> String {
@@ -128,9 +141,11 @@ impl Row {
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();
         let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
-        let mut answer = format!("{}  {}", self.cells().join("  "), self.status.progress.line);
+        let (cells, now) = (self.cells(), &self.status.progress);
+        let mut answer = format!("{}  {}", cells[..4].join("  "), now.line);
+        answer += &format!("\n  > {}", now.what.trim().replace('\n', "\n    "));
         if !lines.is_empty() {
-            answer += &format!("\n  … {} lines before these", lines.len());
+            answer += &format!("\n  … {} before these", count(lines.len() as u64, "line"));
         }
         shown
             .iter()
@@ -139,18 +154,21 @@ impl Row {
     }
 }
 
+/// As wide as the terminal; how they stand comes last and is cut.
 fn table(rows: &[Row]) -> String {
-    let mut widths = [0; 4];
+    let columns = size().map_or(usize::MAX, |(columns, _)| columns);
+    let mut widths = [0; 5];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row.cells()) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.width().max(*width);
         }
     }
     let line = |row: &Row| {
         let cells = row.cells().into_iter().zip(widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:<width$}  "));
-        let line = cells.collect::<String>() + &row.status.progress.line;
-        line.trim_end().to_string()
+        let pad =
+            |(cell, width): (String, usize)| cell.clone() + &" ".repeat(width - cell.width() + 2);
+        let line = cells.map(pad).collect::<String>() + &row.status.progress.line;
+        short(line.trim_end(), columns)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

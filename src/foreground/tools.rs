@@ -6,13 +6,20 @@ use serde_json::json;
 use super::{Foreground, TIME_LIMIT};
 use crate::agent::Agent;
 use crate::background_agent::{self, start};
+use crate::caught::lock;
+use crate::notification::TaskId;
 use crate::subagent::Definitions;
+use crate::terminal::fit;
 use crate::tool::{Access, Tool};
 use crate::tools::object;
+
+/// Columns of a command's name.
+const NAME_WIDTH: usize = 24;
 
 #[derive(Deserialize)]
 struct Command {
     command: String,
+    description: Option<String>,
     timeout_seconds: Option<u64>,
 }
 
@@ -34,7 +41,9 @@ impl Foreground {
         let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
         let timeout =
             json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
-        let properties = json!({ "command": command, "timeout_seconds": timeout });
+        let name = json!({ "type": "string", "description": "What it does, in two or three words: its name in the background" });
+        let properties =
+            json!({ "command": command, "description": name, "timeout_seconds": timeout });
         let description = format!(
             "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
              than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
@@ -47,7 +56,8 @@ impl Foreground {
             Access::Ask,
             move |input: Command, context| {
                 let limit = input.timeout_seconds.unwrap_or(TIME_LIMIT);
-                it.run(&input.command, limit, context)
+                let description = input.description.as_deref();
+                it.run(&input.command, description, limit, context)
             },
         )
     }
@@ -67,5 +77,29 @@ impl Foreground {
                 false => start(&it.executor, &delegation, task, context),
             },
         )
+    }
+
+    /// A name for a command that is not taken: its description or its first two words, as in
+    /// `npm-install`.
+    pub(super) fn free_name(
+        &self,
+        command: &str,
+        description: Option<&str>,
+    ) -> Result<TaskId, String> {
+        let description = description.filter(|it| it.contains(char::is_alphanumeric));
+        let (text, count) = description.map_or((command, 2), |it| (it, usize::MAX));
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
+        let (name, _) = fit(&words.join("-"), NAME_WIDTH);
+        let name = match name.trim_end_matches('-') {
+            "" => "bash",
+            name => name,
+        };
+        let (mut id, mut number) = (TaskId::new(name)?, 1);
+        while lock(&self.executor).expect_new(&id).is_err() {
+            number += 1;
+            id = TaskId::new(&format!("{name}-{number}"))?;
+        }
+        Ok(id)
     }
 }

@@ -8,10 +8,9 @@ mod failure;
 mod repair;
 mod wire;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::mem::take;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, tick, unb
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
+use crate::caught::lock;
 use crate::event::Event;
 use crate::message::Reply;
 use crate::model::thinking::LOOK;
@@ -81,10 +81,8 @@ impl Anthropic {
         let model = var("ANTHROPIC_MODEL").or_else(|| var("MODEL_ID"));
         let model = model.as_deref().map_or(DEFAULT_MODEL, str::trim);
         let mut client = Self::new(&base_url, key.as_deref(), model);
-        let bearer = token.map(|token| format!("Bearer {}", token.trim()));
-        client
-            .auth
-            .extend(bearer.map(|value| ("authorization", value)));
+        let bearer = token.map(|token| ("authorization", format!("Bearer {}", token.trim())));
+        client.auth.extend(bearer);
         Some(client)
     }
 
@@ -97,7 +95,7 @@ impl Anthropic {
             Some("http" | "https") => "the key holds what no header can. Set it again".to_string(),
             _ => format!("{:?} is no address like {DEFAULT_URL}", self.shown_url()),
         };
-        Err(Failure::no_connection(&problem))
+        Err(Failure::Connection(problem))
     }
 
     /// The address without a name and password in it.
@@ -125,7 +123,7 @@ impl Anthropic {
 
     /// One try.
     fn attempt(&self, body: Arc<Vec<u8>>, asked: &Request<'_>) -> Result<Reply, Failure> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || lock(&self.idle);
         let agent = idle().pop().unwrap_or_else(|| self.new_agent());
         let mut request = agent.post(format!("{}/v1/messages", self.base_url));
         request = request.header("content-type", "application/json");
@@ -151,24 +149,29 @@ impl Anthropic {
         outcome
     }
 
-    /// Takes the key out, should the server have repeated it, and shortens what it said.
-    fn presentable(&self, text: &str) -> String {
+    /// What happened, for the person: without the key, should the server have repeated it, and
+    /// shortened.
+    fn presentable(&self, failure: &Failure) -> String {
         let secrets = self.auth.iter().map(|(_, secret)| secret);
         let secrets = secrets.map(|it| it.strip_prefix("Bearer ").unwrap_or(it));
         let long = secrets.filter(|it| it.len() >= 8);
-        let text = long.fold(text.to_string(), |text, it| text.replace(it, "[key]"));
-        text.chars().take(500).collect()
+        let text = long.fold(failure.to_string(), |text, it| text.replace(it, "[key]"));
+        let text: String = text.chars().take(500).collect();
+        text.trim_end_matches('.').to_string()
     }
 }
 
 impl Model for Anthropic {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let failed = |failure: Failure| ModelError::Failed(failure.sentences());
+        let failed = |failure: Failure| {
+            let (what, advice) = (self.presentable(&failure), failure.advice());
+            ModelError::Failed(format!("{what}. {advice}"))
+        };
         self.check().map_err(failed)?;
         let body = Arc::new(wire::body(&self.model, request));
         let mut backoff = self.backoff;
         for attempt in 0.. {
-            let mut failure = match self.attempt(body.clone(), request) {
+            let failure = match self.attempt(body.clone(), request) {
                 Ok(mut reply) => {
                     repair(&mut reply, request.messages);
                     return Ok(reply);
@@ -176,19 +179,17 @@ impl Model for Anthropic {
                 Err(_) if request.interrupt.is_triggered() => break,
                 Err(failure) => failure,
             };
-            failure.what = self.presentable(&failure.what);
-            if !failure.may_pass || attempt == MAX_RETRIES {
+            if !failure.may_pass() || attempt == MAX_RETRIES {
                 return Err(failed(failure));
             }
-            // Up to a quarter less, so that many clients do not come back at the same moment.
-            let share = 1.0 - (RandomState::new().build_hasher().finish() % 1000) as f64 / 4000.0;
-            let wait = failure
-                .after
-                .unwrap_or(backoff.mul_f64(share))
-                .min(MAX_WAIT);
+            let wait = match failure {
+                Failure::Api(_, _, Some(after)) => after,
+                _ => backoff,
+            }
+            .min(MAX_WAIT);
             backoff = backoff.saturating_mul(2);
             let seconds = (wait.as_secs_f32() * 10.0).round() / 10.0;
-            let what = failure.what.trim_end_matches('.');
+            let what = self.presentable(&failure);
             let events = request.events;
             events.notice(format!("{what}; trying again in {seconds} s."));
             if !request.pause(wait) {
@@ -250,10 +251,7 @@ fn refusal(mut response: Response<ureq::Body>) -> Failure {
         None if text.trim().is_empty() => "no reason given".to_string(),
         None => text,
     };
-    Failure {
-        after,
-        ..Failure::api(status, &message)
-    }
+    Failure::Api(status, message, after)
 }
 
 /// On the calling thread: puts the events together until the reply is complete.
@@ -262,17 +260,18 @@ fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failur
     let mut assembly = wire::Assembly::default();
     while !assembly.stopped {
         let line = select_biased! {
-            recv(interrupted) -> _ => return Err(Failure::no_connection("interrupted")),
+            recv(interrupted) -> _ => return Err(Failure::Connection("interrupted".into())),
             recv(lines) -> line => line,
             recv(look) -> _ => {
-                request.thinks(since, assembly.progress());
+                request.thinks(since);
                 continue;
             }
         };
         match line {
-            Ok(Ok(event)) => assembly.apply(&event, &mut |text| {
-                request.events.emit(Event::Text(text.to_string()));
-            })?,
+            Ok(Ok(event)) => match assembly.apply(&event)? {
+                text if text.is_empty() => {}
+                text => request.events.emit(Event::Text(text)),
+            },
             Ok(Err(failure)) if assembly.stop_reason.is_none() => return Err(failure),
             _ => break,
         }

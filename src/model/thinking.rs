@@ -11,12 +11,12 @@ use crate::event::Event;
 pub const LOOK: Duration = Duration::from_millis(200);
 
 impl Request<'_> {
-    /// Says that the model thinks, since when, and what is known of its progress.
-    pub fn thinks(&self, since: Instant, progress: String) {
+    /// Says that the model thinks, and since when.
+    pub fn thinks(&self, since: Instant) {
         self.events.emit(Event::Waiting {
             what: "thinking".to_string(),
             elapsed: since.elapsed(),
-            progress,
+            progress: String::new(),
         });
     }
 
@@ -26,9 +26,7 @@ impl Request<'_> {
         loop {
             let left = time.saturating_sub(since.elapsed());
             match self.interrupt.receiver().recv_timeout(left.min(LOOK)) {
-                Err(RecvTimeoutError::Timeout) if left > LOOK => {
-                    self.thinks(since, String::new());
-                }
+                Err(RecvTimeoutError::Timeout) if left > LOOK => self.thinks(since),
                 Err(RecvTimeoutError::Timeout) => return true,
                 _ => return false,
             }

@@ -1,12 +1,14 @@
 //! s16 · Mailboxes: what tasks report while they run, until it is put into the conversation.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::caught::lock;
 use crate::notification::TaskId;
 use crate::process::lines::Lines;
 use crate::repl::Beside;
+use crate::screen::count;
 
 /// With more reports that wait, a task is muted until they are read,
 const MOST_WAITING: usize = 10;
@@ -43,13 +45,9 @@ struct Mailbox {
 }
 
 impl Mailboxes {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<TaskId, Mailbox>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Appends a report, unless the task is muted.
     pub fn put(&self, id: &TaskId, (after, what): Report) {
-        let mut all = self.all();
+        let mut all = lock(&self.0);
         let it = all.entry(id.clone()).or_default();
         it.recent.retain(|at| after - *at < FLOOD);
         it.recent.push(after);
@@ -67,7 +65,7 @@ impl Mailboxes {
 
     /// What waits for this task is to wake an idle agent. False if nothing does.
     pub fn wake(&self, id: &TaskId) -> bool {
-        let mut all = self.all();
+        let mut all = lock(&self.0);
         let mailbox = all.get_mut(id).filter(|it| !it.waiting.is_empty());
         mailbox.map(|it| it.wakes = true).is_some()
     }
@@ -75,7 +73,7 @@ impl Mailboxes {
     /// Takes all reports, those of a task in their order.
     pub fn fetch(&self) -> Vec<(TaskId, Report)> {
         let mut fetched = Vec::new();
-        for (id, mailbox) in self.all().iter_mut() {
+        for (id, mailbox) in lock(&self.0).iter_mut() {
             if !matches!(mailbox.waiting.last(), Some((_, What::Muted(true)))) {
                 mailbox.muted &= mailbox.waiting.is_empty();
             }
@@ -90,9 +88,9 @@ impl Mailboxes {
 pub fn text((after, what): &Report) -> String {
     let what = match what {
         What::Lines(is_error, lines) => {
-            let plural = if lines.count() == 1 { "" } else { "s" };
+            let count = count(lines.count() as u64, "line");
             let error = if *is_error { " of standard error" } else { "" };
-            format!("{} line{plural}{error}\n{}", lines.count(), lines.render())
+            format!("{count}{error}\n{}", lines.render())
         }
         What::Silent(time) => format!("silent for {} s, and still running", time.as_secs()),
         What::Due(note) => format!("due\n{note}"),
@@ -108,14 +106,10 @@ pub fn text((after, what): &Report) -> String {
 
 impl Beside for Mailboxes {
     fn news(&self) -> Vec<String> {
-        let all = self.all();
+        let all = lock(&self.0);
         let wakes = all.iter().filter(|(_, mailbox)| mailbox.wakes);
         let last = |it: &Mailbox| it.waiting.last().map_or(0.0, |(at, _)| at.as_secs_f64());
         let name = |(id, it): (&TaskId, &Mailbox)| format!("{id} after {:.3} s", last(it));
         wakes.map(name).collect()
-    }
-
-    fn running(&self) -> Vec<String> {
-        Vec::new() // whoever has a mailbox is a task, and listed as one
     }
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::{Monitors, What};
 use crate::alarm::Alarm;
-use crate::background::{Control, Kind, Progress, Watch, lock};
+use crate::background::{Control, Kind, Progress, Watch};
+use crate::caught::lock;
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::tool::{Context, ToolOutcome};

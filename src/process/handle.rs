@@ -1,31 +1,34 @@
 //! foundation · A running command, seen from outside: to look at it, and to stop it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
-use super::output::Output;
+use super::output::{Output, last_line};
 use super::pool::Control;
-use super::{lock, supervisor};
+use super::supervisor;
+use crate::caught::lock;
 use crate::outcome::{End, Outcome};
 
-/// A command as it stands now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The time since its start.
-    pub elapsed: Duration,
-    /// The amount of output so far.
-    pub bytes: u64,
-    /// The last line of output that is not blank, up to 200 characters.
-    pub last_line: String,
-    /// The number of processes that the shell left running, once it has exited.
+/// How a running command stands, or another job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What it does: the command, or the prompt of an agent.
+    pub what: String,
+    /// If a command's shell has exited but what it started still runs: how many processes.
     pub left_running: Option<usize>,
+    /// Its own words, in one line; empty if it has none.
+    pub line: String,
+    /// What it has printed or done of late; of a command's output 4 KiB at most.
+    pub recent: String,
+    /// What is worth telling even of one that has ended; empty if nothing is.
+    pub remark: String,
 }
 
 /// To look at a running command, and to stop it. Dropping it changes nothing for the command.
 #[derive(Clone)]
 pub struct Handle {
+    /// What runs, for whoever looks at it.
+    pub command: Arc<str>,
     state: Arc<Mutex<State>>,
-    started: Instant,
 }
 
 /// Shared by the handles of a command and the thread that attends to it.
@@ -41,10 +44,10 @@ pub(super) struct State {
 }
 
 impl Handle {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(command: &str) -> Self {
         Handle {
+            command: command.into(),
             state: Arc::default(),
-            started: Instant::now(),
         }
     }
 
@@ -76,20 +79,22 @@ impl Handle {
         Ok(())
     }
 
-    /// The time since its start, its output so far, and who is left.
-    pub fn look(&self) -> Snapshot {
+    /// How much it has printed so far, what it has printed last, and who is left.
+    pub fn look(&self) -> Progress {
         let state = self.state();
-        Snapshot {
-            elapsed: self.started.elapsed(),
-            bytes: state.output.bytes(),
-            last_line: state.output.last_line(200),
-            left_running: state.left_running,
+        let (left_running, recent) = (state.left_running, state.output.end());
+        let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
+        let last = match last_line(&recent) {
+            "" => String::new(),
+            line => format!("; last line: {line:.200}"),
+        };
+        Progress {
+            what: self.command.to_string(),
+            left_running,
+            line: format!("{left}{} bytes of output{last}", state.output.bytes),
+            recent,
+            remark: String::new(),
         }
-    }
-
-    /// The end of its output so far, 4 KiB at most.
-    pub fn output_end(&self) -> String {
-        self.state().output.end()
     }
 }
 

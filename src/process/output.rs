@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, OnceLock};
 
-use super::lock;
+use crate::caught::lock;
 
 /// Kept from the beginning.
 const HEAD: usize = 8 * 1024;
@@ -30,7 +30,8 @@ pub(super) const SCRATCH: &str = "meanwhile-";
 pub struct Output {
     head: Vec<u8>,
     tail: Vec<u8>,
-    bytes: u64,
+    /// So far.
+    pub bytes: u64,
     lines: u64,
     /// Made when head and tail are full.
     whole: Option<Whole>,
@@ -64,18 +65,6 @@ impl Output {
         let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
         self.tail.drain(..excess);
         self.tail.extend_from_slice(rest);
-    }
-
-    /// The number of bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The last line that says something, so far; at most `width` characters of it.
-    pub fn last_line(&self, width: usize) -> String {
-        let end = self.end();
-        let line = end.lines().rfind(|line| !line.trim().is_empty());
-        line.unwrap_or_default().chars().take(width).collect()
     }
 
     /// The last 4 KiB, so far.
@@ -169,6 +158,12 @@ pub(super) fn scratch_folder() -> &'static Path {
     })
 }
 
+/// The last line of a text that says something.
+pub fn last_line(text: &str) -> &str {
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    line.unwrap_or_default()
+}
+
 /// Bytes from anywhere as harmless, valid text: what is not UTF-8 becomes `�`, a carriage return
 /// begins a new line, and any other control byte is shown (`^[` for escape), not sent; so is what
 /// would change the order of the characters around it.
@@ -209,7 +204,7 @@ mod tests {
         let kept = head.lines().chain(tail.lines());
         assert!(kept.clone().all(|line| line.starts_with("line ")));
         assert!(left_out.starts_with(&format!("{} lines, ", 10_000 - kept.count())));
-        assert_eq!(output.last_line(7), "line 99");
+        assert_eq!(last_line(&output.end()), "line 9999");
     }
 
     #[test]

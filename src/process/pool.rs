@@ -17,10 +17,13 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
+use serde::Deserialize;
+use serde_json::Deserializer;
 
 use super::output::scratch_folder;
 use super::supervisor::{self, Status};
-use super::{HANDSHAKE, Handle, PERSISTENCE, lock, tree};
+use super::{HANDSHAKE, Handle, PERSISTENCE, tree};
+use crate::caught::lock;
 
 /// How many supervisors are kept for the next commands.
 const MAX_IDLE: usize = 2;
@@ -103,14 +106,9 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// The next thing that it reports, and not a byte more.
-    pub fn next_status(&mut self) -> io::Result<Status> {
-        let (mut line, mut byte) = (Vec::new(), [0]);
-        while byte != *b"\n" {
-            (&self.control.socket).read_exact(&mut byte)?;
-            line.extend(byte);
-        }
-        Ok(serde_json::from_slice(&line)?)
+    /// The next thing that it reports, and not a byte more: serde reads one by one.
+    pub fn next_status(&mut self) -> serde_json::Result<Status> {
+        Status::deserialize(&mut Deserializer::from_reader(&self.control.socket))
     }
 
     /// Keeps it for the next command; nothing of the last one may be left.
@@ -217,12 +215,8 @@ fn spawn(control: UnixStream, output: PipeWriter, errors: Option<PipeWriter>) ->
 /// One that is as it was left. A pipe that can be read has closed, as the supervisor was killed; or
 /// it holds what somebody wrote who got away, and will write again.
 fn take_idle() -> Option<Supervisor> {
-    loop {
-        let mut idle = lock(&IDLE).pop()?;
-        if idle.output.read(&mut [0]).is_err() {
-            return Some(idle);
-        }
-    }
+    let mut idle = std::iter::from_fn(|| lock(&IDLE).pop());
+    idle.find(|idle| (&idle.output).read(&mut [0]).is_err())
 }
 
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.

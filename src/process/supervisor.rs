@@ -1,10 +1,4 @@
-//! foundation · The small process between the program and the shell.
-//!
-//! ```text
-//!   program ──orders──▶ supervisor ──▶ bash -c COMMAND ──▶ everything it starts
-//!           ◀─status───     │                                │
-//!           ◀───────────────┴──────────output────────────────┘
-//! ```
+//! foundation · The small process between the program and the shell, drawn in `README.md` beside it.
 //!
 //! The program starts itself again with a private argument. That process makes a session of its
 //! own (no terminal, so nothing below it can read the person's keys), becomes the parent of every
@@ -66,7 +60,7 @@ pub(super) const TERMINATE: &[u8] = b"terminate\0";
 /// The time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a supervisor reports, one line of JSON each.
+/// What a supervisor reports, as JSON.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Status {
     /// The shell runs; the number is its process id and its group's.
@@ -80,8 +74,7 @@ pub(super) enum Status {
 
 /// Reports. An error means that the program is gone, which `serve` notices itself.
 fn say(mut control: &UnixStream, status: &Status) {
-    let line = serde_json::to_string(status).unwrap_or_default();
-    let _ = control.write_all(format!("{line}\n").as_bytes());
+    let _ = control.write_all(&serde_json::to_vec(status).unwrap_or_default());
 }
 
 /// Becomes a supervisor, for good, if that is what this process was started for. Every program

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::options::Options;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, visible};
 
 /// What a command does, given the rest of its line; what it returns is shown.
 type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
@@ -24,6 +24,11 @@ impl Commands {
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
+            (
+                "Tab, Up",
+                "complete a command or an id; take the last queued line back",
+                None,
+            ),
             ("/exit", "leave; also exit, q, Ctrl+D", None),
             (
                 "Ctrl+C",
@@ -69,6 +74,34 @@ impl Commands {
             )),
         }
         true
+    }
+
+    /// What Tab adds to a line that is a command, and to the id that it takes. An `Err` says what
+    /// there is to choose from.
+    pub fn complete(&self, line: &str, ids: Vec<String>) -> Result<String, String> {
+        let names = self.list.iter().map(|(name, ..)| *name);
+        let takes_id = |command: &str| {
+            let mut names = names.clone().filter(|name| name.contains("ID"));
+            names.any(|name| name.split(' ').next() == Some(command))
+        };
+        let (typed, mut fits) = match line.split_once(' ') {
+            Some((command, id)) if takes_id(command) => (id, ids),
+            None if line.starts_with('/') => {
+                let words = names.clone().filter_map(|name| name.split(' ').next());
+                (line, words.map(str::to_string).collect())
+            }
+            _ => return Ok(String::new()),
+        };
+        // A name is drawn as it is: none that could do something to the terminal.
+        fits.retain(|name| name.starts_with(typed) && visible(name) == *name);
+        let mut common = fits.first().cloned().unwrap_or_default();
+        while !fits.iter().all(|name| name.starts_with(&common)) {
+            common.pop();
+        }
+        match common.strip_prefix(typed) {
+            Some("") if fits.len() > 1 => Err(fits.join("  ")),
+            added => Ok(added.unwrap_or_default().to_string()),
+        }
     }
 
     fn help(&self, screen: &Screen) {

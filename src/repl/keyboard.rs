@@ -2,8 +2,8 @@
 //! on a thread of their own, all the time, whatever the main thread does.
 
 use std::fs;
-use std::io::{self, BufRead, ErrorKind, stdin};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, ErrorKind, stdin};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,6 +15,7 @@ use rustyline::{
 };
 
 use super::commands::{Commands, is_leaving};
+use super::history::{check_history, history_file, is_control};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
 use crate::caught::catch;
@@ -24,8 +25,6 @@ use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
 const ENOUGH: usize = 4;
-/// In bytes; the editor keeps a hundred lines.
-const MAX_HISTORY: u64 = 1 << 20;
 
 /// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
 /// terminal that can only print.
@@ -105,26 +104,29 @@ impl Editor {
             shared: shared.clone(),
         };
         let shared = shared.clone();
-        editor.bind('C', move |on_empty_line| {
-            on_interrupt(&shared, on_empty_line)
+        editor.bind(KeyCode::Char('C'), move |typed| {
+            on_interrupt(&shared, typed.line().is_empty())
         });
-        editor.bind('Z', |_| {
+        editor.bind(KeyCode::Char('Z'), |_| {
             terminal::suspend();
             Some(Cmd::Repaint)
         });
         Ok(editor)
     }
 
-    /// With Ctrl, also after an Esc that was pressed by mistake.
+    /// A letter with Ctrl, or another key; also after an Esc that was pressed by mistake.
     fn bind(
         &mut self,
-        key: char,
-        action: impl Fn(bool) -> Option<Cmd> + Clone + Send + Sync + 'static,
+        key: KeyCode,
+        action: impl Fn(&EventContext<'_>) -> Option<Cmd> + Clone + Send + Sync + 'static,
     ) {
-        for modifiers in [Modifiers::CTRL, Modifiers::CTRL | Modifiers::ALT] {
+        let ctrl = match key {
+            KeyCode::Char(_) => Modifiers::CTRL,
+            _ => Modifiers::NONE,
+        };
+        for modifiers in [ctrl, ctrl | Modifiers::ALT] {
             let handler = EventHandler::Conditional(Box::new(Key(action.clone())));
-            let key = KeyEvent(KeyCode::Char(key), modifiers);
-            self.editor.bind_sequence(key, handler);
+            self.editor.bind_sequence(KeyEvent(key, modifiers), handler);
         }
     }
 
@@ -140,9 +142,9 @@ impl Editor {
             helper.hint = format!(" ({hint})");
         }
         let shared = self.shared.clone();
-        self.bind(key, move |on_empty_line| {
+        self.bind(KeyCode::Char(key), move |typed| {
             let doing = shared.doing();
-            if doing == Doing::Idle && !on_empty_line {
+            if doing == Doing::Idle && !typed.line().is_empty() {
                 return None;
             }
             action(doing).inspect(|text| shared.screen.say(text));
@@ -157,6 +159,21 @@ impl Editor {
         if let Ok(printer) = self.editor.create_external_printer() {
             self.shared.screen.print_above(printer);
         }
+        let (known, shared) = (commands.clone(), self.shared.clone());
+        let queue = shared.clone();
+        self.bind(KeyCode::Up, move |typed| match typed.line() {
+            "" => queue.take_back().map(|line| Cmd::Insert(1, line)),
+            _ => None,
+        });
+        self.bind(KeyCode::Tab, move |typed| {
+            let line = typed.line().get(..typed.pos())?;
+            match known.complete(line, shared.ask_beside(|it| it.known())) {
+                Ok(added) if added.is_empty() => return None,
+                Ok(added) => return Some(Cmd::Insert(1, added)),
+                Err(choice) => shared.screen.say(&choice),
+            }
+            Some(Cmd::Repaint)
+        });
         let (shared, mut ends) = (self.shared.clone(), 0); // in a row
         while ends < ENOUGH {
             let Ok(typed) = catch(|| self.next()) else {
@@ -225,39 +242,16 @@ impl Editor {
     }
 }
 
-fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let folder = state.or_else(home)?;
-    Some(folder.join("meanwhile/history"))
-}
-
-/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
-fn check_history(path: &Path) -> io::Result<()> {
-    let file = fs::metadata(path)?;
-    if !file.is_file() || file.len() > MAX_HISTORY {
-        return Err(io::Error::other("it is no regular file of at most 1 MB"));
-    }
-    if fs::read_to_string(path)?.contains(is_control) {
-        return Err(io::Error::other("it holds control characters"));
-    }
-    Ok(())
-}
-
-fn is_control(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
-}
-
-/// A key that does something at once. The action is told whether the line is empty; with `None` the
-/// key is the editor's.
+/// A key that does something at once. The action is told what is typed; with `None` the key is the
+/// editor's.
 struct Key<F>(F);
 
 impl<F> ConditionalEventHandler for Key<F>
 where
-    F: Fn(bool) -> Option<Cmd> + Send + Sync,
+    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync,
 {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        (self.0)(context.line().is_empty())
+        (self.0)(context)
     }
 }
 

@@ -1,9 +1,10 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
 use crate::screen::{Screen, Style};
@@ -18,7 +19,13 @@ pub trait Beside: Send + Sync {
     /// What has ended, or is to be told at once.
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
-    fn running(&self) -> Vec<String>;
+    fn running(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// All that Tab can name, whether it runs or not.
+    fn known(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What the main thread does.
@@ -42,19 +49,19 @@ struct State {
 
 /// Behind an `Arc`; every method may be called on either thread.
 pub struct Shared {
-    pub screen: Arc<Screen>,
+    pub screen: Screen,
     pub inbox: Inbox,
     pub interrupt: Interrupt,
-    beside: Mutex<Vec<Box<dyn Beside>>>,
+    pub beside: Mutex<Vec<Box<dyn Beside>>>,
     state: Mutex<State>,
 }
 
 impl Shared {
-    pub fn new(screen: Arc<Screen>, inbox: Inbox, interrupt: Interrupt) -> Self {
+    pub fn new(screen: Screen, inbox: Inbox) -> Self {
         Shared {
             screen,
             inbox,
-            interrupt,
+            interrupt: Interrupt::default(),
             beside: Mutex::default(),
             state: Mutex::new(State {
                 doing: Doing::Working,
@@ -64,35 +71,23 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn beside(&self) -> MutexGuard<'_, Vec<Box<dyn Beside>>> {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What all that runs beside the conversation has to tell.
-    pub fn news(&self) -> Vec<String> {
-        self.beside().iter().flat_map(|it| it.news()).collect()
-    }
-
-    /// What of it leaving would end.
-    pub fn running(&self) -> Vec<String> {
-        self.beside().iter().flat_map(|it| it.running()).collect()
+    /// What all that runs beside the conversation answers to this.
+    pub fn ask_beside(&self, question: fn(&dyn Beside) -> Vec<String>) -> Vec<String> {
+        let beside = lock(&self.beside);
+        beside.iter().flat_map(|it| question(&**it)).collect()
     }
 
     pub fn doing(&self) -> Doing {
-        self.state().doing
+        lock(&self.state).doing
     }
 
     pub fn set(&self, doing: Doing) {
-        self.state().doing = doing;
+        lock(&self.state).doing = doing;
     }
 
     /// The main thread is about to wait, unless a line is there.
     pub fn rest(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if self.inbox.waiting() == 0 {
             state.doing = Doing::Idle;
         }
@@ -101,7 +96,7 @@ impl Shared {
     /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
     pub fn line_ends(&self) {
         self.screen.prompt_ends();
-        if self.state().doing == Doing::Idle {
+        if lock(&self.state).doing == Doing::Idle {
             self.interrupt.reset();
         }
     }
@@ -109,7 +104,7 @@ impl Shared {
     /// A line for the main thread, which is at work from now on: locked, so that the next line
     /// finds it so.
     pub fn put_typed(&self, text: String) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let echo = state.doing != Doing::Idle;
         if state.doing == Doing::Working {
             let text = format!("(queued: {})", text.trim());
@@ -119,24 +114,38 @@ impl Shared {
         self.inbox.put(Wake::Line { text, echo });
     }
 
+    /// Takes the line back that was queued last, if there is one. The bell is for a main thread that
+    /// would have found it.
+    pub fn take_back(&self) -> Option<String> {
+        let state = lock(&self.state);
+        let text = (state.doing == Doing::Working).then(|| self.inbox.take_back())??;
+        self.inbox.ring();
+        let note = format!("(no longer queued: {})", text.trim());
+        self.screen.lines(&note, Style::Dim);
+        Some(text)
+    }
+
     /// Says what leaving ends, and which results nobody will read.
     pub fn say_what_is_lost(&self) {
         let say = |what, names: Vec<String>| match names.join(", ") {
             names if names.is_empty() => {}
             names => self.screen.say(&format!("{what}: {names}.")),
         };
-        say("Ended, as it was still running", self.running());
-        say("Not delivered any more", self.news());
+        say(
+            "Ended, as it was still running",
+            self.ask_beside(|it| it.running()),
+        );
+        say("Not delivered any more", self.ask_beside(|it| it.news()));
     }
 
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
     /// time that something would end with it, and are told so.
     pub fn may_leave(&self, sure: bool) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
-        match self.running().join(", ").as_str() {
+        match self.ask_beside(|it| it.running()).join(", ").as_str() {
             _ if told => return true,
             "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),
@@ -150,12 +159,12 @@ impl Shared {
     /// Ctrl+C during a turn.
     pub fn interrupt_turn(&self) {
         self.interrupt.trigger();
-        self.state().interrupted = Some(Instant::now());
+        lock(&self.state).interrupted = Some(Instant::now());
     }
 
     /// Something else came in between: the next wish to leave is a first one.
     pub fn forget_warning(&self) {
-        self.state().told = false;
+        lock(&self.state).told = false;
     }
 
     /// Puts a question to the person; its last line is the prompt. What was typed before is no

@@ -7,15 +7,16 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustyline::highlight::Highlighter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 
 use super::shared::Shared;
+use crate::caught::lock;
 use crate::event::{Event, Stamped};
-use crate::terminal::{fit, size};
+use crate::terminal::{fit, short, size};
 
 /// What is shorter is not worth a line.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -27,6 +28,8 @@ struct Facts {
     /// Tasks that have ended and were not delivered yet.
     finished: usize,
     waiting: Option<Waiting>,
+    /// The main agent waits for the model. No key helps there.
+    thinking: bool,
 }
 
 /// What the main thread waits for, for how many seconds, and its progress.
@@ -40,13 +43,24 @@ struct Waiting {
 }
 
 /// Written by all threads that emit events, read by the line editor. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<Facts>>);
+#[derive(Clone)]
+pub struct Status {
+    facts: Arc<Mutex<Facts>>,
+    shared: Arc<Shared>,
+}
 
 impl Status {
-    /// Takes an event from the stream. If that changes the line, it is to be drawn again.
-    pub fn note(&self, stamped: Stamped<'_>, redraw: impl FnOnce()) {
-        let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// With nothing to say.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Status {
+            facts: Arc::default(),
+            shared: shared.clone(),
+        }
+    }
+
+    /// Takes an event from the stream. If that changes the line, it is drawn again.
+    pub fn note(&self, stamped: Stamped<'_>) {
+        let mut facts = lock(&self.facts);
         let (before, agent) = (facts.clone(), stamped.agent);
         // What the main agent says of its waiting counts more than what a sub-agent says.
         let shown = facts.waiting.as_ref();
@@ -61,6 +75,7 @@ impl Status {
             // Where nothing is delivered, the agent may look now.
             Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
             Event::Delivered(..) => facts.finished = facts.finished.saturating_sub(1),
+            Event::RequestStarted if agent.is_none() => facts.thinking = true,
             Event::Waiting {
                 what,
                 elapsed,
@@ -76,29 +91,28 @@ impl Status {
             Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
                 if counts =>
             {
-                facts.waiting = None;
+                (facts.waiting, facts.thinking) = (None, false);
             }
             _ => return,
         }
         if *facts != before {
-            redraw();
+            self.shared.screen.redraw();
         }
     }
 
     fn line(&self, hint: &str) -> String {
-        let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = lock(&self.facts);
         let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let hint = if facts.thinking { "" } else { hint };
         let waiting = facts.waiting.as_ref().map(|waiting| {
-            let what = waiting.what.lines().next().unwrap_or_default();
-            let (short, _) = fit(what, 30);
-            let more = if short.len() < what.len() { "…" } else { "" };
+            let what = short(waiting.what.lines().next().unwrap_or_default(), 31);
             let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));
             let progress = match waiting.progress.as_str() {
                 "" => String::new(),
                 progress => format!(" · {progress}"),
             };
             let (who, seconds) = (who.unwrap_or_default(), waiting.seconds);
-            format!("{who}{short}{more}, {seconds} s{hint}{progress}")
+            format!("{who}{what}, {seconds} s{hint}{progress}")
         });
         let parts = [
             count(facts.running, "running"),
@@ -120,17 +134,15 @@ pub struct Helper {
     colour: bool,
     /// False until the prompt of this line stands.
     pub is_drawn: Cell<bool>,
-    shared: Arc<Shared>,
 }
 
 impl Helper {
-    pub fn new(status: Status, colour: bool, shared: &Arc<Shared>) -> Self {
+    pub fn new(status: Status, colour: bool) -> Self {
         Helper {
             status,
             hint: String::new(),
             colour,
             is_drawn: Cell::new(false),
-            shared: shared.clone(),
         }
     }
 }
@@ -142,7 +154,7 @@ impl Highlighter for Helper {
         default: bool,
     ) -> Cow<'b, str> {
         if !self.is_drawn.replace(true) {
-            self.shared.screen.prompt_stands();
+            self.status.shared.screen.prompt_stands();
         }
         if !default || !prompt.starts_with('\n') {
             return Cow::Borrowed(prompt);
@@ -159,7 +171,7 @@ impl Highlighter for Helper {
 /// Asked with Enter, before the terminal gets its own mode back.
 impl Validator for Helper {
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.shared.line_ends();
+        self.status.shared.line_ends();
         Ok(ValidationResult::Valid(None))
     }
 }

@@ -33,10 +33,8 @@ impl TaskBoard {
         while let Err(TryLockError::WouldBlock) = folder.try_lock() {
             let _ = stop.receiver().recv_timeout(PAUSE);
             if stop.is_triggered() || Instant::now() > deadline {
-                return Err(
-                    "somebody else is changing the tasks, so nothing was changed. Try again later."
-                        .into(),
-                );
+                let why = "somebody else is changing the tasks, so nothing was changed";
+                return Err(format!("{why}. Try again later."));
             }
         }
         Ok(folder)

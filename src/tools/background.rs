@@ -6,23 +6,19 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch, lock};
+use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch};
+use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, Handle};
 use crate::tool::{Access, Tool};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 #[derive(Deserialize)]
 struct Start {
     id: String,
     command: String,
-}
-
-#[derive(Deserialize)]
-struct Check {
-    id: Option<String>,
 }
 
 impl From<Refusal> for String {
@@ -34,18 +30,7 @@ impl From<Refusal> for String {
 /// A background command is watched through its process handle, whose methods have the same names.
 impl Watch for Handle {
     fn look(&self) -> Progress {
-        let now = Handle::look(self);
-        let left_running = now.left_running.filter(|left| *left > 0);
-        let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
-        let last = match now.last_line.as_str() {
-            "" => String::new(),
-            line => format!("; last line: {line}"),
-        };
-        Progress {
-            left_running,
-            line: format!("{left}{} bytes of output{last}", now.bytes),
-            recent: self.output_end(),
-        }
+        Handle::look(self)
     }
 
     fn stop(&self) {
@@ -111,7 +96,7 @@ pub fn check_bg(
             &[],
         ),
         Access::Free,
-        move |Check { id }: Check, _| {
+        move |Id { id }: Id<Option<String>>, _| {
             let mut executor = lock(&executor);
             let Some(id) = id else {
                 let mut lines = String::new();

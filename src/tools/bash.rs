@@ -1,13 +1,14 @@
 //! s01 · `bash {command}`: run a command and wait for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::event::Event;
 use crate::outcome::{End, Outcome};
-use crate::process;
+use crate::process::output::last_line;
+use crate::process::{self, Progress};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -33,11 +34,12 @@ pub fn tool() -> Tool {
         schema,
         Access::Ask,
         |input: Input, context| {
-            let watch = |now: process::Snapshot| {
+            let started = Instant::now();
+            let watch = |now: Progress| {
                 context.events.emit(Event::Waiting {
                     what: input.command.clone(),
-                    elapsed: now.elapsed,
-                    progress: now.last_line,
+                    elapsed: started.elapsed(),
+                    progress: last_line(&now.recent).to_string(),
                 });
             };
             let (folder, interrupt) = (context.folder.path(), &context.interrupt);

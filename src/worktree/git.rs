@@ -12,14 +12,12 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Asks what is not committed, also of what is ignored.
 pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal";
 
-/// What git prints; `$1` in the command is the name. `GIT_` variables do not lead it elsewhere.
-///
-/// # Errors
-/// When it fails: what it printed, and its errors.
+/// What git prints or, if it fails, what it printed and its errors; `$1` in the command is the name.
+/// `GIT_` variables do not lead it elsewhere.
 pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
     let name = name.replace('\'', r"'\''");
     let script = format!(
-        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$(git {command} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
+        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
     );
     let (outcome, _) = run_watched(&script, top, LIMIT, stop, |_| {});
     let said = outcome.output.trim_end();

@@ -19,6 +19,8 @@ const TURN: &str = "~turn";
 const PAUSE: Duration = Duration::from_millis(10);
 /// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
+const UNTOUCHED: &str = "nothing was changed, so it is removed";
+
 /// A worktree: its folder, its branch and its agent have one name.
 pub struct Tree {
     pub name: String,
@@ -36,7 +38,7 @@ pub struct Tree {
 
 /// What is in a worktree, and not elsewhere.
 pub struct Facts {
-    pub commits: usize,
+    pub ahead: usize,
     /// The commits, and the files that are not committed.
     pub lost: Vec<String>,
     /// All in one line.
@@ -81,8 +83,8 @@ impl Tree {
     pub fn find(name: &str, context: &Context) -> Result<(Self, File), String> {
         let mut all = Self::all(context)?;
         let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
-        all.retain(|tree| tree.name == name);
         let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
+        all.retain(|tree| tree.name == name);
         let tree = all.pop().ok_or_else(none)?;
         let held = tree.own(name, None)?;
         Ok((tree, held))
@@ -92,33 +94,32 @@ impl Tree {
     /// from now on. Also says where that is, and what is not there.
     pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
         let mut tree = Self::named(name, context)?;
-        let stop = &context.interrupt;
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(format!(
-                "{name:?} is a path, which could lead out of .worktrees/. Use a plain name, such as ui-dark."
+                "{name:?} is a path; use a plain name, such as ui-dark."
             ));
         }
-        let _turn = tree.own(TURN, Some(stop))?;
+        let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
         make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
         exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
-                "there is a folder .worktrees/{name} already. Use another name, or have that one removed."
+                "there is a .worktrees/{name} already; use another name."
             ));
         }
         let held = tree.own(name, None)?;
         let head = &tree.head;
         let add = format!(
-            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head}"#
+            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
         );
-        git(&tree.top, &add, name, stop)
+        let status = git(&tree.top, &add, name, &context.interrupt)
             .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
         tree.held = Mutex::new(Some(held));
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
-        let status = lines(tree.git(STATUS)?);
-        let (ignored, changed) = status.into_iter().partition(|line| line.starts_with("!! "));
+        let status = lines(status).into_iter();
+        let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
         let remark = format!(
             "It works in .worktrees/{name}, from commit {head:.7}, without what here is not committed ({changed}), ignored ({ignored}) or in submodules."
@@ -141,17 +142,13 @@ impl Tree {
         let log = r#"log --format="commit %h (%s)" --ignore-missing HEAD "refs/heads/$1" --not"#;
         let mut lost = ask(&format!("{log} {elsewhere}"))?;
         let changed = some(&ask(&format!("diff --name-only {}...HEAD", self.head))?);
-        let (name, commits, left) = (&self.name, lost.len(), files(ask(STATUS)?));
+        let (name, ahead, left) = (&self.name, lost.len(), files(ask(STATUS)?));
         let uncommitted = some(&left);
         lost.extend(left);
         let told = format!(
-            "branch {name}, {commits} ahead, files changed: {changed}, not committed: {uncommitted}"
+            "branch {name}, {ahead} ahead, files changed: {changed}, not committed: {uncommitted}"
         );
-        Ok(Facts {
-            commits,
-            lost,
-            told,
-        })
+        Ok(Facts { ahead, lost, told })
     }
 
     /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
@@ -159,14 +156,20 @@ impl Tree {
     pub fn remove(&self) -> Result<(), String> {
         let _turn = self.own(TURN, Some(&Interrupt::default()))?;
         let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
-        let _ = self.git(r#"worktree unlock ".worktrees/$1""#); // of an owner who died
-        self.git(r#"worktree remove ".worktrees/$1""#)?;
-        match tip.is_empty() {
-            true => Ok(()), // the agent has renamed it
-            false => self
-                .git(&format!(r#"update-ref -d "refs/heads/$1" {tip}"#))
-                .map(drop),
+        let lock = self
+            .common
+            .join("worktrees")
+            .join(&self.name)
+            .join("locked");
+        if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
+            self.git(r#"worktree unlock ".worktrees/$1""#)?; // its owner is dead
         }
+        self.git(r#"worktree remove ".worktrees/$1""#)?;
+        if tip.is_empty() {
+            return Ok(()); // the agent has renamed it
+        }
+        let delete = format!(r#"update-ref -d "refs/heads/$1" {tip}"#);
+        self.git(&delete).map(drop)
     }
 
     /// Becomes the owner of a name, until the file is dropped; waits for that, if it is given what
@@ -202,13 +205,8 @@ impl Folder for Tree {
         };
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
         let told = match self.facts(&self.head) {
-            Ok(facts) if !facts.lost.is_empty() => {
-                format!("{}; it stays until it is removed", facts.told)
-            }
-            Ok(_) => match self.remove() {
-                Ok(()) => "nothing was changed, so it is removed".to_string(),
-                Err(why) => why,
-            },
+            Ok(it) if !it.lost.is_empty() => format!("{}; it stays until it is removed", it.told),
+            Ok(_) => self.remove().err().unwrap_or(UNTOUCHED.to_string()),
             Err(why) => why,
         };
         format!("\n[worktree .worktrees/{}: {told}]", self.name)

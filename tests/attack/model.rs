@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{Kind, lock};
+use meanwhile::background::Kind;
+use meanwhile::caught::lock;
 use meanwhile::delivery::{Deliveries, block};
 use meanwhile::event::Events;
 use meanwhile::message::{ContentBlock, Message, Role, StopReason, push_user};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use meanwhile::agent::Agent;
 use meanwhile::event::{Event, Stamped};
 use meanwhile::permission;
-use meanwhile::screen::Screen;
+use meanwhile::screen::{Screen, describe};
 use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::object;
 
@@ -40,6 +40,7 @@ impl ExternalPrinter for Printed {
 fn shown(events: &[(Option<String>, Event)]) -> String {
     let (screen, printed) = (Screen::new(false), Printed::default());
     screen.print_above(printed.clone());
+    screen.prompt_stands();
     for (agent, event) in events {
         screen.show(Stamped {
             at: Instant::now(),
@@ -207,7 +208,7 @@ fn a_question_shows_the_beginning_and_the_end() {
         );
         let told = rows
             .iter()
-            .filter(|row| row.contains("lines more, which are not shown"));
+            .filter(|row| row.contains(" more lines, not shown …"));
         assert_eq!(told.count(), usize::from(filler != "\n"), "{text}");
     }
 }
@@ -220,5 +221,40 @@ fn a_question_hides_nothing() {
             text.contains(&format!("│ rm {}x\n", hidden.escape_unicode())),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn a_question_has_the_words_of_lists_and_objects_without_the_marks_of_json() {
+    let inputs = [
+        (json!({}), ""),
+        (
+            json!({ "a": {}, "b": [], "c": null, "d": "" }),
+            "a   b []  c null  ",
+        ),
+        (
+            json!({ "command": "rm x", "description": "tidies" }),
+            "rm x  tidies",
+        ),
+        (
+            json!({ "blockedBy": [1, 2], "subject": "ship" }),
+            "ship  blockedBy 1, 2",
+        ),
+        (
+            json!({ "todos": [{ "status": "pending", "content": "look" }, { "content": "go", "status": "completed", "priority": "low" }] }),
+            "look, pending; go, low, completed",
+        ),
+        (
+            json!({ "force": true, "to": { "deep": [["x"], [false]], "name": 7 } }),
+            "force true  to 7, deep x, false",
+        ),
+        (
+            json!({ "mixed": [{ "rm": true }, "-rf", 1] }),
+            "rm true; -rf; 1",
+        ),
+        (json!(["a", { "b": 1 }]), "a  b 1"),
+    ];
+    for (input, words) in inputs {
+        assert_eq!(describe(&input), words);
     }
 }

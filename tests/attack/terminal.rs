@@ -1,6 +1,7 @@
 //! The terminal: signals, jobs, keys, widths.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
@@ -16,10 +17,17 @@ const CTRL_Z: &str = "\x1a";
 const ESCAPE: &str = "\x1b";
 const LEFT: &str = "\x1b[D";
 
+/// Those that are here; zsh is not everywhere.
+fn shells() -> Vec<&'static str> {
+    let zsh = Path::new("/usr/bin/zsh").exists().then_some("zsh");
+    ["bash", "dash"].into_iter().chain(zsh).collect()
+}
+
 /// A shell with job control, at its prompt.
 fn shell(name: &str) -> Terminal {
     let seat = match name {
         "bash" => Seat::at(name).argument("--norc"),
+        "zsh" => Seat::at(name).argument("-f"),
         _ => Seat::at(name),
     };
     let shell = seat.argument("-i").variable("PS1", "shell$ ").start();
@@ -55,7 +63,7 @@ fn a_signal_ends_the_program_while_a_drawn_screen_is_held() {
 
 #[test]
 fn after_ctrl_z_and_fg_everything_is_as_before() {
-    for name in ["bash", "dash"] {
+    for name in shells() {
         let mut shell = shell(name);
         start_in(&mut shell, S09);
         shell.send("abXc");
@@ -90,7 +98,7 @@ fn after_ctrl_z_and_fg_everything_is_as_before() {
 
 #[test]
 fn the_shell_echoes_while_a_running_call_is_stopped() {
-    for name in ["bash", "dash"] {
+    for name in shells() {
         let mut shell = shell(name);
         start_in(&mut shell, S08);
         gate(&shell, "gate");
@@ -117,7 +125,7 @@ fn the_shell_echoes_while_a_running_call_is_stopped() {
 
 #[test]
 fn a_job_in_the_background_can_be_killed() {
-    for name in ["bash", "dash"] {
+    for name in shells() {
         for stopped in [false, true] {
             let mut shell = shell(name);
             let path = program(S08);

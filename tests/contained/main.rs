@@ -21,3 +21,4 @@ mod outcomes;
 mod reuse;
 mod schedules;
 mod stopping;
+mod worktree;

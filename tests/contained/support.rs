@@ -16,8 +16,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
-use meanwhile::background::{BackgroundExecutor, Control, Kind, Refusal, Status, lock};
+use meanwhile::background::{BackgroundExecutor, Control, Kind, Refusal, Status};
 use meanwhile::caught::is_caught;
+use meanwhile::caught::lock;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;

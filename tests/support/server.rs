@@ -175,8 +175,6 @@ struct State {
     faults: Vec<String>,
     expected: Vec<(&'static str, String)>,
     connections: Vec<TcpStream>,
-    /// The last answer paused the turn, so the next request may end with the assistant's message.
-    paused: bool,
     closed: bool,
 }
 
@@ -367,7 +365,7 @@ impl Connection {
                 Value::Null
             }
         };
-        faults.extend(body_faults(&body, state.paused));
+        faults.extend(body_faults(&body, false));
         state.requests.push(Recorded {
             headers,
             body,
@@ -383,11 +381,7 @@ impl Connection {
                 .map(|fault| format!("request {number}: {fault}")),
         );
         match answer {
-            Some(answer) if faults.is_empty() => {
-                state.paused =
-                    matches!(&answer, Answer::Stream(text) if text.contains("\"pause_turn\""));
-                answer
-            }
+            Some(answer) if faults.is_empty() => answer,
             _ => reply_error(400, "invalid_request_error", &faults.join("; ")),
         }
     }
@@ -430,8 +424,8 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, HashMap<String, St
     Some((start, headers, body))
 }
 
-/// What the real API would refuse in this request.
-pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
+/// What the real API would refuse in this request; or in this conversation, which may be `complete`.
+pub fn body_faults(body: &Value, complete: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let mut check = |holds: bool, fault: fmt::Arguments<'_>| {
         if !holds {
@@ -481,7 +475,7 @@ pub fn body_faults(body: &Value, paused: bool) -> Vec<String> {
     let messages = list(&body["messages"]).unwrap_or_default();
     let last_role = messages.last().map(|message| &message["role"]);
     check(
-        last_role == Some(&json!("user")) || paused,
+        last_role == Some(&json!("user")) || complete,
         format_args!("the last message is not the user's"),
     );
     let mut calls: Vec<Value> = Vec::new();

@@ -9,9 +9,10 @@ use crossbeam_channel::bounded;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{BackgroundExecutor, lock};
+use meanwhile::background::BackgroundExecutor;
 use meanwhile::background_agent;
 use meanwhile::caught::is_caught;
+use meanwhile::caught::lock;
 use meanwhile::compact::Compactor;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
@@ -142,11 +143,11 @@ pub fn calls(id: &str, name: &str, input: Value) -> Reply {
     reply(vec![tool_use(id, name, input)], StopReason::ToolUse)
 }
 
-/// What the Messages API would refuse in this conversation.
-pub fn faults(messages: &[Message], paused: bool) -> Vec<String> {
+/// What the Messages API would refuse in this conversation, which may be `complete`.
+pub fn faults(messages: &[Message], complete: bool) -> Vec<String> {
     let body =
         json!({ "model": "m", "max_tokens": 1, "stream": true, "tools": [], "messages": messages });
-    body_faults(&body, paused)
+    body_faults(&body, complete)
 }
 
 /// The notes of a conversation that are deliveries.

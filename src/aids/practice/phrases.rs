@@ -51,6 +51,10 @@ s11 task delegate "PROMPT" as DESCRIPTION in the foreground
 s11 task delegate "PROMPT" to AGENT as DESCRIPTION in the foreground
 s12 task delegate "PROMPT" as DESCRIPTION in a worktree
 s12 task delegate "PROMPT" to AGENT as DESCRIPTION in a worktree
+s16 monitor monitor "COMMAND" as ID
+s16 monitor monitor "COMMAND" as ID and wake me
+s16 timer remind me in SECONDS seconds "NOTE" as ID
+s16 timer remind me every SECONDS seconds "NOTE" as ID
 s12 worktree_merge merge NAME
 s12 worktree_remove remove NAME
 s10 todo_read show todos
@@ -94,7 +98,8 @@ fn field(slot: &str) -> Option<String> {
         "NUMBER" => "id".to_string(),
         "NUMBERS" => "blockedBy".to_string(),
         "foreground" => "wait".to_string(),
-        "worktree" => "worktree".to_string(),
+        "worktree" | "wake" => slot.to_string(),
+        "every" => "repeat".to_string(),
         "{json}" => "input".to_string(),
         name if name.starts_with(char::is_uppercase) => name.to_lowercase(),
         _ => return None,
@@ -122,7 +127,7 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
             };
             let part = short(&source(part), 60);
             return Err(format!(
-                "I do not understand {number}{part}. I did nothing."
+                "I do not understand {number}\"{part}\". I did nothing."
             ));
         };
         let joined = found.iter_mut().skip(1);
@@ -179,9 +184,9 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         }
         let Some(field) = field(slot) else { continue };
         input[field] = match slot {
-            "foreground" | "worktree" => true.into(),
+            "foreground" | "worktree" | "wake" | "every" => true.into(),
             "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
-            "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
+            "NUMBER" | "SECONDS" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" => {
                 let numbers = once(word).chain(words.by_ref());
                 numbers.map(Word::number).collect::<Option<Value>>()?

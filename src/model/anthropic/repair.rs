@@ -7,16 +7,11 @@ use crate::message::{ContentBlock, Message, Reply, ToolCall};
 /// in it under `invalid_input`, which no tool's schema admits). A reply that then holds neither
 /// text nor a call comes out empty: thinking alone is no message.
 pub fn repair(reply: &mut Reply, messages: &[Message]) {
-    reply
-        .content
-        .retain(|block| !block.is_prompt() || block.as_text().is_some());
-    let mut ids: Vec<String> = messages
-        .iter()
-        .flat_map(|message| &message.content)
-        .filter_map(|block| match block {
-            ContentBlock::ToolUse(call) => Some(call.id.clone()),
-            _ => None,
-        })
+    let says_something = |block: &_| !ContentBlock::is_prompt(block) || block.as_text().is_some();
+    reply.content.retain(says_something);
+    let blocks = messages.iter().flat_map(|message| &message.content);
+    let mut ids: Vec<String> = blocks
+        .filter_map(|block| Some(block.as_call()?.id.clone()))
         .collect();
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     for (index, block) in reply.content.iter_mut().enumerate() {

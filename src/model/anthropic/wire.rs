@@ -1,55 +1,43 @@
 //! foundation · The wire format: the request as JSON, and a reply put together from the events of
 //! its stream. No event can make this panic.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
+use crate::message::{ContentBlock, Reply, StopReason, ToolCall};
 use crate::model::Request;
 
 /// The most that one reply may cost. What needs more is cut off.
 const MAX_TOKENS: u32 = 8192;
 
-type OnText<'a> = &'a mut dyn FnMut(&str);
-
-/// The conversation is written as it stands, without a copy: it is the long part.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    head: Value,
-    messages: Vec<Cow<'a, Message>>,
-}
-
 /// The request as JSON. What stands before a marker can come from the server's cache next time:
 /// tools, system prompt, the conversation as it is and as it was one request ago.
 pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
-    let mut head = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
+    let mut body = json!({ "model": model, "max_tokens": MAX_TOKENS, "stream": true });
     if !request.system.trim().is_empty() {
-        head["system"] = json!([marked(json!({ "type": "text", "text": request.system }))]);
+        body["system"] = json!([{ "type": "text", "text": request.system }]);
+        mark(body["system"].as_array_mut());
     }
-    if let Some((last, tools)) = request.tools.split_last() {
-        let tools = tools.iter().map(|tool| json!(tool));
-        head["tools"] = tools.chain([marked(json!(last))]).collect();
+    if !request.tools.is_empty() {
+        body["tools"] = request.tools.iter().map(|tool| json!(**tool)).collect();
+        mark(body["tools"].as_array_mut());
     }
-    let mut messages: Vec<_> = request.messages.iter().map(Cow::Borrowed).collect();
+    let mut messages: Vec<_> = request.messages.iter().map(|it| json!(it)).collect();
     let newest_first = messages.iter_mut().rev();
-    for message in newest_first.filter(|it| it.role == Role::User).take(2) {
-        if let Some(block) = message.to_mut().content.last_mut() {
-            *block = ContentBlock::Other(marked(json!(block)));
-        }
+    for message in newest_first.filter(|it| it["role"] == "user").take(2) {
+        mark(message["content"].as_array_mut());
     }
-    serde_json::to_vec(&Body { head, messages }).unwrap_or_default() // cannot fail
+    body["messages"] = messages.into();
+    serde_json::to_vec(&body).unwrap_or_default() // cannot fail
 }
 
-/// Marks a block: what stands before it, and the block itself, is to be kept in the cache.
-fn marked(mut block: Value) -> Value {
-    if let Some(block) = block.as_object_mut() {
+/// Marks the last block: it, and what stands before it, is to be kept in the cache.
+fn mark(blocks: Option<&mut Vec<Value>>) {
+    let last = blocks.and_then(|blocks| blocks.last_mut());
+    if let Some(block) = last.and_then(Value::as_object_mut) {
         block.insert("cache_control".to_string(), json!({ "type": "ephemeral" }));
     }
-    block
 }
 
 /// A reply in the making.
@@ -60,8 +48,6 @@ pub(super) struct Assembly {
     blocks: Vec<(Value, Value)>,
     /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
     usage: Map<String, Value>,
-    /// Tokens so far; what the first event says is no count yet.
-    written: Option<u64>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
     /// True after the last event.
@@ -69,13 +55,15 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Takes in the next event; what is unknown is passed over.
-    pub(super) fn apply(&mut self, event: &str, on_text: OnText) -> Result<(), Failure> {
+    /// Takes in the next event and returns its text; what is unknown is passed over.
+    pub(super) fn apply(&mut self, event: &str) -> Result<String, Failure> {
         let event: Value = match serde_json::from_str(event) {
             // Nested deeper than a `Value` is read: none of the events that we know.
-            Err(_) if serde_json::from_str::<serde::de::IgnoredAny>(event).is_ok() => return Ok(()),
+            Err(_) if serde_json::from_str::<serde::de::IgnoredAny>(event).is_ok() => {
+                return Ok(String::new());
+            }
             event => event
-                .map_err(|error| Failure::protocol(&format!("an event is no JSON ({error})")))?,
+                .map_err(|error| Failure::Protocol(format!("an event is no JSON ({error})")))?,
         };
         for place in [&event, &event["message"], &event["delta"]] {
             // Later counts replace earlier ones, unless they are missing.
@@ -87,36 +75,36 @@ impl Assembly {
                 self.stop_reason = Some(reason);
             }
         }
-        self.written = event["usage"]["output_tokens"].as_u64().or(self.written);
         let index = &event["index"];
         match event["type"].as_str() {
-            Some("content_block_start") => self.begin(index, &event["content_block"], on_text),
-            Some("content_block_delta") => self.extend(index, &event["delta"], on_text)?,
+            Some("content_block_start") => return Ok(self.begin(index, &event["content_block"])),
+            Some("content_block_delta") => return self.extend(index, &event["delta"]),
             Some("message_stop") => self.stopped = true,
             Some("message") => {
-                for block in event["content"].as_array().into_iter().flatten() {
-                    self.begin(&Value::Null, block, on_text);
-                }
                 self.stopped = true;
+                let blocks = event["content"].as_array().into_iter().flatten();
+                return Ok(blocks
+                    .map(|block| self.begin(&Value::Null, block))
+                    .collect());
             }
             _ if !event["error"].is_null() => return Err(api_error(&event)),
             _ => {}
         }
-        Ok(())
+        Ok(String::new())
     }
 
-    fn begin(&mut self, index: &Value, block: &Value, on_text: OnText) {
+    fn begin(&mut self, index: &Value, block: &Value) -> String {
         if block.is_object() {
-            on_text(block["text"].as_str().unwrap_or_default());
             self.blocks.push((index.clone(), block.clone()));
         }
+        block["text"].as_str().unwrap_or_default().to_string()
     }
 
-    fn extend(&mut self, index: &Value, delta: &Value, on_text: OnText) -> Result<(), Failure> {
+    fn extend(&mut self, index: &Value, delta: &Value) -> Result<String, Failure> {
         let mut newest_first = self.blocks.iter_mut().rev();
         let Some((_, block)) = newest_first.find(|(known, _)| known == index) else {
-            return Err(Failure::protocol(
-                "a piece came of a block that had not begun",
+            return Err(Failure::Protocol(
+                "a piece came of a block that had not begun".into(),
             ));
         };
         let key = match delta["type"].as_str() {
@@ -124,31 +112,21 @@ impl Assembly {
             Some("thinking_delta") => "thinking",
             Some("signature_delta") => "signature",
             Some("input_json_delta") => "partial_json",
-            _ => return Ok(()),
+            _ => return Ok(String::new()),
         };
         let piece = delta[key].as_str().unwrap_or_default();
-        if key == "text" {
-            on_text(piece);
-        }
         match &mut block[key] {
             Value::String(so_far) => so_far.push_str(piece),
             other => *other = json!(piece),
         }
-        Ok(())
-    }
-
-    /// How many tokens it has written, if the server has said so by now.
-    pub(super) fn progress(&self) -> String {
-        let tokens = self.written.map(|tokens| format!("{tokens} tokens"));
-        tokens.unwrap_or_default()
+        Ok(if key == "text" { piece } else { "" }.to_string())
     }
 
     /// The reply, if it is complete.
     pub(super) fn finish(self) -> Result<Reply, Failure> {
-        let stop_reason = match self.stop_reason {
-            Some(reason) => reason,
-            None if self.stopped => StopReason::EndTurn,
-            None => return Err(Failure::protocol("it ended before it was complete")),
+        let ended = self.stopped.then_some(StopReason::EndTurn);
+        let Some(stop_reason) = self.stop_reason.or(ended) else {
+            return Err(Failure::Protocol("it ended before it was complete".into()));
         };
         let blocks = self.blocks.into_iter();
         Ok(Reply {
@@ -202,5 +180,5 @@ fn api_error(event: &Value) -> Failure {
         _ => code.and_then(|code| code.try_into().ok()).unwrap_or(200),
     };
     let message = error_message(event).unwrap_or_else(|| event.to_string());
-    Failure::api(status, &message)
+    Failure::Api(status, message, None)
 }

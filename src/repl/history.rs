@@ -1,0 +1,32 @@
+//! foundation · The history: the file that keeps the lines of a person.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// In bytes; the editor keeps a hundred lines.
+const MAX_HISTORY: u64 = 1 << 20;
+
+/// Where lines are kept; `None` where that cannot be.
+pub fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let folder = state.or_else(home)?;
+    Some(folder.join("meanwhile/history"))
+}
+
+/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
+pub fn check_history(path: &Path) -> io::Result<()> {
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_HISTORY {
+        return Err(io::Error::other("it is no regular file of at most 1 MB"));
+    }
+    if fs::read_to_string(path)?.contains(is_control) {
+        return Err(io::Error::other("it holds control characters"));
+    }
+    Ok(())
+}
+
+/// What is not to be drawn.
+pub fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
