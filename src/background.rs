@@ -80,7 +80,9 @@ impl BackgroundExecutor {
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        let running = self.running();
+        let mut running = self.running();
+        // A timer waits, and does no work.
+        running.retain(|id| self.tasks[id].kind != Kind::Timer);
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }

@@ -122,6 +122,7 @@ impl Monitors {
             all: self.clone(),
             id: id.clone(),
             started,
+            muted: false,
             may_wake: input.wake.then_some(started),
             wake: never(),
         };
@@ -153,6 +154,8 @@ struct Monitor {
     all: Monitors,
     id: TaskId,
     started: Instant,
+    /// Nobody listens any more.
+    muted: bool,
     /// It wakes the agent, but not before this.
     may_wake: Option<Instant>,
     /// When it does, if it has to wait for that.
@@ -183,6 +186,9 @@ impl Monitor {
                 recv(news) -> news => match news {
                     Ok(News::Printed(is_error, bytes)) => {
                         printed += bytes.len();
+                        if self.muted {
+                            continue;
+                        }
                         if batch.bytes() == 0 {
                             full = after(window);
                         }
@@ -206,7 +212,7 @@ impl Monitor {
 
     fn tell(&mut self, what: What) {
         let report = (self.started.elapsed(), what);
-        self.all.mailboxes.put(&self.id, report);
+        self.muted |= !self.all.mailboxes.put(&self.id, report);
         match self.may_wake {
             Some(from) if from > Instant::now() => self.wake = at(from),
             Some(_) => self.ring(),

@@ -136,7 +136,7 @@ impl Row {
     fn whole(&self) -> String {
         // What an agent has said last stands at the end of what it did; what a monitor told, in its output.
         let text = match (&self.status.outcome, self.kind) {
-            (Some(outcome), Kind::Command | Kind::Timer) => &outcome.output,
+            (Some(outcome), Kind::Command) => &outcome.output,
             _ => &self.status.progress.recent,
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();

@@ -45,22 +45,25 @@ struct Mailbox {
 }
 
 impl Mailboxes {
-    /// Appends a report, unless the task is muted.
-    pub fn put(&self, id: &TaskId, (after, what): Report) {
+    /// Appends a report, unless the task is muted. False if it is muted for good.
+    pub fn put(&self, id: &TaskId, (after, what): Report) -> bool {
         let mut all = lock(&self.0);
         let it = all.entry(id.clone()).or_default();
         it.recent.retain(|at| after - *at < FLOOD);
         it.recent.push(after);
         let is_flood = it.recent.len() > MOST_WAITING;
         if is_flood || it.waiting.len() >= MOST_WAITING {
-            if !it.muted {
-                it.waiting.push((after, What::Muted(is_flood)));
+            match it.waiting.last_mut() {
+                Some((_, What::Muted(for_good))) => *for_good |= is_flood,
+                _ if it.muted => {}
+                _ => it.waiting.push((after, What::Muted(is_flood))),
             }
             it.muted = true;
         }
         if !it.muted {
             it.waiting.push((after, what));
         }
+        !is_flood
     }
 
     /// What waits for this task is to wake an idle agent. False if nothing does.

@@ -28,16 +28,27 @@ pub struct Input {
     repeat: bool,
 }
 
-impl Watch for Alarm {
+/// A timer, seen from outside.
+struct Timer {
+    alarm: Alarm,
+    note: String,
+}
+
+impl Watch for Timer {
     fn look(&self) -> Progress {
+        let left = self.alarm.left().as_secs_f64();
+        let line = format!("due in {left:.0} s");
         Progress {
-            line: format!("due in {:.0} s", self.left().as_secs_f64()),
+            line: Some(line)
+                .filter(|_| !self.alarm.stop.is_triggered())
+                .unwrap_or_default(),
+            what: self.note.clone(),
             ..Progress::default()
         }
     }
 
     fn stop(&self) {
-        self.stop.trigger();
+        self.alarm.stop.trigger();
     }
 }
 
@@ -54,21 +65,23 @@ impl Monitors {
         if !(least..=LONGEST).contains(&seconds) {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }
-        let alarm = Arc::new(Alarm::new(Duration::from_secs(seconds)));
+        let (alarm, note) = (Alarm::new(Duration::from_secs(seconds)), input.note);
+        let timer = Arc::new(Timer { alarm, note });
         let (it, name, events) = (self.clone(), id.clone(), context.events.clone());
         let started = Instant::now();
         let job = move |control: &Control| {
-            control.attach(alarm.clone());
-            announced(&events, &name, &input.note, || {
-                while alarm.wait() {
+            control.attach(timer.clone());
+            announced(&events, &name, &timer.note, || {
+                while timer.alarm.wait() {
                     if !input.repeat {
-                        return Outcome::new(End::Finished(None), &*input.note);
+                        timer.stop();
+                        return Outcome::new(End::Finished(None), &*timer.note);
                     }
-                    let due = What::Due(input.note.clone());
+                    let due = What::Due(timer.note.clone());
                     it.mailboxes.put(&name, (started.elapsed(), due));
                     it.ring(&name);
                 }
-                Outcome::new(End::Killed, &*input.note)
+                Outcome::new(End::Killed, &*timer.note)
             })
         };
         let mut executor = lock(&self.executor);
@@ -77,7 +90,6 @@ impl Monitors {
         if timers.count() >= MOST {
             return Err(format!("{MOST} timers run already; stop one first."));
         }
-        // It takes none of the places of tasks that work.
         executor.start(Kind::Timer, started, &id, job)?;
         Ok(format!(
             "{id}: due in {seconds} s; its note comes by itself."

@@ -1,7 +1,7 @@
 //! foundation · What a command prints, line by line as it comes, in bounded memory: what is too much
 //! is counted.
 
-use std::mem::take;
+use std::mem::{replace, take};
 
 use super::output::readable;
 
@@ -17,6 +17,8 @@ pub struct Lines {
     lines: usize,
     more_lines: usize,
     more_bytes: usize,
+    /// True if the last line has not ended.
+    open: bool,
 }
 
 /// What a command has printed since the last look: standard output, and standard error.
@@ -45,6 +47,7 @@ impl Batch {
 
 impl Lines {
     fn push(&mut self, mut bytes: &[u8]) {
+        self.open = bytes.last().map_or(self.open, |last| *last != b'\n');
         while !bytes.is_empty() && self.lines < MOST_LINES && self.text.len() < MOST_BYTES {
             let line = bytes.split_inclusive(|byte| *byte == b'\n').next();
             let end = line.map_or(0, <[u8]>::len);
@@ -62,15 +65,14 @@ impl Lines {
         let mut taken = take(self);
         if let (Some(at), false, 0) = (last_end, is_end, taken.more_bytes) {
             self.text = taken.text.split_off(at + 1);
+            self.open = replace(&mut taken.open, false);
         }
         (!taken.text.is_empty()).then_some(taken)
     }
 
-    /// How many lines there were. The rest of a line that was cut is no further one.
+    /// How many lines there were, kept or not.
     pub fn count(&self) -> usize {
-        let last = usize::from(!self.text.ends_with(b"\n"));
-        let cut = last * usize::from(self.more_bytes > 0);
-        self.lines + last + self.more_lines.saturating_sub(cut)
+        self.lines + self.more_lines + usize::from(self.open)
     }
 
     /// As a model reads them.
