@@ -22,6 +22,7 @@ use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
+use meanwhile::monitor::Monitors;
 use meanwhile::notification::NotificationBus;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
@@ -97,12 +98,14 @@ enum While {
     Held,
     /// The command is that of an agent in a worktree, in the background.
     Worktree,
+    /// The command is watched by a monitor.
+    Monitor,
 }
 
 impl While {
     /// Whether the prompt waits for a line.
     fn is_idle(self) -> bool {
-        matches!(self, While::Idle | While::Worktree)
+        matches!(self, While::Idle | While::Worktree | While::Monitor)
     }
 }
 
@@ -155,6 +158,7 @@ fn print_table() -> ExitCode {
             "foreground call",
             "foreground call,",
             "agent in a",
+            "monitor,",
         ],
     );
     row(
@@ -165,6 +169,7 @@ fn print_table() -> ExitCode {
             "that is a task (s11)",
             "the screen is held",
             "worktree (s12)",
+            "prompt is idle (s16)",
         ],
     );
     let mut failed = false;
@@ -175,6 +180,7 @@ fn print_table() -> ExitCode {
             While::Waited,
             While::Held,
             While::Worktree,
+            While::Monitor,
         ]
         .map(|state| {
             let attempt = || {
@@ -194,8 +200,8 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree]: [&str; 5]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree}");
+fn row(name: &str, [idle, blocks, waited, held, tree, monitor]: [&str; 6]) {
+    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {monitor}");
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -210,6 +216,7 @@ fn possible(way: Way, state: While) -> bool {
 fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
+        (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
@@ -243,7 +250,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     }
     let (left, after) = tree.wait_until_gone();
     if way == Way::SupervisorKilled {
-        if state == While::Worktree {
+        if matches!(state, While::Worktree | While::Monitor) {
             program.terminal().until_shows("◆ tree: ");
         }
         program.line(r#"run "echo it goes on" in the background as proof, then wait for proof"#);
@@ -268,6 +275,7 @@ impl Program {
         let lesson = match state {
             While::Waited => "s11_foreground_background",
             While::Worktree => "s12_worktrees",
+            While::Monitor => "s16_monitors",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -340,7 +348,7 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle | While::Worktree => terminal.until_ends(" >>"),
+            While::Idle | While::Worktree | While::Monitor => terminal.until_ends(" >>"),
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -352,7 +360,7 @@ impl Program {
         match way {
             Way::Exit | Way::CtrlD => {
                 let keys = if way == Way::Exit { "exit\r" } else { "\x04" };
-                if state == While::Worktree {
+                if state != While::Idle {
                     // It says first what would end.
                     terminal.send(keys);
                     terminal.until_shows("Still running: tree.");
@@ -364,7 +372,9 @@ impl Program {
                 terminal.send("\x03");
                 match state {
                     While::Idle => terminal.until_shows("To leave"),
-                    While::Worktree => terminal.until_shows("Still running: tree."),
+                    While::Worktree | While::Monitor => {
+                        terminal.until_shows("Still running: tree.");
+                    }
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
                 terminal.send("\x03");
@@ -523,6 +533,8 @@ fn lesson_that_panics() -> ExitCode {
             .replace(foreground.tools(&agent, &definitions));
         let task = worktree::task(&agent.toolbox);
         agent.toolbox.replace([task]);
+        let monitors = Monitors::attach(&executor, &mut repl);
+        agent.toolbox.add(monitors.tools());
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();
