@@ -47,6 +47,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s10_background_agents", &["todo_read"]),
     ("s11_foreground_background", &[]),
     ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
+    ("s16_monitors", &["monitor", "timer"]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -36,6 +36,7 @@ const COMPLETE: &[&str] = &[
     "s10_background_agents",
     "s11_foreground_background",
     "s12_worktrees",
+    "s16_monitors",
 ];
 
 /// A package that builds in no time, as a learner may have one.

@@ -13,19 +13,24 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use serde_json::{Value, json};
 
+use meanwhile::agent::Agent;
 use meanwhile::alarm::Alarm;
 use meanwhile::caught::lock;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
-use meanwhile::message::{ContentBlock, Message};
+use meanwhile::message::{ContentBlock, Message, push_user};
+use meanwhile::model::Request;
 use meanwhile::monitor::{Mailboxes, Monitors};
 use meanwhile::process::lines::Batch;
 use meanwhile::repl::Beside;
 use meanwhile::tool::{Context, ToolOutcome, Toolbox};
+use meanwhile::tools::{background, bash, files};
 use support::program::{self, Lesson, PATIENCE, eventually, eventually_or};
 use support::prompt::{at_prompt, gate, is_gone, last_message, open, pid, served};
 use support::server::{Server, reply_text, reply_tool};
-use support::session::{AUTOMATIC, Chance, executor, faults, toolbox, until_ended};
+use support::session::{
+    AUTOMATIC, By, Chance, calls, executor, faults, says, toolbox, until_ended,
+};
 use support::terminal::Seat;
 use tempfile::TempDir;
 
@@ -800,4 +805,119 @@ fn memory_does_not_grow_with_a_flood_of_two_gigabytes() {
         .count();
     assert!(muted <= 1, "{muted} times:\n{shown}");
     assert!(shown.len() < 200_000, "{} bytes shown", shown.len());
+}
+
+// ---- What it costs ----
+
+/// Ten minutes of tests, two of which turn red. (A gate stands for the time in between.)
+const SUITE: &str = "seq -f 'test case_%03g ... ok' 100; cat one; echo 'test parser::empty_input ... FAILED'; \
+    seq -f 'test case_%03g ... ok' 101 200; cat two; echo 'test cli::version ... FAILED'; \
+    seq -f 'test case_%03g ... ok' 201 300; cat end; exit 101";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// `check_bg` every 30 seconds.
+    Asking,
+    AtTheEnd,
+    Meanwhile,
+}
+
+/// Requests and tokens (four bytes each) of that watch, with the tools of the lesson.
+fn cost(way: Way) -> [usize; 2] {
+    let desk = Desk::new(|_| ());
+    let gates = ["one", "two", "end"];
+    gates.iter().for_each(|gate| desk.gate(gate));
+    let sizes = Arc::<Mutex<Vec<usize>>>::default();
+    let sent = sizes.clone();
+    let model = move |request: &Request<'_>| {
+        let specs: Vec<_> = request.tools.iter().map(|tool| &**tool).collect();
+        let body =
+            json!({ "system": request.system, "messages": request.messages, "tools": specs });
+        lock(&sent).push(body.to_string().len());
+        assert_eq!(faults(request.messages, false), [""; 0]);
+        let number = lock(&sent).len();
+        let suite = json!({ "id": "suite", "command": SUITE });
+        let watch = json!({ "id": "suite", "command": format!("({SUITE}) | grep --line-buffered FAILED; exit 101"), "wake": true });
+        let id = format!("toolu_{number}");
+        Ok(match (way, number) {
+            (Way::Meanwhile, 1) => calls(&id, "monitor", watch),
+            (_, 1) => calls(&id, "bg_bash", suite),
+            (Way::Asking, 2..=22) => calls(&id, "check_bg", json!({ "id": "suite" })),
+            _ => says("Two tests are red: parser::empty_input and cli::version."),
+        })
+    };
+    let context = Context {
+        folder: Arc::new(desk.folder.path().to_path_buf()),
+        ..Context::default()
+    };
+    let system = "You are a coding agent at work in the current directory. Use your tools to do what the user asks, then say in a sentence what you did.";
+    let mut agent = Agent::new(Arc::new(By(model)), system, context);
+    agent.toolbox.add([bash::tool()]);
+    agent.toolbox.add(files::tools("."));
+    let executor = &desk.monitors.executor;
+    match way {
+        Way::Asking => agent.toolbox.add(background::tools(executor)),
+        _ => agent.toolbox.add(desk.deliveries.tools()),
+    }
+    if way == Way::Meanwhile {
+        agent.toolbox.add(desk.monitors.tools());
+    }
+    let mut messages = Vec::new();
+    push_user(
+        &mut messages,
+        "Watch the tests, and tell me what turns red.",
+    );
+    let mut turn = || {
+        loop {
+            if way != Way::Asking {
+                let events = Events::default();
+                desk.monitors
+                    .deliver(&desk.deliveries, &events, &mut messages);
+            }
+            let reply = agent.ask(&mut messages).expect("a reply");
+            if reply.tool_calls().is_empty() {
+                return;
+            }
+            // The last look of twenty, one every 30 seconds, is at its end.
+            if lock(&sizes).len() == 22 {
+                gates.iter().for_each(|gate| desk.open(gate));
+                until_ended(executor, "suite");
+            }
+            agent.run_tools(reply, &mut messages);
+        }
+    };
+    turn();
+    if way != Way::Asking {
+        for gate in gates {
+            desk.open(gate);
+            match (way, gate) {
+                (Way::Meanwhile, "one" | "two") => drop(desk.until_it_rings()),
+                (_, "end") => until_ended(executor, "suite"),
+                _ => continue,
+            }
+            turn();
+        }
+    }
+    let sizes = lock(&sizes);
+    [sizes.len(), sizes.iter().sum::<usize>() / 4]
+}
+
+#[test]
+fn the_page_says_what_a_watch_costs() {
+    let costs = [Way::Asking, Way::AtTheEnd, Way::Meanwhile].map(cost);
+    let [asking, end, meanwhile] = costs.map(|[requests, _]| requests);
+    let thousands = |[_, tokens]: [usize; 2]| (tokens + 500) / 1000;
+    let [tokens_asking, tokens_end, tokens_meanwhile] = costs.map(thousands);
+    let page = include_str!("../lessons/s16_monitors/README.md");
+    for row in [
+        format!("| Requests | {asking} | {end} | {meanwhile} |"),
+        format!(
+            "| Tokens read | {tokens_asking},000 | {tokens_end},000 | {tokens_meanwhile},000 |"
+        ),
+    ] {
+        assert!(
+            page.contains(&row),
+            "the page lacks this row: {row}\n{costs:?}"
+        );
+    }
 }
