@@ -80,9 +80,7 @@ impl BackgroundExecutor {
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        let mut running = self.running();
-        // A timer waits, and does no work.
-        running.retain(|id| self.tasks[id].kind != Kind::Timer);
+        let running = self.at_work();
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }
@@ -154,6 +152,13 @@ impl BackgroundExecutor {
         let bus = &mut self.bus;
         self.running.retain(|id| bus.check(id).is_none());
         self.running.clone()
+    }
+
+    /// Those of them that take a place: a timer waits, and does no work.
+    fn at_work(&mut self) -> Vec<TaskId> {
+        let mut running = self.running();
+        running.retain(|id| self.tasks[id].kind != Kind::Timer);
+        running
     }
 
     /// Looks whether a name is free.

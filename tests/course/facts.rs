@@ -110,6 +110,14 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s11", "as in `sleep 4 & echo started`", Said),
     ("s11", "and SIGKILL {word} seconds later", STOP_GRACE),
     ("s11", "are ended after {} s.", BASH_LIMIT),
+    ("s16", "is known after | up to 30 s |", Said),
+    // These two rows: tests/monitors.rs.
+    ("s16", "| Requests | 23 | 3 | 5 | | Tokens read | 34,000 | 4,000 | 7,000 |", Said),
+    ("s16", "(Asked every 30 seconds.", Said),
+    ("s16", "lines within 0.2 s belong together", Said),
+    ("s16", "the first {} lines or", Source("src/process/lines.rs", "MOST_LINES: usize = ")),
+    ("s16", "lines or {} KiB", Source("src/process/lines.rs", "MOST_BYTES: usize = ")),
+    ("s16", "and {} timers may wait", Source("src/monitor/timer.rs", "MOST: usize = ")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
