@@ -28,10 +28,10 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
-    /// A command whose output is told meanwhile.
-    Monitor,
-    /// A time that is waited for.
-    Timer,
+    /// Something else, by its name.
+    Other(&'static str),
+    /// The same, and it waits and does no work: it takes no place.
+    Waiting(&'static str),
 }
 
 /// A task that was accepted, whether it has ended or not.
@@ -154,10 +154,10 @@ impl BackgroundExecutor {
         self.running.clone()
     }
 
-    /// Those of them that take a place: a timer waits, and does no work.
+    /// Those of them that take a place.
     fn at_work(&mut self) -> Vec<TaskId> {
         let mut running = self.running();
-        running.retain(|id| self.tasks[id].kind != Kind::Timer);
+        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Waiting(_)));
         running
     }
 

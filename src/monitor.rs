@@ -133,7 +133,7 @@ impl Monitors {
                 monitor.until_ended(&news)
             })
         };
-        lock(&self.executor).submit(Kind::Monitor, &id, job)?;
+        lock(&self.executor).submit(Kind::Other("monitor"), &id, job)?;
         Ok(format!(
             "{id}: started in the background. What it prints will come by itself."
         ))

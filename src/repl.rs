@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::caught::lock;
 use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -157,7 +156,7 @@ impl Repl {
         &mut self,
         beside: impl Beside + 'static,
     ) -> impl Fn() + Send + Sync + 'static {
-        lock(&self.shared.beside).push(Box::new(beside));
+        crate::caught::lock(&self.shared.beside).push(Box::new(beside));
         let inbox = self.shared.inbox.clone();
         move || inbox.ring()
     }

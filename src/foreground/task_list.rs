@@ -113,8 +113,7 @@ impl Row {
         let kind = match self.kind {
             Kind::Command => "command",
             Kind::Agent(_) => "agent",
-            Kind::Monitor => "monitor",
-            Kind::Timer => "timer",
+            Kind::Other(name) | Kind::Waiting(name) => name,
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),

@@ -18,6 +18,7 @@ use crate::tools::background::announced;
 pub const LONGEST: u64 = 30 * 24 * 60 * 60;
 /// How many timers may run.
 const MOST: usize = 16;
+const TIMER: Kind = Kind::Waiting("timer");
 
 #[derive(Deserialize)]
 pub struct Input {
@@ -37,11 +38,10 @@ struct Timer {
 impl Watch for Timer {
     fn look(&self) -> Progress {
         let left = self.alarm.left().as_secs_f64();
-        let line = format!("due in {left:.0} s");
+        let runs = !self.alarm.stop.is_triggered();
+        let line = runs.then(|| format!("due in {left:.0} s"));
         Progress {
-            line: Some(line)
-                .filter(|_| !self.alarm.stop.is_triggered())
-                .unwrap_or_default(),
+            line: line.unwrap_or_default(),
             what: self.note.clone(),
             ..Progress::default()
         }
@@ -56,12 +56,7 @@ impl Monitors {
     /// Once, its end is what it tells. A timer that repeats reports each time, until it is stopped.
     pub(super) fn timer(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, seconds) = (TaskId::new(&input.id)?, input.seconds);
-        let least = if input.repeat {
-            self.pause.as_secs()
-        } else {
-            0
-        }
-        .max(1);
+        let least = [1, self.pause.as_secs().max(1)][usize::from(input.repeat)];
         if !(least..=LONGEST).contains(&seconds) {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }
@@ -86,11 +81,11 @@ impl Monitors {
         };
         let mut executor = lock(&self.executor);
         let running = executor.running().into_iter();
-        let timers = running.filter(|id| executor.find(id).is_ok_and(|it| it.kind == Kind::Timer));
+        let timers = running.filter(|id| executor.find(id).is_ok_and(|it| it.kind == TIMER));
         if timers.count() >= MOST {
             return Err(format!("{MOST} timers run already; stop one first."));
         }
-        executor.start(Kind::Timer, started, &id, job)?;
+        executor.start(TIMER, started, &id, job)?;
         Ok(format!(
             "{id}: due in {seconds} s; its note comes by itself."
         ))
