@@ -107,7 +107,7 @@ impl BackgroundExecutor {
         let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());
         // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
-            // What a panic leaves behind may panic again when it is dropped: `Lost`, then.
+            // To drop what a panic left may panic, too; then the end is `Lost`.
             let outcome = catch(|| Outcome::of(|| job(&control)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
             notifier.notify(id, outcome);

@@ -14,7 +14,7 @@ use crate::notification::TaskId;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
-use crate::tool::{Access, Tool};
+use crate::tool::{Access, Context, Tool};
 use crate::tools::background::{bg_bash, check_bg};
 use crate::tools::{Id, object};
 
@@ -153,21 +153,16 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
 
 /// `stop_bg {id}`: stops a running task.
 fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
-    Tool::new(
-        "stop_bg",
-        "Stop a background task and everything it started. Its output so far is delivered like any result.",
-        object(
-            json!({ "id": { "type": "string", "description": "The task's name." } }),
-            &["id"],
-        ),
-        Access::Free,
-        move |Id { id }: Id<String>, _| {
-            let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
-            if executor.check(&id)?.outcome.is_some() {
-                return Ok(format!("{id} has ended already."));
-            }
-            executor.find(&id)?.control.stop();
-            Ok(format!("{id}: told to stop."))
-        },
-    )
+    let about = "Stop a background task and everything it started. Its output so far is delivered like any result.";
+    let id = json!({ "type": "string", "description": "The task's name." });
+    let schema = object(json!({ "id": id }), &["id"]);
+    let stop = move |Id { id }: Id<String>, _: &Context| {
+        let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
+        if executor.check(&id)?.outcome.is_some() {
+            return Ok(format!("{id} has ended already."));
+        }
+        executor.find(&id)?.control.stop();
+        Ok(format!("{id}: told to stop."))
+    };
+    Tool::new("stop_bg", about, schema, Access::Free, stop)
 }

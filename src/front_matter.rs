@@ -40,11 +40,7 @@ impl Source {
         let text = match read_text(path, MAX_KIB * 1024) {
             Ok((text, 0)) => Ok(text),
             Ok(_) => Err(format!("longer than {MAX_KIB} KiB; shorten it")),
-            Err(why) => {
-                let what = why.to_string(); // and what the model could do instead
-                let what = what.split(';').next().unwrap_or_default();
-                Err(format!("{what}; put a Markdown file in its place"))
-            }
+            Err(why) => Err(format!("{why}; put a Markdown file in its place")),
         };
         text.and_then(|text| parse(&text, self))
             .map_err(|why| format!("{}: {why}.", path.display()))

@@ -122,6 +122,7 @@ impl Screen {
             Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));
+                let call = call.trim_end_matches(": ");
                 self.lines(&format!("{lead}● {call}"), Style::Bold);
             }
             Event::ToolFinished {

@@ -178,19 +178,14 @@ pub fn tool(agent: &Agent, definitions: &Definitions) -> Tool {
         "agent": { "type": "string", "description": "The name of an agent" },
     });
     let schema = object(input, &["description", "prompt"]);
+    let delegate = move |input: Input, context: &Context| {
+        let mut worker = delegation.worker(input.agent.as_deref(), context)?;
+        let name = input.agent.as_deref().unwrap_or("sub-agent");
+        worker.context.events = of_agent(&context.events, name);
+        run(&worker, input.prompt, || false)
+    };
     // Free: whatever the sub-agent calls passes the gate itself.
-    Tool::new(
-        "task",
-        description,
-        schema,
-        Access::Free,
-        move |input: Input, context| {
-            let mut worker = delegation.worker(input.agent.as_deref(), context)?;
-            let name = input.agent.as_deref().unwrap_or("sub-agent");
-            worker.context.events = of_agent(&context.events, name);
-            run(&worker, input.prompt, || false)
-        },
-    )
+    Tool::new("task", description, schema, Access::Free, delegate)
 }
 
 /// A stream whose events join the other one, marked as that agent's.

@@ -621,7 +621,7 @@ fn what_is_waited_for_is_listed_and_can_be_stopped() {
 fn those_that_leave_no_place_are_all_counted() {
     let (main, foreground) = s11(true, Context::default(), nobody);
     let start = |id: &str| main.call("bg_bash", json!({ "id": id, "command": "sleep 600" }));
-    ["a", "b", "c"].map(start);
+    ["a", "b", "c"].iter().for_each(|id| drop(start(id)));
     main.call(
         "bash",
         json!({ "command": "sleep 600", "timeout_seconds": 0 }),

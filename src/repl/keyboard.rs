@@ -2,7 +2,7 @@
 //! on a thread of their own, all the time, whatever the main thread does.
 
 use std::fs;
-use std::io::{BufRead, ErrorKind, stdin};
+use std::io::{ErrorKind, stdin};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -20,7 +20,6 @@ use super::shared::{Doing, Shared};
 use super::status::Helper;
 use crate::caught::catch;
 use crate::inbox::Wake;
-use crate::screen::Screen;
 use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
@@ -48,24 +47,13 @@ pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
 
 fn read_pipe(shared: &Shared) {
     let echo = !terminal::person_is_there();
-    while let Some(text) = piped_line(&shared.screen) {
-        shared.inbox.put(Wake::Line { text, echo });
-    }
-}
-
-/// The next line of standard input that is text; `None` at its end.
-fn piped_line(screen: &Screen) -> Option<String> {
-    loop {
-        let mut bytes = Vec::new();
-        match stdin().lock().read_until(b'\n', &mut bytes) {
-            Ok(0) | Err(_) => return None,
-            Ok(_) => {}
-        }
-        match String::from_utf8(bytes) {
-            Ok(line) => return Some(line.trim_end_matches(['\n', '\r']).to_string()),
-            Err(_) => {
-                screen.say("A line was not valid UTF-8 and was left out; the next one follows.")
-            }
+    for line in stdin().lines() {
+        match line {
+            Ok(text) => shared.inbox.put(Wake::Line { text, echo }),
+            Err(error) if error.kind() == ErrorKind::InvalidData => shared
+                .screen
+                .say("A line was not valid UTF-8 and was left out; the next one follows."),
+            Err(_) => return,
         }
     }
 }

@@ -116,7 +116,7 @@ impl Status {
         });
         let parts = [
             count(facts.running, "running"),
-            count(facts.finished, "finished"),
+            count(facts.finished, "ended"),
             waiting,
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")

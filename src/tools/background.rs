@@ -12,7 +12,7 @@ use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::{self, Handle};
-use crate::tool::{Access, Tool};
+use crate::tool::{Access, Context, Tool};
 use crate::tools::{Id, object};
 
 #[derive(Deserialize)]
@@ -54,31 +54,25 @@ pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
 /// `bg_bash`. The advice says how the model gets to the result.
 pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) -> Tool {
     let executor = executor.clone();
-    Tool::new(
-        "bg_bash",
-        format!("Start a shell command in the background and return at once. {WHEN} {advice}"),
-        object(
-            json!({
-                "id": { "type": "string", "description": "A short name of your choice that says what it is, such as build. It must not have been used before." },
-                "command": { "type": "string", "description": "Run by bash -c, without a terminal and without input." }
-            }),
-            &["id", "command"],
-        ),
-        Access::Ask,
-        move |Start { id, command }: Start, context| {
-            let (id, events) = (TaskId::new(&id)?, context.events.clone());
-            let (name, folder) = (id.clone(), context.folder.clone());
-            let job = move |control: &Control| {
-                announced(&events, &name, &command, || {
-                    let (handle, news) = process::start(&command, folder.path());
-                    control.attach(Arc::new(handle));
-                    process::until_ended(&news)
-                })
-            };
-            lock(&executor).submit(Kind::Command, &id, job)?;
-            Ok(format!("{id}: started in the background. {advice}"))
-        },
-    )
+    let about =
+        format!("Start a shell command in the background and return at once. {WHEN} {advice}");
+    let id = json!({ "type": "string", "description": "A short name of your choice that says what it is, such as build. It must not have been used before." });
+    let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
+    let schema = object(json!({ "id": id, "command": command }), &["id", "command"]);
+    let start = move |Start { id, command }: Start, context: &Context| {
+        let (id, events) = (TaskId::new(&id)?, context.events.clone());
+        let (name, folder) = (id.clone(), context.folder.clone());
+        let job = move |control: &Control| {
+            announced(&events, &name, &command, || {
+                let (handle, news) = process::start(&command, folder.path());
+                control.attach(Arc::new(handle));
+                process::until_ended(&news)
+            })
+        };
+        lock(&executor).submit(Kind::Command, &id, job)?;
+        Ok(format!("{id}: started in the background. {advice}"))
+    };
+    Tool::new("bg_bash", about, schema, Access::Ask, start)
 }
 
 /// `check_bg`. `ended` makes the answer for a task that has ended, from its line and its outcome.
@@ -87,36 +81,31 @@ pub fn check_bg(
     ended: impl Fn(String, &Outcome) -> String + Send + Sync + 'static,
 ) -> Tool {
     let executor = executor.clone();
-    Tool::new(
-        "check_bg",
-        "Ask how a background task stands: [running] (for how long, its last line of output so far), \
-         [shell exited] (what it started still runs), finished, or ERROR. Without an id: all tasks, one line each.",
-        object(
-            json!({ "id": { "type": "string", "description": "The task's name; leave it out for all." } }),
-            &[],
-        ),
-        Access::Free,
-        move |Id { id }: Id<Option<String>>, _| {
-            let mut executor = lock(&executor);
-            let Some(id) = id else {
-                let mut lines = String::new();
-                for id in executor.ids() {
-                    lines += &format!("{id}: {}\n", executor.check(&id)?);
-                }
-                return Ok(match lines.trim_end() {
-                    "" => "No background tasks.".to_string(),
-                    lines => lines.to_string(),
-                });
-            };
-            let id = TaskId::new(&id)?;
-            let status = executor.check(&id)?;
-            let line = format!("{id}: {status}");
-            Ok(match &status.outcome {
-                Some(outcome) => ended(line, outcome).trim_end().to_string(),
-                None => line,
-            })
-        },
-    )
+    let about = "Ask how a background task stands: [running] (for how long, its last line of output so far), \
+        [shell exited] (what it started still runs), finished, or ERROR. Without an id: all tasks, one line each.";
+    let id = json!({ "type": "string", "description": "The task's name; leave it out for all." });
+    let check = move |Id { id }: Id<Option<String>>, _: &Context| {
+        let mut executor = lock(&executor);
+        let Some(id) = id else {
+            let mut lines = String::new();
+            for id in executor.ids() {
+                lines += &format!("{id}: {}\n", executor.check(&id)?);
+            }
+            return Ok(match lines.trim_end() {
+                "" => "No background tasks.".to_string(),
+                lines => lines.to_string(),
+            });
+        };
+        let id = TaskId::new(&id)?;
+        let status = executor.check(&id)?;
+        let line = format!("{id}: {status}");
+        Ok(match &status.outcome {
+            Some(outcome) => ended(line, outcome).trim_end().to_string(),
+            None => line,
+        })
+    };
+    let schema = object(json!({ "id": id }), &[]);
+    Tool::new("check_bg", about, schema, Access::Free, check)
 }
 
 /// Does the work of a task, and emits `TaskStarted` before and `TaskFinished` after it, even if the

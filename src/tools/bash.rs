@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::outcome::{End, Outcome};
 use crate::process::output::last_line;
 use crate::process::{self, Progress};
-use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
 
 /// A command that takes longer is ended.
@@ -28,29 +28,24 @@ pub fn tool() -> Tool {
         "Run a shell command and wait until it has ended. Returns its output, standard error included. It is ended after {} s.",
         TIME_LIMIT.as_secs()
     );
-    Tool::new(
-        "bash",
-        description,
-        schema,
-        Access::Ask,
-        |input: Input, context| {
-            let started = Instant::now();
-            let watch = |now: Progress| {
-                context.events.emit(Event::Waiting {
-                    what: input.command.clone(),
-                    elapsed: started.elapsed(),
-                    progress: last_line(&now.recent).to_string(),
-                });
-            };
-            let (folder, interrupt) = (context.folder.path(), &context.interrupt);
-            let (outcome, left) =
-                process::run_watched(&input.command, folder, TIME_LIMIT, interrupt, watch);
-            let left = left_running(left).map(|left| {
-                format!("\n[The shell has exited; {left}, at most until this program ends.]")
+    let run = |input: Input, context: &Context| {
+        let started = Instant::now();
+        let watch = |now: Progress| {
+            context.events.emit(Event::Waiting {
+                what: input.command.clone(),
+                elapsed: started.elapsed(),
+                progress: last_line(&now.recent).to_string(),
             });
-            answer(&outcome, &left.unwrap_or_default())
-        },
-    )
+        };
+        let (folder, interrupt) = (context.folder.path(), &context.interrupt);
+        let (outcome, left) =
+            process::run_watched(&input.command, folder, TIME_LIMIT, interrupt, watch);
+        let left = left_running(left).map(|left| {
+            format!("\n[The shell has exited; {left}, at most until this program ends.]")
+        });
+        answer(&outcome, &left.unwrap_or_default())
+    };
+    Tool::new("bash", description, schema, Access::Ask, run)
 }
 
 /// What the model reads of a command that it has waited for, and a remark below.

@@ -177,6 +177,8 @@ pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> String {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 "there is no room for it; what was there is unchanged; ask the user to free some space"
             }
+            ErrorKind::InvalidData => &format!("{error}; try bash: file, xxd"),
+            ErrorKind::Unsupported => &format!("{error}; use bash"),
             _ => &error.to_string(),
         };
         format!("{path} cannot be {what}: {why}.")
@@ -196,7 +198,7 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<(String, u64)> {
     let cut = if size > limit { 3 } else { 0 }; // The limit may fall inside a character.
     if text.len() + cut < bytes.len() {
         let at = text.len();
-        let why = format!("it is not text (invalid UTF-8 after {at} bytes); try bash: file, xxd");
+        let why = format!("it is not text (invalid UTF-8 after {at} bytes)");
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
     let rest = size.saturating_sub(text.len() as u64);
@@ -254,8 +256,8 @@ fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
         return Err(ErrorKind::IsADirectory.into());
     }
     if !kind.is_file() {
-        let why = "it is no regular file but a pipe, socket or device; use bash";
-        return Err(io::Error::other(why));
+        let why = "it is no regular file but a pipe, socket or device";
+        return Err(io::Error::new(ErrorKind::Unsupported, why));
     }
     options.open(path)
 }

@@ -83,7 +83,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s08", "`npm install` takes 30 seconds, `pytest` two minutes, `docker build` five.", Said),
     ("s08", "until the command ends, at most {} s", BASH_LIMIT),
     ("s08", "N up to {}", PLACES),
-    ("s08", "`npm install` (30 s), `pytest` (2 min), `docker build` (5 min) | 7.5 minutes, one after the other | 5 minutes, side by side", Said),
+    ("s08", "`npm install` (30 s), `pytest` (2 min), `docker build` (5 min) | one after the other, and `docker build` is ended at the limit | 5 minutes, side by side", Said),
     ("s08", "at most {word} |", PLACES),
     ("s08", "there are at most {word}.", PLACES),
     ("s08", "Three to five; here {word}.", PLACES),
