@@ -181,8 +181,10 @@ fn start_shell(folder: &OsStr, command: &OsStr, apart: bool) -> Result<Pid, Stri
             }
         }
     }
-    let together = || Stdio::from(io::stdout());
-    bash.stderr((apart.then(|| io::stderr().into())).unwrap_or_else(together));
+    bash.stderr(match apart {
+        true => Stdio::from(io::stderr()),
+        false => Stdio::from(io::stdout()),
+    });
     match bash.stdin(Stdio::null()).spawn() {
         Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
         Err(_) if !Path::new(folder).is_dir() => Err(format!(

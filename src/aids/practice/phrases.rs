@@ -51,12 +51,12 @@ s11 task delegate "PROMPT" as DESCRIPTION in the foreground
 s11 task delegate "PROMPT" to AGENT as DESCRIPTION in the foreground
 s12 task delegate "PROMPT" as DESCRIPTION in a worktree
 s12 task delegate "PROMPT" to AGENT as DESCRIPTION in a worktree
+s12 worktree_merge merge NAME
+s12 worktree_remove remove NAME
 s16 monitor monitor "COMMAND" as ID
 s16 monitor monitor "COMMAND" as ID and wake me
 s16 timer remind me in SECONDS seconds "NOTE" as ID
 s16 timer remind me every SECONDS seconds "NOTE" as ID
-s12 worktree_merge merge NAME
-s12 worktree_remove remove NAME
 s10 todo_read show todos
 s05 load_skill load skill NAME
 s07 task_create create task "SUBJECT"
