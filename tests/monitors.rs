@@ -878,6 +878,14 @@ fn cost(way: Way) -> [usize; 2] {
             if reply.tool_calls().is_empty() {
                 return;
             }
+            // Each look finds the same.
+            let stands = || {
+                let status = lock(executor).check(&support::session::id("suite"));
+                status.is_ok_and(|it| it.progress.line.contains("case_100"))
+            };
+            if lock(&sizes).len() == 2 {
+                eventually("it has printed", stands);
+            }
             // The last look of twenty, one every 30 seconds, is at its end.
             if lock(&sizes).len() == 22 {
                 gates.iter().for_each(|gate| desk.open(gate));
