@@ -1,6 +1,6 @@
 //! What containment costs, as ratios within one run: `cargo bench --bench cost`.
 //!
-//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, idle, output).
+//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, claims, idle, output).
 //!
 //! A plain program and no benchmark harness: what counts are interleaved pairs, so that both
 //! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
@@ -9,13 +9,23 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crossbeam_channel::{Sender, unbounded};
+use serde_json::json;
+
+use meanwhile::agent::Agent;
 use meanwhile::background::{BackgroundExecutor, Control, Kind};
 use meanwhile::caught::lock;
 use meanwhile::interrupt::Interrupt;
+use meanwhile::message::{ContentBlock, Reply, StopReason, Usage};
+use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
+use meanwhile::pipeline;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::process::{run_watched, start, until_ended};
+use meanwhile::subagent::Definitions;
+use meanwhile::task_board::{self, TaskBoard};
+use meanwhile::tool::Context;
 
 const FLOOD: &str = "yes | head -c 2G";
 const NO_LIMIT: Duration = Duration::from_secs(600);
@@ -43,6 +53,9 @@ fn main() -> ExitCode {
     }
     if is_chosen("tasks") {
         ten_thousand_tasks(&mut table);
+    }
+    if is_chosen("claims") {
+        claims(&mut table);
     }
     if is_chosen("idle") {
         idle_supervisors(&mut table);
@@ -246,6 +259,62 @@ fn ten_thousand_tasks(table: &mut Table) {
         "",
     );
     table.at_most("submit: median", median(submitted) * 1000.0, 100.0, " µs");
+}
+
+/// Says when it was asked.
+struct Clock(Sender<Instant>);
+
+impl Model for Clock {
+    fn reply(&self, _: &Request<'_>) -> Result<Reply, ModelError> {
+        let _ = self.0.send(Instant::now());
+        Ok(Reply {
+            content: vec![ContentBlock::text("done")],
+            stop_reason: StopReason::EndTurn,
+            usage: Usage::default(),
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a clock".to_string()
+    }
+}
+
+/// A claim with all that is around it: the call of `dispatch`, the board read, a lease, the new
+/// status written, a thread, an agent.
+fn claims(table: &mut Table) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
+    let (tell, asked) = unbounded();
+    let context = Context::default();
+    let mut agent = Agent::new(Arc::new(Clock(tell)), "", context.clone());
+    let board = TaskBoard::open(folder.path());
+    let agents = Definitions::default();
+    agent.toolbox.add(task_board::tools(board.clone()));
+    let [_, dispatch] = pipeline::tools(&agent, &agents, &executor, board);
+    let create = agent.toolbox.get("task_create").expect("a tool");
+    let mut times = Vec::new();
+    for round in 0..50 {
+        for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+            std::fs::remove_file(entry.expect("an entry").path()).expect("a file");
+        }
+        for number in 0..6 {
+            let task = json!({ "subject": format!("task {number}") });
+            create.call(task, &context).expect("a task");
+        }
+        for task in 1..=6 {
+            let name = format!("{round}-{task}");
+            let started = Instant::now();
+            let input = json!({ "name": name, "tasks": [task] });
+            dispatch.call(input, &context).expect("a pipeline");
+            let asked = asked.recv().expect("an agent");
+            times.push((asked - started).as_secs_f64() * 1000.0);
+            while !lock(&executor).running().is_empty() {
+                std::thread::yield_now();
+            }
+        }
+    }
+    let what = "a board task of 6, from `dispatch` to its agent's request, median";
+    table.at_most(what, median(times), 1.0, " ms");
 }
 
 /// What ten thousand commands leave, one after the other.

@@ -92,16 +92,18 @@ fn main() -> ExitCode {
         shown.until(&format!("{name}: started in the background."));
     }
     let mut reactions = Vec::new();
-    for round in 1..=ROUNDS {
+    for seconds in 600..600 + ROUNDS {
         // What it is waiting for stands above the prompt.
-        send(&format!("run \"sleep 600 # {round}\"\r"));
-        shown.until(&format!("sleep 600 # {round}, 1 s"));
+        send(&format!("run \"sleep {seconds}\"\r"));
+        shown.until(&format!("sleep {seconds}, 1 s"));
         let pressed = Instant::now();
         send("\x02");
-        shown.until(&format!("bash-{round}: [running] moved to the background "));
+        shown.until(&format!(
+            "sleep-{seconds}: [running] moved to the background "
+        ));
         reactions.push(pressed.elapsed());
-        send(&format!("/stop bash-{round}\r"));
-        shown.until(&format!("◆ bash-{round}: "));
+        send(&format!("/stop sleep-{seconds}\r"));
+        shown.until(&format!("◆ sleep-{seconds}: "));
     }
     send("exit\r");
     shown.until("Once more to leave.");

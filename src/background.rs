@@ -14,12 +14,13 @@ use std::thread;
 use std::time::Instant;
 
 use crate::caught::catch;
-use crate::notification::{NotificationBus, TaskId};
+use crate::notification::{Ended, NotificationBus, TaskId};
 use crate::outcome::{End, Outcome};
+pub use crate::process::{Progress, Watch};
 use crate::todo::Priority;
-pub use control::{Control, Watch};
+pub use control::Control;
 pub use refusal::Refusal;
-pub use status::{Progress, Status};
+pub use status::Status;
 
 /// What kind of work a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,20 +29,46 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
-    /// Something else, by its name.
-    Other(&'static str),
-    /// The same, and it waits and does no work: it takes no place.
-    Waiting(&'static str),
+    /// Board tasks, one after the other.
+    Pipeline,
+    /// A time that is waited for.
+    Timer,
 }
 
-/// A task that was accepted, whether it has ended or not.
+/// Work with a name, whether it has ended or not. Clones are the same work.
+#[derive(Clone)]
 pub struct Task {
+    /// Its name.
+    pub id: TaskId,
     /// What it is.
     pub kind: Kind,
     /// When its work began.
     pub started: Instant,
     /// For looking at it and stopping it. (Its outcome comes over the bus.)
     pub control: Control,
+}
+
+impl Task {
+    /// Of work that begins now.
+    pub fn new(kind: Kind, id: &TaskId) -> Self {
+        Task {
+            id: id.clone(),
+            kind,
+            started: Instant::now(),
+            control: Control::default(),
+        }
+    }
+
+    /// Where it stands, given its report if there is one.
+    pub fn status(&self, ended: Option<Ended>) -> Status {
+        let until = ended.as_ref().map_or_else(Instant::now, |ended| ended.at);
+        Status {
+            elapsed: until - self.started,
+            progress: self.control.look(),
+            outcome: ended.map(|ended| ended.outcome),
+            task: self.clone(),
+        }
+    }
 }
 
 /// Runs jobs in the background. It owns the bus on which they report, and asks only the bus who has
@@ -80,31 +107,27 @@ impl BackgroundExecutor {
         task_id: &TaskId,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        let running = self.at_work();
+        let mut running = self.running();
+        // What only waits takes no place; a pipeline's agents have places of their own.
+        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Pipeline | Kind::Timer));
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }
-        self.start(kind, Instant::now(), task_id, job)
+        self.start(Task::new(kind, task_id), job)
     }
 
-    /// Like `submit`, but without the limit, for work that has been running since `started`.
+    /// Like `submit`, but without the limit, for work that may have been running for a while.
     ///
     /// # Errors
     /// When the id was used before, or no thread could be created.
     pub fn start(
         &mut self,
-        kind: Kind,
-        started: Instant,
-        task_id: &TaskId,
+        task: Task,
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        self.expect_new(task_id)?;
-        let task = Task {
-            kind,
-            started,
-            control: Control::default(),
-        };
-        let (notifier, id, control) = (self.bus.notifier(), task_id.clone(), task.control.clone());
+        self.expect_new(&task.id)?;
+        let Task { id, control, .. } = task.clone();
+        let notifier = self.bus.notifier();
         // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
             // To drop what a panic left may panic, too; then the end is `Lost`.
@@ -113,12 +136,12 @@ impl BackgroundExecutor {
             notifier.notify(id, outcome);
             control.detach();
         };
-        let name = task_id.to_string().replace('\0', "");
+        let name = task.id.to_string().replace('\0', "");
         let spawned = thread::Builder::new().name(name).spawn(work);
         spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.ids.push(task_id.clone());
-        self.running.push(task_id.clone());
-        self.tasks.insert(task_id.clone(), task);
+        self.ids.push(task.id.clone());
+        self.running.push(task.id.clone());
+        self.tasks.insert(task.id.clone(), task);
         Ok(())
     }
 
@@ -128,13 +151,13 @@ impl BackgroundExecutor {
     /// When there is no such task.
     pub fn check(&mut self, task_id: &TaskId) -> Result<Status, Refusal> {
         let ended = self.bus.check(task_id).cloned();
-        let task = self.find(task_id)?;
-        let until = ended.as_ref().map_or_else(Instant::now, |ended| ended.at);
-        Ok(Status {
-            elapsed: until - task.started,
-            progress: task.control.look(),
-            outcome: ended.map(|ended| ended.outcome),
-        })
+        Ok(self.find(task_id)?.status(ended))
+    }
+
+    /// Where all tasks stand that there were, oldest first.
+    pub fn all(&mut self) -> Vec<Status> {
+        let ids = self.ids();
+        ids.iter().filter_map(|id| self.check(id).ok()).collect()
     }
 
     /// The bus on which the tasks report.
@@ -142,7 +165,7 @@ impl BackgroundExecutor {
         &mut self.bus
     }
 
-    /// All tasks there were, oldest first.
+    /// The names of all tasks there were, oldest first.
     pub fn ids(&self) -> Vec<TaskId> {
         self.ids.clone()
     }
@@ -152,13 +175,6 @@ impl BackgroundExecutor {
         let bus = &mut self.bus;
         self.running.retain(|id| bus.check(id).is_none());
         self.running.clone()
-    }
-
-    /// Those of them that take a place.
-    fn at_work(&mut self) -> Vec<TaskId> {
-        let mut running = self.running();
-        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Waiting(_)));
-        running
     }
 
     /// Looks whether a name is free.

@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Refusal, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
@@ -66,13 +67,20 @@ pub fn tool(
     executor: &Arc<Mutex<BackgroundExecutor>>,
 ) -> Tool {
     let (delegation, executor) = (delegation(agent, definitions), executor.clone());
-    Tool::new(
-        "task",
-        description(&delegation),
-        object(properties(), &["description", "prompt"]),
-        Access::Free,
-        move |input, context| start(&executor, &delegation, input, context),
-    )
+    let about = format!(
+        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
+         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
+        delegation.listing()
+    );
+    let properties = json!({
+        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
+        "prompt": { "type": "string", "description": "What to do, and what to report" },
+        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
+        "agent": { "type": "string", "description": "The name of an agent" },
+    });
+    let schema = object(properties, &["description", "prompt"]);
+    let run = move |input: Input, context: &Context| start(&executor, &delegation, input, context);
+    Tool::new("task", about, schema, Access::Free, run)
 }
 
 impl Toolbox {
@@ -89,25 +97,6 @@ impl Toolbox {
                 Arc::new(tool);
         }
     }
-}
-
-/// What a model is told of `task`.
-pub fn description(delegation: &Delegation) -> String {
-    format!(
-        "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
-         It sees only the prompt, so put everything it must know there. It cannot ask the user. {}",
-        delegation.listing()
-    )
-}
-
-/// The fields of its input.
-pub fn properties() -> Value {
-    json!({
-        "description": { "type": "string", "description": "The work in a few words: the name that people see, such as audit-auth. Not used before." },
-        "prompt": { "type": "string", "description": "What to do, and what to report" },
-        "priority": { "type": "string", "enum": ["high", "medium", "low"] },
-        "agent": { "type": "string", "description": "The name of an agent" },
-    })
 }
 
 /// Submits a sub-agent, which asks nobody and shows nothing.
@@ -142,41 +131,29 @@ pub fn todo_read(
     todos: &Arc<Mutex<TodoList>>,
 ) -> Tool {
     let (executor, deliveries, todos) = (executor.clone(), deliveries.clone(), todos.clone());
-    Tool::new(
-        "todo_read",
-        "All todos: first those that are resolved, then by priority.",
-        object(json!({}), &[]),
-        Access::Free,
-        move |_: Map<String, Value>, _| {
-            let agents = agent_todos(&executor, &deliveries)?;
-            let plan = lock(&todos);
-            let text = agents + &plan.by_priority();
-            Ok(match text.trim_end() {
-                "" => "No todos.".to_string(),
-                text => text.to_string(),
-            })
-        },
-    )
+    let about = "All todos: first those that are resolved, then by priority.";
+    let run = move |_: Map<String, Value>, _: &Context| {
+        let text = agent_todos(&executor, &deliveries) + &lock(&todos).by_priority();
+        Ok(text_or(&text, "No todos."))
+    };
+    let schema = object(json!({}), &[]);
+    Tool::new("todo_read", about, schema, Access::Free, run)
 }
 
 /// One line for each agent, resolved ones first, then by priority.
-fn agent_todos(
-    executor: &Mutex<BackgroundExecutor>,
-    deliveries: &Deliveries,
-) -> Result<String, Refusal> {
+fn agent_todos(executor: &Mutex<BackgroundExecutor>, deliveries: &Deliveries) -> String {
     let [delivered, _] = deliveries.ended();
-    let mut executor = lock(executor);
     let mut lines = Vec::new();
-    for id in executor.ids() {
-        let Kind::Agent(priority) = executor.find(&id)?.kind else {
+    for status in lock(executor).all() {
+        let Task { id, kind, .. } = status.task;
+        let Kind::Agent(priority) = kind else {
             continue;
         };
-        let status = executor.check(&id)?;
         let (rank, line) = match status.outcome {
-            None if status.progress.line.is_empty() => {
-                (1, format!("[in_progress] {id} (it begins)"))
+            None => {
+                let so_far = text_or(&status.progress.line, "it begins");
+                (1, format!("[in_progress] {id} ({so_far})"))
             }
-            None => (1, format!("[in_progress] {id} ({})", status.progress.line)),
             Some(_) if delivered.contains(&id) => (2, format!("[completed] {id}")),
             Some(outcome) => {
                 let result = match outcome.error() {
@@ -189,5 +166,5 @@ fn agent_todos(
         lines.push((rank, priority, line + "\n"));
     }
     lines.sort_by_key(|(rank, priority, _)| (*rank, *priority));
-    Ok(lines.into_iter().map(|(.., line)| line).collect())
+    lines.into_iter().map(|(.., line)| line).collect()
 }

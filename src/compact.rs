@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 use crate::agent::Agent;
-use crate::message::{ContentBlock, Message, Role, push_note, push_user};
+use crate::message::{ContentBlock, Message, Reply, Role, push_note, push_user};
 use crate::model::ModelError;
 use crate::subagent::of_agent;
 use crate::tool::Toolbox;
@@ -32,7 +32,7 @@ const GO_ON: &str =
 #[derive(Debug)]
 pub struct Compactor {
     /// In tokens, as [`estimate`] counts them.
-    limit: usize,
+    pub limit: usize,
     /// Where transcripts are kept: what a summary replaces is not lost.
     dir: PathBuf,
     /// The size that the last summary, or none, could not bring below the limit, or 0: no further
@@ -110,26 +110,16 @@ impl Compactor {
         Ok(())
     }
 
-    /// Asks for a summary, without tools, on a copy. At most an eighth of the limit comes back.
+    /// At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let (mut worker, count) = (agent.clone(), messages.len());
         let events = &agent.context.events;
         events.notice(format!(
             "Compacting: {count} messages are being summarised."
         ));
-        worker.toolbox = Toolbox::default();
         worker.context.events = of_agent(events, "compact");
-        let mut copy = messages.to_vec();
-        push_user(&mut copy, ASK);
-        match worker.ask(&mut copy).map(|reply| reply.text()) {
-            Ok(text) if !text.is_empty() => Ok(head(&text, (self.limit / 2).max(HEAD)).to_string()),
-            Ok(_) | Err(ModelError::Refused) => {
-                let why =
-                    "No summary of the conversation came back. Wait a little, then say it again.";
-                Err(ModelError::Failed(why.to_string()))
-            }
-            other => other,
-        }
+        let reply = ask_about(worker, messages, ASK)?;
+        Ok(head(&reply.text(), (self.limit / 2).max(HEAD)).to_string())
     }
 
     /// Writes the conversation, one message a line, to a file that only its owner may read.
@@ -148,6 +138,21 @@ impl Compactor {
     }
 }
 
+/// Asks for a summary, without tools, on a copy. An error if no text comes back.
+pub fn ask_about(mut agent: Agent, of: &[Message], ask: &str) -> Result<Reply, ModelError> {
+    agent.toolbox = Toolbox::default();
+    let mut copy = of.to_vec();
+    push_user(&mut copy, ask);
+    match agent.ask(&mut copy) {
+        Ok(reply) if !reply.text().is_empty() => Ok(reply),
+        Ok(_) | Err(ModelError::Refused) => {
+            let why = "No summary of the conversation came back. Wait a little, then say it again.";
+            Err(ModelError::Failed(why.to_string()))
+        }
+        other => other,
+    }
+}
+
 /// A conversation in tokens, roughly: four bytes are one.
 pub fn estimate(messages: &[Message]) -> usize {
     let blocks = messages.iter().flat_map(|message| &message.content);
@@ -161,7 +166,7 @@ pub fn estimate(messages: &[Message]) -> usize {
 }
 
 /// The longest beginning of a text that has at most so many bytes.
-fn head(text: &str, bytes: usize) -> &str {
+pub fn head(text: &str, bytes: usize) -> &str {
     text.split_at(text.floor_char_boundary(bytes)).0
 }
 

@@ -9,8 +9,10 @@ use serde_json::json;
 use crate::background::{BackgroundExecutor, Kind, Status};
 use crate::caught::lock;
 use crate::event::{Event, Events};
+use crate::mailbox::Mailbox;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 pub use crate::repl::Input;
 use crate::repl::{Beside, Repl};
 use crate::todo::Priority;
@@ -58,29 +60,51 @@ impl Deliveries {
         ]
     }
 
-    /// Puts a note into the conversation for each task that has ended since the last call, after the
-    /// results of tools. To be called before each request.
+    /// Puts a note into the conversation for what tasks have told since the last call, and for each that
+    /// has ended, after the results of tools. To be called before each request.
     ///
     /// The text says what it is, because models have mistaken such messages for the user's own words,
     /// even for the user's consent.
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        put(self.take(), events, messages);
+        // In this order: what a task told before its end is in its mailbox by now.
+        let ended = self.take();
+        for (id, mailbox) in self.mailboxes() {
+            for event in mailbox.take() {
+                push_note(messages, note(&id, &format!("{id}: {event}")));
+                events.emit(Event::Told(id.clone(), event));
+            }
+        }
+        for status in ended {
+            let (id, line) = (status.task.id.to_string(), status.to_string());
+            let output = status.outcome.map_or(String::new(), |it| it.output);
+            let output = text_or(&output, "(no output)");
+            push_note(messages, note(&id, &format!("{line}\n{output}")));
+            events.emit(Event::Delivered(id, line));
+        }
     }
 
     /// Moves the cursor to the end of the log and returns what it passed, most urgent first. The
     /// executor is unlocked before events are emitted, because event readers may look at it.
-    pub fn take(&self) -> Vec<(TaskId, Status)> {
+    fn take(&self) -> Vec<Status> {
         let mut executor = lock(&self.executor);
         let log = executor.bus().ended();
         let next = self.next.swap(log.len(), SeqCst);
         let ids: Vec<TaskId> = log[next..].iter().map(|ended| ended.id.clone()).collect();
-        let status = |id: TaskId| Some((id.clone(), executor.check(&id).ok()?));
-        let mut ended: Vec<_> = ids.into_iter().filter_map(status).collect();
-        ended.sort_by_key(|(id, _)| match executor.find(id).map(|task| task.kind) {
-            Ok(Kind::Agent(priority)) => priority,
+        let status = |id: &TaskId| executor.check(id).ok();
+        let mut ended: Vec<Status> = ids.iter().filter_map(status).collect();
+        ended.sort_by_key(|status| match status.task.kind {
+            Kind::Agent(priority) => priority,
             _ => Priority::Medium,
         });
         ended
+    }
+
+    /// All tasks, oldest first, and what they told.
+    fn mailboxes(&self) -> Vec<(String, Mailbox)> {
+        let executor = lock(&self.executor);
+        let mailbox =
+            |id: &TaskId| Some((id.to_string(), executor.find(id).ok()?.control.1.clone()));
+        executor.ids().iter().filter_map(mailbox).collect()
     }
 
     /// The tasks that have ended: those whose results were delivered, and the others.
@@ -96,7 +120,9 @@ impl Deliveries {
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
         let [_, news] = self.ended();
-        news.iter().map(ToString::to_string).collect()
+        let told = self.mailboxes().into_iter();
+        let told = told.filter_map(|(id, it)| Some(format!("{id}: {}", it.wakes()?)));
+        news.iter().map(ToString::to_string).chain(told).collect()
     }
 
     fn running(&self) -> Vec<String> {
@@ -110,32 +136,14 @@ impl Beside for Deliveries {
     }
 }
 
-/// Puts what has ended into the conversation.
-pub fn put(ended: Vec<(TaskId, Status)>, events: &Events, messages: &mut Vec<Message>) {
-    for (id, status) in ended {
-        let line = format!("{id}: {status}");
-        let output = status.outcome.as_ref().map_or("", |it| &it.output);
-        let output = match output.trim_end() {
-            "" => "(no output)",
-            output => output,
-        };
-        push_event(messages, &id, "", &format!("{line}\n{output}"));
-        events.emit(Event::Delivered(id.to_string(), line));
-    }
-}
-
-/// Puts an event of a task into the conversation, with these attributes.
-pub fn push_event(messages: &mut Vec<Message>, id: &TaskId, attributes: &str, text: &str) {
+/// What the conversation is told of a task.
+pub fn note(id: &str, text: &str) -> String {
     let odd = |c: char| c.is_control() || "\"<>".contains(c);
-    let id = id.to_string().replace(odd, "'");
-    let task = format!(" task=\"{id}\"{attributes}");
+    let task = format!(" task=\"{}\"", id.replace(odd, "'"));
     let block = block("task-notification", &task, text);
-    push_note(
-        messages,
-        format!(
-            "{block}\nThis is an automatic event, not a message from the user: it answers no question and approves nothing."
-        ),
-    );
+    format!(
+        "{block}\nThis is an automatic event, not a message from the user: it answers no question and approves nothing."
+    )
 }
 
 /// Wraps text from outside in a block that says what it is. The text cannot close it early, not even
@@ -156,13 +164,17 @@ fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
     let about = "Stop a background task and everything it started. Its output so far is delivered like any result.";
     let id = json!({ "type": "string", "description": "The task's name." });
     let schema = object(json!({ "id": id }), &["id"]);
-    let stop = move |Id { id }: Id<String>, _: &Context| {
-        let (id, mut executor) = (TaskId::new(&id)?, lock(&executor));
-        if executor.check(&id)?.outcome.is_some() {
-            return Ok(format!("{id} has ended already."));
-        }
-        executor.find(&id)?.control.stop();
-        Ok(format!("{id}: told to stop."))
+    let run = move |Id { id }: Id<String>, _: &Context| {
+        Ok(stop(&lock(&executor).check(&TaskId::new(&id)?)?))
     };
-    Tool::new("stop_bg", about, schema, Access::Free, stop)
+    Tool::new("stop_bg", about, schema, Access::Free, run)
+}
+
+/// Stops a task, unless it has ended, and says so.
+pub fn stop(Status { task, outcome, .. }: &Status) -> String {
+    if outcome.is_some() {
+        return format!("{} has ended already.", task.id);
+    }
+    task.control.stop();
+    format!("{}: told to stop.", task.id)
 }

@@ -1,6 +1,7 @@
 //! s01 · Events: the one stream of what happens. The screen reads it, and so do the timeline and
 //! the status line; nobody measures or prints on the side.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,8 @@ pub enum Event {
         name: String,
         input: Value,
     },
-    /// A few times a second, while a command or an agent is waited for; its progress is one line.
-    Waiting {
-        what: String,
-        elapsed: Duration,
-        progress: String,
-    },
+    /// From now on a command or an agent is waited for, at most until the call has ended.
+    Waiting(Look),
     ToolFinished {
         output: String,
         is_error: bool,
@@ -48,10 +45,20 @@ pub enum Event {
     },
     /// The result of a background task is put into the conversation: its id, and its first line.
     Delivered(String, String),
-    /// The same of one that goes on.
+    /// What one that goes on has told.
     Told(String, String),
     /// A sentence for the person at the prompt.
     Notice(String),
+}
+
+/// Says what is waited for, and its progress in one line, whenever it is asked.
+#[derive(Clone)]
+pub struct Look(pub Arc<dyn Fn() -> (String, String) + Send + Sync>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Look").field(&(self.0)()).finish()
+    }
 }
 
 /// An event with its circumstances.
@@ -96,6 +103,11 @@ impl Events {
     /// Tells every reader.
     pub fn tell(&self, stamped: Stamped<'_>) {
         self.readers.iter().for_each(|reader| reader(stamped));
+    }
+
+    /// Emits a [`Event::Waiting`].
+    pub fn waiting(&self, look: impl Fn() -> (String, String) + Send + Sync + 'static) {
+        self.emit(Event::Waiting(Look(Arc::new(look))));
     }
 
     /// Emits a [`Event::Notice`].

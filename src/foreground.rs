@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Watch};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Task};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
-use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
@@ -33,8 +32,6 @@ use crate::tools::bash::{answer, left_running};
 
 /// A command that takes longer goes on in the background, in seconds.
 const TIME_LIMIT: u64 = 120;
-/// How often is shown how it stands.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs work and waits for it, on the main thread. Clones are the same foreground.
 #[derive(Clone)]
@@ -46,20 +43,11 @@ pub struct Foreground {
 
 /// What is waited for, for the keyboard's thread, which lists it and stops it; and the key that
 /// moves it. One key for each wait, so that a late press does not move the next command.
-type Waiting = Option<(Current, Sender<()>)>;
-
-/// Work as it is seen from outside.
-#[derive(Clone)]
-struct Current {
-    id: TaskId,
-    kind: Kind,
-    started: Instant,
-    watch: Arc<dyn Watch>,
-}
+type Waiting = Option<(Task, Sender<()>)>;
 
 /// Work that goes on. Whoever owns it waits for it.
 struct Work {
-    current: Current,
+    task: Task,
     news: Receiver<News>,
     /// The questions of an agent. It is told that nobody is there once this end is dropped.
     questions: Receiver<Question>,
@@ -69,16 +57,6 @@ struct Work {
 
 /// What is asked, what makes it void, and where the answer goes.
 type Question = (String, Interrupt, Sender<Result<String, String>>);
-
-/// How waiting ended.
-enum Waited {
-    /// With its outcome.
-    Ended(Outcome),
-    /// It goes on in the background: why.
-    Moved(&'static str),
-    /// The shell has exited with this outcome, and so many processes go on in the background.
-    LeftRunning(Outcome, usize),
-}
 
 impl Foreground {
     /// Over the executor of the background tasks.
@@ -98,11 +76,12 @@ impl Foreground {
         repl.action("/stop ID", "stop a task", move |id| stops.stop(id));
         repl.command("! COMMAND", "run a command yourself");
         repl.command("Ctrl+B", "send what runs to the background");
-        repl.on_key('B', "Ctrl+B: to the background", move |doing| match doing {
+        let to_background = move |doing| match doing {
             Doing::Asking => Some("(Answer the question first, then Ctrl+B.)"),
             _ if moves.press() => None,
             _ => Some("Nothing runs in the foreground that could be sent to the background."),
-        });
+        };
+        repl.on_key('B', "Ctrl+B: to the background", Arc::new(to_background));
         foreground
     }
 
@@ -132,34 +111,23 @@ impl Foreground {
         limit: u64,
         context: &Context,
     ) -> ToolOutcome {
-        let id = self.free_name(command, description)?;
+        let task = Task::new(Kind::Command, &self.free_name(command, description)?);
         let (handle, news) = process::start(command, context.folder.path());
-        let current = Current::new(&id, Kind::Command, Arc::new(handle));
+        task.control.attach(Arc::new(handle));
         let work = Work {
-            current: current.clone(),
+            task,
             news,
             questions: never(),
             waiter: Arc::default(),
         };
-        match self.wait(work, after(Duration::from_secs(limit)), context)? {
-            Waited::Ended(outcome) => answer(&outcome, ""),
-            Waited::LeftRunning(outcome, left) => {
-                let left = left_running(left).unwrap_or_default();
-                let remark = format!("\n{id}: [shell exited] {left} in the background.");
-                answer(&outcome, &remark)
-            }
-            Waited::Moved(why) => Ok(match current.watch.look().recent.trim_end() {
-                "" => moved(&id, why),
-                so_far => format!("{}\nOutput so far:\n{so_far}", moved(&id, why)),
-            }),
-        }
+        self.wait(work, after(Duration::from_secs(limit)), context)
     }
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
         let worker = delegation.worker(input.agent.as_deref(), context)?;
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
-        let kind = Kind::Agent(input.priority);
+        let task = Task::new(Kind::Agent(input.priority), &id);
         lock(&self.executor).expect_new(&id)?;
         let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
         let ask = move |question: &str, interrupt: &Interrupt| {
@@ -169,8 +137,9 @@ impl Foreground {
         };
         let (waits, events) = (Arc::downgrade(&waiter), &context.events);
         let at_work = Arc::new(AtWork::new(worker, input, events, waits, Arc::new(ask)));
+        task.control.attach(at_work.clone());
         let work = Work {
-            current: Current::new(&id, kind, at_work.clone()),
+            task,
             news,
             questions,
             waiter,
@@ -181,104 +150,79 @@ impl Foreground {
         let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
         let spawned = thread.spawn(run);
         spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
-        match self.wait(work, never(), context)? {
-            Waited::Ended(outcome) | Waited::LeftRunning(outcome, _) => answer(&outcome, ""),
-            Waited::Moved(why) => Ok(moved(&id, why)),
-        }
+        self.wait(work, never(), context)
     }
 
     /// Waits until the work has ended, or until there is a reason to go on without it.
-    fn wait(
-        &self,
-        mut work: Work,
-        limit: Receiver<Instant>,
-        context: &Context,
-    ) -> Result<Waited, String> {
-        let (key, pressed) = unbounded();
-        *lock(&self.current) = Some((work.current.clone(), key));
-        let (watch, started) = (work.current.watch.clone(), work.current.started);
-        let (mut interrupted, mut doing) = (context.interrupt.receiver(), "");
-        let look = tick(LOOK);
+    fn wait(&self, work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
+        let (task, (key, pressed)) = (work.task.clone(), unbounded());
+        *lock(&self.current) = Some((task.clone(), key));
+        let (control, interrupt) = (task.control.clone(), context.interrupt.clone());
+        context.events.waiting(move || {
+            let doing = if interrupt.is_triggered() {
+                "stopping "
+            } else {
+                ""
+            };
+            let now = control.look();
+            (format!("{doing}{}", now.what), now.line)
+        });
+        let mut interrupted = context.interrupt.receiver();
         let waited = loop {
             select_biased! {
-                recv(work.news) -> news => match news {
-                    Ok(News::Ended(outcome)) => break Waited::Ended(outcome),
-                    Ok(News::Printed(..)) => {}
-                    Ok(News::ShellExited(so_far, left)) => break Waited::LeftRunning(so_far, left),
-                    Err(_) => break Waited::Ended(Outcome::new(End::Lost, "")),
+                recv(work.news) -> news => break Ok(news),
+                // (The other end is the agent's, and the task holds the agent.)
+                recv(work.questions) -> asked => if let Ok((question, interrupt, answer)) = asked {
+                    let _ = answer.send((context.ask)(&question, &interrupt));
                 },
-                recv(work.questions) -> asked => match asked {
-                    Ok((question, interrupt, answer)) => {
-                        let _ = answer.send((context.ask)(&question, &interrupt));
-                    }
-                    Err(_) => work.questions = never(),
-                },
-                recv(pressed) -> _ => break Waited::Moved(" by the user"),
-                recv(limit) -> _ => {
-                    break Waited::Moved(", as it had not ended within its time limit");
-                }
+                recv(pressed) -> _ => break Err(" by the user"),
+                recv(limit) -> _ => break Err(", as it had not ended within its time limit"),
                 recv(interrupted) -> _ => {
-                    (interrupted, doing) = (never(), "stopping ");
-                    watch.stop();
-                }
-                recv(look) -> _ => {
-                    let now = watch.look();
-                    context.events.emit(Event::Waiting {
-                        what: format!("{doing}{}", now.what),
-                        elapsed: started.elapsed(),
-                        progress: now.line,
-                    });
+                    interrupted = never();
+                    task.control.stop();
                 }
             }
         };
         // Locked until it stands among the background tasks: a list shows it always, and once.
         let mut current = lock(&self.current);
         *current = None;
-        if !matches!(waited, Waited::Ended(_)) {
-            self.hand_over(work, context)?;
+        let id = task.id.to_string();
+        match waited {
+            Ok(Ok(News::Ended(outcome))) => answer(&outcome, ""),
+            Ok(Err(_)) => answer(&Outcome::new(End::Lost, ""), ""),
+            Ok(Ok(News::ShellExited(so_far, left))) => {
+                self.hand_over(work, context)?;
+                let left = left_running(left);
+                let remark = format!("\n{id}: [shell exited] {left} in the background.");
+                answer(&so_far, &remark)
+            }
+            Err(why) => {
+                self.hand_over(work, context)?;
+                let moved = format!(
+                    "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
+                );
+                match (task.kind, task.control.look().recent.trim_end()) {
+                    (Kind::Agent(_), _) | (_, "") => Ok(moved),
+                    (_, so_far) => Ok(format!("{moved}\nOutput so far:\n{so_far}")),
+                }
+            }
         }
-        Ok(waited)
     }
 
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
     fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
-        let Work {
-            current,
-            news,
-            questions,
-            waiter,
-        } = work;
-        drop((questions, waiter));
-        let events = context.events.clone();
-        let (name, its) = (current.id.clone(), current.watch.clone());
+        let (task, news, events) = (work.task, work.news, context.events.clone());
+        drop((work.questions, work.waiter));
+        let Task { id, control, .. } = task.clone();
         let job = move |control: &Control| {
-            control.attach(its.clone());
-            announced(&events, &name, &its.look().what, || {
+            announced(&events, &id, &control.look().what, || {
                 process::until_ended(&news)
             })
         };
-        let adopted = lock(&self.executor).start(current.kind, current.started, &current.id, job);
+        let adopted = lock(&self.executor).start(task, job);
         adopted.map_err(|refusal| {
-            current.watch.stop(); // nobody could tell its end
+            control.stop(); // nobody could tell its end
             format!("it could not go on in the background, so it was stopped: {refusal}.")
         })
     }
-}
-
-impl Current {
-    fn new(id: &TaskId, kind: Kind, watch: Arc<dyn Watch>) -> Self {
-        let (id, started) = (id.clone(), Instant::now());
-        Current {
-            id,
-            kind,
-            started,
-            watch,
-        }
-    }
-}
-
-fn moved(id: &TaskId, why: &str) -> String {
-    format!(
-        "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
-    )
 }

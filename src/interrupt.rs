@@ -1,13 +1,14 @@
 //! foundation · A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::caught::lock;
 
 /// Nothing is ever sent: what counts is that the sender is dropped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Never {}
 
 /// A shared latch. Clones are the same latch.
@@ -15,20 +16,17 @@ pub enum Never {}
 /// It is a channel on which nothing is sent: [`trigger`](Self::trigger) drops the sender, and from
 /// then on every receiver is ready, for ever and for all who wait. Unlike a message, that cannot
 /// be taken by one waiter from another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<Mutex<Ends>>);
 
 /// The sender is `None` from `trigger` to `reset`.
-type Ends = (Option<Sender<Never>>, Receiver<Never>);
+#[derive(Debug)]
+struct Ends(Option<Sender<Never>>, Receiver<Never>);
 
-fn ends() -> Ends {
-    let (sender, receiver) = unbounded();
-    (Some(sender), receiver)
-}
-
-impl Default for Interrupt {
+impl Default for Ends {
     fn default() -> Self {
-        Interrupt(Arc::new(Mutex::new(ends())))
+        let (sender, receiver) = unbounded();
+        Ends(Some(sender), receiver)
     }
 }
 
@@ -40,12 +38,17 @@ impl Interrupt {
 
     /// Makes the latch good for another turn.
     pub fn reset(&self) {
-        *lock(&self.0) = ends();
+        *lock(&self.0) = Ends::default();
     }
 
     /// True from `trigger` to `reset`.
     pub fn is_triggered(&self) -> bool {
         lock(&self.0).0.is_none()
+    }
+
+    /// Lets time pass. False if the interrupt came before it had.
+    pub fn pause(&self, time: Duration) -> bool {
+        self.receiver().recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.

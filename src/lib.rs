@@ -22,10 +22,13 @@ pub mod agent;
 // Foundation, which a learner may take as given: the contained command, and the prompt.
 pub mod process;
 
+pub mod held;
+pub mod journal;
+
 pub mod tools;
 
-pub mod alarm;
 pub mod inbox;
+pub mod mailbox;
 pub mod screen;
 
 pub mod options;
@@ -61,7 +64,14 @@ pub mod foreground;
 // s12: agents that do not stand in each other's way.
 pub mod worktree;
 
-// s16: told meanwhile, and told later.
+// s13: nothing said is lost.
+pub mod session;
+
+// s14: a conversation that is summarised already.
+pub mod memory;
+// s15: a plan that is carried out.
+pub mod pipeline;
+// s16: told while it runs, and told later.
 pub mod monitor;
 
 // What helps to teach, and where it is attached.

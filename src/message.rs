@@ -4,6 +4,8 @@
 //! Tools are part of that conversation: the assistant says [`ContentBlock::ToolUse`], and the
 //! next user message begins with one [`ContentBlock::ToolResult`] for each of them.
 
+pub mod stored;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

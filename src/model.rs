@@ -1,7 +1,6 @@
 //! s01 · Models: one trait, and whatever answers behind it.
 
 pub mod anthropic;
-mod thinking;
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ pub struct Request<'a> {
     pub messages: &'a [Message],
     /// The tools it may ask for.
     pub tools: &'a [Arc<Tool>],
-    /// Where to say what comes: text, and that it still thinks.
+    /// Where to say what comes.
     pub events: &'a Events,
     /// Ends the request early.
     pub interrupt: &'a Interrupt,
@@ -35,6 +34,11 @@ pub trait Model: Send + Sync {
 
     /// One line on who answers, for the start of a session.
     fn describe(&self) -> String;
+
+    /// Its name, as prices go by.
+    fn name(&self) -> String {
+        self.describe()
+    }
 
     /// True if what it asks for was, word for word, the person's own instruction.
     fn is_practice(&self) -> bool {

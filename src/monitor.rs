@@ -4,7 +4,6 @@
 //! Promised: a report is put into the conversation once, those of a task in their order, its end
 //! last. Not promised: every line. What is too much for a model is counted.
 
-mod mailbox;
 mod timer;
 
 use std::sync::{Arc, Mutex};
@@ -16,27 +15,22 @@ use serde_json::json;
 
 use crate::background::{BackgroundExecutor, Control, Kind};
 use crate::caught::lock;
-use crate::delivery::{Deliveries, push_event, put};
-use crate::event::{Event, Events};
-use crate::message::Message;
-use crate::notification::TaskId;
+use crate::mailbox::Mailbox;
+use crate::notification::{Notifier, TaskId};
 use crate::outcome::{End, Outcome};
-use crate::process::lines::Batch;
-use crate::process::{self, News};
-use crate::repl::Repl;
+use crate::process::heard::{self, Lines};
+use crate::process::{Handle, News};
+use crate::screen::count;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::object;
-pub use mailbox::{Mailboxes, What};
+pub use timer::Timer;
 
-/// Starts monitors and timers, and delivers what they report. Clones are the same.
+/// Starts monitors and timers, and sets their pace. Clones are the same.
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct Monitors {
     pub executor: Arc<Mutex<BackgroundExecutor>>,
-    pub mailboxes: Mailboxes,
-    /// Called when the mailboxes hold something that wakes an idle agent.
-    pub bell: Arc<dyn Fn() + Send + Sync>,
     /// Lines that come within this time are one event.
     pub window: Duration,
     /// A task wakes an idle agent at most once in this time.
@@ -54,32 +48,14 @@ struct Input {
 }
 
 impl Monitors {
-    /// Over the executor of the background tasks; what they report wakes the prompt.
-    pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
-        let mailboxes = Mailboxes::default();
+    /// Over the executor of the background tasks.
+    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>) -> Self {
         Monitors {
             executor: executor.clone(),
-            bell: Arc::new(repl.run_beside(mailboxes.clone())),
-            mailboxes,
             window: Duration::from_millis(200),
             pause: Duration::from_secs(10),
             silence: Duration::from_secs(600),
         }
-    }
-
-    /// Puts what was reported since the last call into the conversation, and then what has ended. To
-    /// be called before each request, in the place of [`Deliveries::deliver`].
-    pub fn deliver(&self, ends: &Deliveries, events: &Events, messages: &mut Vec<Message>) {
-        // In this order: what a task reported before its end is in its mailbox by now.
-        let ended = ends.take();
-        for (id, report) in self.mailboxes.fetch() {
-            let text = format!("{id}: {}", mailbox::text(&report));
-            let time = format!(" event=\"{:.1} s\"", report.0.as_secs_f64());
-            push_event(messages, &id, &time, &text);
-            let line = text.lines().next().unwrap_or_default();
-            events.emit(Event::Told(id.to_string(), line.to_string()));
-        }
-        put(ended, events, messages);
     }
 
     /// `monitor` and `timer`.
@@ -116,115 +92,80 @@ impl Monitors {
     }
 
     fn monitor(&self, input: Input, context: &Context) -> ToolOutcome {
-        let (id, started) = (TaskId::new(&input.id)?, Instant::now());
-        let (folder, events) = (context.folder.clone(), context.events.clone());
-        let mut monitor = Monitor {
-            all: self.clone(),
-            id: id.clone(),
-            started,
-            muted: false,
-            may_wake: input.wake.then_some(started),
-            wake: never(),
-        };
+        let (id, events) = (TaskId::new(&input.id)?, context.events.clone());
+        let (it, name, folder) = (self.clone(), id.clone(), context.folder.clone());
+        let bus = lock(&self.executor).bus().notifier();
         let job = move |control: &Control| {
-            announced(&events, &monitor.id.clone(), &input.command, || {
-                let (handle, news) = process::start_heard(&input.command, folder.path());
-                control.attach(Arc::new(handle));
-                monitor.until_ended(&news)
+            announced(&events, &name, &input.command, || {
+                let (handle, news, bell) = heard::start(&input.command, folder.path());
+                control.attach(Arc::new(handle.clone()));
+                let wakes = input.wake.then_some(&bus);
+                it.hear(&control.1, wakes, &handle, (&news, &bell))
             })
         };
-        lock(&self.executor).submit(Kind::Other("monitor"), &id, job)?;
+        lock(&self.executor).submit(Kind::Command, &id, job)?;
         Ok(format!(
             "{id}: started in the background. What it prints will come by itself."
         ))
     }
 
-    /// Wakes an idle agent with what waits for this task. False if nothing does.
-    fn ring(&self, id: &TaskId) -> bool {
-        let wakes = self.mailboxes.wake(id);
-        if wakes {
-            (self.bell)();
-        }
-        wakes
-    }
-}
-
-/// A monitor at work, on its thread.
-struct Monitor {
-    all: Monitors,
-    id: TaskId,
-    started: Instant,
-    /// Nobody listens any more.
-    muted: bool,
-    /// It wakes the agent, but not before this.
-    may_wake: Option<Instant>,
-    /// When it does, if it has to wait for that.
-    wake: Receiver<Instant>,
-}
-
-impl Monitor {
     /// Makes events of what the command prints, until nothing of it is left.
-    fn until_ended(&mut self, news: &Receiver<News>) -> Outcome {
-        let (window, silence) = (self.all.window, self.all.silence);
-        let (mut batch, mut full, mut silent) = (Batch::default(), never(), after(silence));
-        let mut printed = 0;
+    fn hear(
+        &self,
+        mailbox: &Mailbox,
+        wakes: Option<&Notifier>,
+        handle: &Handle,
+        (news, bell): (&Receiver<News>, &Receiver<()>),
+    ) -> Outcome {
+        let (started, mut rested) = (Instant::now(), Instant::now());
+        let tell = |event: &str| mailbox.put(started.elapsed(), event);
+        let (mut printed, mut full, mut silent) = (bell.clone(), never(), after(self.silence));
+        let mut wake = never();
         let mut outcome = loop {
-            // A command that pours out output is always ready: it comes last.
             select_biased! {
-                recv(full) -> _ => {
-                    if let Some((is_error, lines)) = batch.take(false) {
-                        self.tell(What::Lines(is_error, lines));
+                recv(printed) -> _ => (printed, full) = (never(), after(self.window)),
+                recv(full) -> _ => match handle.take(false) {
+                    Some(lines) => {
+                        tell(&event(&lines));
+                        (full, silent, wake) = (after(self.window), after(self.silence), at(rested));
                     }
-                    full = if batch.bytes() > 0 { after(window) } else { never() };
-                    silent = after(silence);
-                }
+                    None => (printed, full) = (bell.clone(), never()),
+                },
                 recv(silent) -> _ => {
-                    self.tell(What::Silent(silence));
-                    silent = never();
+                    tell(&format!("silent for {} s, and still running", self.silence.as_secs()));
+                    (silent, wake) = (never(), at(rested));
                 }
-                recv(self.wake) -> _ => self.ring(),
-                recv(news) -> news => match news {
-                    Ok(News::Printed(is_error, bytes)) => {
-                        printed += bytes.len();
-                        if self.muted {
-                            continue;
-                        }
-                        if batch.bytes() == 0 {
-                            full = after(window);
-                        }
-                        batch.push(is_error, &bytes);
+                recv(wake) -> _ => {
+                    wake = never();
+                    // Unless a request has told it meanwhile.
+                    if let Some(bus) = wakes.filter(|_| mailbox.wake()) {
+                        rested = Instant::now() + self.pause;
+                        bus.ring();
                     }
+                }
+                recv(news) -> news => match news {
                     Ok(News::ShellExited(..)) => {}
                     Ok(News::Ended(outcome)) => break outcome,
                     Err(_) => break Outcome::new(End::Lost, ""),
                 },
             }
         };
-        self.may_wake = None; // its end does
-        while let Some((is_error, lines)) = batch.take(true) {
-            self.tell(What::Lines(is_error, lines));
+        while let Some(lines) = handle.take(true) {
+            tell(&event(&lines));
         }
-        if printed > 0 {
-            outcome.output = format!("({printed} bytes of output in all)");
+        // It was told, or counted.
+        if handle.bytes() > 0 {
+            outcome.output = format!("({} bytes of output in all)", handle.bytes());
         }
         outcome
     }
+}
 
-    fn tell(&mut self, what: What) {
-        let report = (self.started.elapsed(), what);
-        self.muted |= !self.all.mailboxes.put(&self.id, report);
-        match self.may_wake {
-            Some(from) if from > Instant::now() => self.wake = at(from),
-            Some(_) => self.ring(),
-            None => {}
-        }
-    }
-
-    /// Wakes the agent, unless it has been told meanwhile.
-    fn ring(&mut self) {
-        self.wake = never();
-        if self.all.ring(&self.id) {
-            self.may_wake = Some(Instant::now() + self.all.pause);
-        }
-    }
+fn event(lines: &Lines) -> String {
+    let error = if lines.is_error {
+        " of standard error"
+    } else {
+        ""
+    };
+    format!("{}{error}\n{}", count(lines.count, "line"), lines.text)
 }

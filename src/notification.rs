@@ -1,7 +1,6 @@
 //! s08 · The notification bus: the log on which tasks report that they have ended.
 //!
-//! Many write, one reads: each thread has a clone of the [`Notifier`], and there is one
-//! [`NotificationBus`]. A report never leaves the log; if a task reports twice, the first counts.
+//! Many write, one reads. A report never leaves the log; if a task reports twice, the first counts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -53,9 +52,12 @@ impl Notifier {
     pub fn notify(&self, id: TaskId, outcome: Outcome) {
         let at = Instant::now();
         let _ = self.sender.send(Ended { id, outcome, at });
-        if let Some(hook) = self.hook.get() {
-            hook();
-        }
+        self.ring();
+    }
+
+    /// Calls the hook.
+    pub fn ring(&self) {
+        let _ = self.hook.get().map(|hook| hook());
     }
 }
 

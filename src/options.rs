@@ -23,6 +23,11 @@ pub struct Options {
     /// `-p TEXT`: one turn, then leave.
     pub prompt: Option<String>,
     pub agent: Option<String>,
+    pub resume: Option<String>,
+    pub replay: Option<String>,
+    /// How much faster than recorded; 0 for at once.
+    pub speed: Option<u64>,
+    pub dry: bool,
     pub trace: Option<PathBuf>,
     pub chart: Option<PathBuf>,
     pub html: Option<PathBuf>,
@@ -42,6 +47,10 @@ Options:
   --step         Enter plays the next of these lines, and what is new in a request is shown
   --yes          approve every tool call
   --agent NAME   run as that agent (from s04 on); without a name: list them
+  --resume NAME  go on with that session (from s13 on); without a name: list them
+  --replay NAME  play that session with its recorded replies (from s13 on)
+  --speed N      so many times as fast; 0: at once
+  --dry          what the tools said is shown, and they do not run
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
   --html FILE    at the end, write a page that plays the session in a browser
@@ -90,17 +99,22 @@ fn of_page(page: &str) -> Options {
 
 /// True if help is wanted.
 fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error> {
+    // Without a name: they are listed.
+    let name = |parser: &mut Parser| {
+        let name = parser.optional_value().or_else(|| parser.value().ok());
+        name.unwrap_or_default().string()
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("yes") => options.yes = true,
             Arg::Long("demo") => options.demo = true,
             Arg::Long("step") => options.step = true,
             Arg::Short('p') => options.prompt = Some(parser.value()?.string()?),
-            // Without a name: they are listed.
-            Arg::Long("agent") => {
-                let name = parser.optional_value().or_else(|| parser.value().ok());
-                options.agent = Some(name.unwrap_or_default().string()?);
-            }
+            Arg::Long("agent") => options.agent = Some(name(&mut parser)?),
+            Arg::Long("resume") => options.resume = Some(name(&mut parser)?),
+            Arg::Long("replay") => options.replay = Some(parser.value()?.string()?),
+            Arg::Long("speed") => options.speed = Some(parser.value()?.parse()?),
+            Arg::Long("dry") => options.dry = true,
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("html") => options.html = Some(parser.value()?.into()),
@@ -110,6 +124,10 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
     }
     if options.agent.is_some() && options.name.as_str() < "s04" {
         return Err("--agent: agents come with s04_subagent".into());
+    }
+    let session = options.resume.as_ref().or(options.replay.as_ref());
+    if session.is_some() && options.name.as_str() < "s13" {
+        return Err("--resume and --replay: sessions come with s13_sessions".into());
     }
     Ok(false)
 }

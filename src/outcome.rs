@@ -65,19 +65,3 @@ impl fmt::Display for Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_commands_have_an_exit_code() {
-        let shown = |code| Outcome::new(End::Finished(code), "").to_string();
-        let expected = [
-            "finished",
-            "finished with exit code 0",
-            "ERROR: exit code 7",
-        ];
-        assert_eq!([None, Some(0), Some(7)].map(shown), expected);
-    }
-}

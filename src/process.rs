@@ -17,13 +17,13 @@
 //! not have children of its own: whoever uses this module starts all of them through it.
 
 mod handle;
-pub mod lines;
+pub mod heard;
 pub mod output;
 mod pool;
 pub mod supervisor;
 mod tree;
 
-pub use handle::{Handle, Progress};
+pub use handle::{Handle, Progress, Watch};
 pub use pool::supervise_with;
 
 use std::io::Read;
@@ -32,7 +32,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, never, select, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -50,13 +50,8 @@ const PERSISTENCE: Duration = Duration::from_secs(10);
 /// How many milliseconds a supervisor may take to start a shell: none holds up its caller for good.
 const HANDSHAKE: u16 = 10_000;
 
-/// How often `watch` is shown how a command stands.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// What is heard of a command.
 pub enum News {
-    /// A piece of what it prints, if it was started with [`start_heard`]; `true` for standard error.
-    Printed(bool, Vec<u8>),
     /// Its shell has exited and left so many processes running. The outcome is what it would be
     /// without them. Not told of a command that was stopped.
     ShellExited(Outcome, usize),
@@ -67,25 +62,14 @@ pub enum News {
 /// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
 /// wrong, even a thread that could not be created, is heard as its end.
 pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
-    begin(command, folder, unbounded(), false)
+    begin(Handle::new(command), folder)
 }
 
-/// Like [`start`], and what it prints is heard as well, piece by piece, standard error apart. It
-/// waits for a listener who is slow; one who has gone holds up nothing.
-pub fn start_heard(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
-    begin(command, folder, bounded(4), true)
-}
-
-fn begin(
-    command: &str,
-    folder: &Path,
-    (tell, news): (Sender<News>, Receiver<News>),
-    heard: bool,
-) -> (Handle, Receiver<News>) {
-    let handle = Handle::new(command);
+fn begin(handle: Handle, folder: &Path) -> (Handle, Receiver<News>) {
+    let (tell, news) = unbounded();
     let (attended, teller, folder) = (handle.clone(), tell.clone(), folder.to_path_buf());
     let attend = move || {
-        let outcome = attend(&attended.command, &folder, &attended, &teller, heard);
+        let outcome = attend(&attended.command, &folder, &attended, &teller);
         pool::replace_the_last();
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
@@ -106,21 +90,20 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
 
 /// Runs a command and waits until its shell exits, or until all of it has been ended because the
 /// time limit passed or the person interrupted. The number is that of the processes which the shell
-/// left running: they go on, at most until the program ends. `watch` is called on this thread.
+/// left running: they go on, at most until the program ends. `watch` is called once, at the start.
 pub fn run_watched(
     command: &str,
     folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
-    mut watch: impl FnMut(Progress),
+    watch: impl FnOnce(Handle),
 ) -> (Outcome, usize) {
     let (handle, news) = start(command, folder);
     let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
-    let look = tick(LOOK);
+    watch(handle.clone());
     loop {
         select! {
             recv(news) -> news => return match news {
-                Ok(News::Printed(..)) => continue,
                 Ok(News::ShellExited(so_far, left)) => (so_far, left),
                 Ok(News::Ended(outcome)) => (outcome, 0),
                 Err(_) => (Outcome::new(End::Lost, ""), 0),
@@ -130,20 +113,13 @@ pub fn run_watched(
                 handle.stop_because(End::Killed);
                 interrupted = never();
             },
-            recv(look) -> _ => watch(handle.look()),
         }
     }
 }
 
 /// Follows output and status of a command until nothing of it is left.
-fn attend(
-    command: &str,
-    folder: &Path,
-    handle: &Handle,
-    tell: &Sender<News>,
-    heard: bool,
-) -> Outcome {
-    let mut supervisor = match Supervisor::with_command(command, folder, handle, heard) {
+fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) -> Outcome {
+    let supervisor = match Supervisor::with_command(command, folder, handle) {
         Ok(supervisor) => supervisor,
         Err(why) => {
             let message = format!("the command could not be started: {why}");
@@ -153,10 +129,10 @@ fn attend(
     let mut buffer = vec![0; 64 * 1024];
     let mut shell = None;
     let end = loop {
-        let fds = [supervisor.control.socket.as_fd(), supervisor.output.as_fd()].into_iter();
-        let fds = fds.chain(supervisor.errors.iter().map(AsFd::as_fd));
-        let fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let mut fds: Vec<_> = fds.collect();
+        let pipes = [&supervisor.output, &supervisor.errors];
+        let [output, errors] = pipes.map(|pipe| pipe.as_fd());
+        let fds = [supervisor.control.socket.as_fd(), output, errors];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let patience = shell.map_or(HANDSHAKE.into(), |_| PollTimeout::NONE);
         if poll(&mut fds, patience) == Ok(0) {
             break None;
@@ -164,18 +140,11 @@ fn attend(
         let status = (fds[0].any() == Some(true)).then(|| supervisor.next_status());
         // What the shell has printed is in the pipe by the time its exit is reported. No more than
         // the pipe holds: what the shell left running may go on writing.
-        let pipes = [
-            (false, Some(&supervisor.output)),
-            (true, supervisor.errors.as_ref()),
-        ];
-        for (is_error, mut pipe) in pipes.into_iter().filter_map(|(is, pipe)| Some((is, pipe?))) {
+        for (mut pipe, is_error) in pipes.into_iter().zip([false, true]) {
             for _ in 0..PIPE_CAPACITY / buffer.len() {
-                let Ok(count @ 1..) = pipe.read(&mut buffer) else {
-                    break;
-                };
-                handle.state().output.push(&buffer[..count]);
-                if heard {
-                    let _ = tell.send(News::Printed(is_error, buffer[..count].to_vec()));
+                match pipe.read(&mut buffer) {
+                    Ok(count @ 1..) => handle.state().push(is_error, &buffer[..count]),
+                    _ => break,
                 }
             }
         }

@@ -5,14 +5,34 @@ use std::sync::Arc;
 
 use crate::aids::messages::step;
 use crate::aids::practice::Practice;
+use crate::aids::replay::Replay;
 use crate::aids::timeline::Timeline;
+use crate::aids::{sessions, stats};
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
-use crate::options::Options;
+use crate::options::{self, Options};
 use crate::repl::Repl;
+use crate::screen::Screen;
 use crate::terminal;
 
-pub use crate::options::start;
+/// As [`options::start`]. What is to be replayed takes the place of the page's lines.
+pub fn start(page: &str) -> Options {
+    let mut options = options::start(page);
+    if options.replay.is_some() {
+        options.scenario = recorded(&options).map_or(Vec::new(), |it| it.prompts());
+        options.demo = !options.step;
+    }
+    options
+}
+
+/// The session that `--replay` names; without one, the program ends.
+fn recorded(options: &Options) -> Option<Replay> {
+    let replay = Replay::open(options, options.replay.as_ref()?);
+    Some(replay.unwrap_or_else(|why| {
+        Screen::new(false).say_aside(&why);
+        std::process::exit(2)
+    }))
+}
 
 /// Opens the prompt, with the timeline as one more reader of what happens.
 pub fn prompt(options: &Options) -> Repl {
@@ -31,6 +51,10 @@ pub fn prompt(options: &Options) -> Repl {
         let columns = terminal::size().map_or(80, |(columns, _)| columns.min(120));
         drawn.text(columns - 1, which)
     });
+    if options.name.as_str() >= "s13" {
+        sessions::attach(&mut repl);
+        stats::attach(&mut repl);
+    }
     repl.command("/messages N", "the conversation; all: in full; N: as JSON");
     repl.at_end(move |screen| {
         let problems = timeline.finish(&options);
@@ -43,6 +67,9 @@ pub fn prompt(options: &Options) -> Repl {
 /// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
 /// otherwise.
 pub fn connect(options: &Options) -> Arc<dyn Model> {
+    if let Some(recording) = recorded(options) {
+        return step(options, Arc::new(recording));
+    }
     let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
         Some(model) => Arc::new(model),
         None => Arc::new(Practice::from_env()),

@@ -4,7 +4,6 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
-mod history;
 mod keyboard;
 mod shared;
 mod status;
@@ -21,11 +20,12 @@ use crate::options::Options;
 use crate::screen::{Screen, Style};
 use crate::terminal::{self, person_is_there};
 use crate::tool::Context;
+pub use commands::Action;
 use commands::{Commands, is_leaving};
 use keyboard::Editor;
+pub use keyboard::OnKey;
 use shared::Shared;
 pub use shared::{Beside, Doing};
-use status::{Helper, Status};
 
 /// What [`Repl::wait`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +43,11 @@ pub struct Repl {
     context: Context,
     shared: Arc<Shared>,
     commands: Commands,
-    /// The keyboard's, from the first line on: until then keys can be bound.
-    editor: Option<Editor>,
+    /// Who is to read lines: an editor, whose keys can still be bound, or nobody that edits. The
+    /// keyboard's thread has it from the first line on; a script has none.
+    reader: Option<Option<Editor>>,
     /// True if a person edits lines: then what is typed stands on the screen, and Ctrl+C is a key.
     edited: bool,
-    /// True as long as nobody reads lines.
-    starting: bool,
     failed: bool,
     /// What a turn was begun for. Should that turn fail before the delivery, it wakes no other.
     woken_for: Vec<String>,
@@ -67,24 +66,24 @@ impl Repl {
         };
         let interactive = terminal::is_interactive() && !options.is_script();
         terminal::save(interactive);
-        let colour = terminal::wants_colour();
         let echo = options.demo;
         let lines = script.into_iter().map(|text| Wake::Line { text, echo });
         let end = options.is_script().then_some(Wake::Leave);
         let inbox = Inbox::new(lines.chain(end), interactive);
-        let shared = Arc::new(Shared::new(Screen::new(colour), inbox));
-        let (shown, status) = (shared.clone(), Status::new(&shared));
-        let noted = status.clone();
+        let shared = Arc::new(Shared::new(Screen::new(terminal::wants_colour()), inbox));
+        let shown = shared.clone();
+        let mut events = Events::default().with(Box::new(move |event| shown.screen.show(event)));
+        if interactive {
+            events = events.with(status::reader(&shared));
+        }
         let mut context = Context {
-            events: Events::default()
-                .with(Box::new(move |event| shown.screen.show(event)))
-                .with(Box::new(move |event| noted.note(event))),
+            events,
             interrupt: shared.interrupt.clone(),
             ..Context::default()
         };
         let agent = options.agent.iter().map(|name| format!(" {name}"));
         let prompt = format!("{}{} >> ", options.name, agent.collect::<String>());
-        let edit = || Editor::new(prompt.clone(), Helper::new(status, colour), &shared).ok();
+        let edit = || Editor::new(prompt.clone(), &shared).ok();
         let editor = interactive.then(edit).flatten();
         terminal::watch_signals(&context.interrupt);
         if person_is_there() {
@@ -97,9 +96,8 @@ impl Repl {
             context,
             commands: Commands::new(options),
             edited: editor.is_some(),
-            editor,
+            reader: (!options.is_script()).then_some(editor),
             shared,
-            starting: !options.is_script(),
             failed: false,
             woken_for: Vec::new(),
             endings: Vec::new(),
@@ -126,26 +124,10 @@ impl Repl {
         self.commands.add(name, what, None);
     }
 
-    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
-    /// of its line, and says what is to be shown.
-    pub fn action(
-        &mut self,
-        name: &'static str,
-        what: &'static str,
-        action: impl Fn(&str) -> String + Send + Sync + 'static,
-    ) {
-        self.commands.add(name, what, Some(Arc::new(action)));
-    }
-
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
     /// something is waited for.
-    pub fn on_key(
-        &mut self,
-        key: char,
-        hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
-    ) {
-        if let Some(editor) = &mut self.editor {
+    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
+        if let Some(Some(editor)) = &mut self.reader {
             editor.on_key(key, hint, action);
         }
     }
@@ -156,7 +138,7 @@ impl Repl {
         &mut self,
         beside: impl Beside + 'static,
     ) -> impl Fn() + Send + Sync + 'static {
-        crate::caught::lock(&self.shared.beside).push(Box::new(beside));
+        let _ = self.shared.beside.set(Box::new(beside));
         let inbox = self.shared.inbox.clone();
         move || inbox.ring()
     }
@@ -201,9 +183,9 @@ impl Repl {
 
     /// Like [`read`](Self::read), but ends as well when something has ended that wakes the agent.
     pub fn wait(&mut self) -> Option<Input> {
-        if std::mem::take(&mut self.starting) {
+        if let Some(editor) = self.reader.take() {
             self.shared.rest();
-            keyboard::start(self.editor.take(), self.commands.clone(), &self.shared);
+            keyboard::start(editor, self.commands.clone(), &self.shared);
         }
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
@@ -264,10 +246,10 @@ impl Repl {
     /// the news is delivered with it; but a script waits for what it began, and at the end of a
     /// pipe what has ended still gets its turn.
     fn next_wake(&mut self) -> Option<Wake> {
-        let shared = &self.shared;
+        let (shared, beside) = (&self.shared, self.shared.beside.get());
         // In this order: what ends in between is news.
-        let runs = !shared.ask_beside(|it| it.running()).is_empty();
-        let ended = shared.ask_beside(|it| it.news());
+        let runs = beside.is_some_and(|beside| !beside.running().is_empty());
+        let ended = beside.map_or(Vec::new(), |beside| beside.news());
         let news = ended.iter().any(|name| !self.woken_for.contains(name));
         let waits = self.options.is_script() && (runs || news);
         match (!waits).then(|| shared.inbox.try_next()).flatten() {

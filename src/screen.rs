@@ -15,10 +15,11 @@ use crate::caught::lock;
 use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
-use text::shorten;
+use crate::terminal::size;
 pub use text::{count, describe, one_line, visible};
+use text::{shorten, split_line};
 
-/// Text above a typed line is broken here, so that it still seems to stream.
+/// Text above a typed line is broken here where no terminal says how wide it is.
 const WRAP: usize = 78;
 
 /// Prints lines, and text as it arrives.
@@ -30,6 +31,7 @@ pub struct Screen {
     stands: Interrupt,
 }
 
+#[derive(Default)]
 struct Out {
     /// Whose text stands on an unfinished line.
     open_line: Option<String>,
@@ -37,8 +39,9 @@ struct Out {
     /// line editor may keep its printer waiting (during a history search, say). Elsewhere
     /// everything goes straight to standard output.
     above: Option<Sender<Printed>>,
-    /// Text for above that is not a whole line yet.
+    /// Text that is not a whole line yet, and how much of it is shown.
     unfinished: String,
+    shown: usize,
 }
 
 /// Whole lines, or none: then the editor is only to draw its prompt again. The sender is dropped
@@ -60,11 +63,7 @@ impl Screen {
     pub fn new(colour: bool) -> Self {
         Screen {
             colour,
-            out: Mutex::new(Out {
-                open_line: None,
-                above: None,
-                unfinished: String::new(),
-            }),
+            out: Mutex::default(),
             stands: Interrupt::default(),
         }
     }
@@ -81,29 +80,34 @@ impl Screen {
 
     /// Prints whole lines.
     pub fn lines(&self, text: &str, style: Style) {
-        let text = readable(text.as_bytes());
+        let text = self.styled(&readable(text.as_bytes()), style);
+        self.close_and_write(&(text + "\n"));
+    }
+
+    /// Adds the colour, if colours are wanted.
+    pub fn styled(&self, text: &str, style: Style) -> String {
         let code = match style {
             Style::Bold if self.colour => "1",
             Style::Dim if self.colour => "2",
             Style::Red if self.colour => "31",
-            _ => return self.close_and_write(&format!("{text}\n")),
+            _ => return text.to_string(),
         };
-        self.close_and_write(&format!("\x1b[{code}m{text}\x1b[0m\n"));
+        format!("\x1b[{code}m{text}\x1b[0m")
     }
 
     /// Prints a question or a prompt, behind which something will be typed.
     pub fn prompt(&self, text: &str) {
-        let text = readable(text.as_bytes());
-        let line_end = lock(&self.out).above.as_ref().map_or("", |_| "\n");
-        self.close_and_write(&format!("{text}{line_end}"));
-        if line_end.is_empty() {
-            lock(&self.out).open_line = Some(String::new());
+        if lock(&self.out).above.is_some() {
+            return self.say(text);
         }
+        self.close_and_write(&readable(text.as_bytes()));
+        lock(&self.out).open_line = Some(String::new());
     }
 
     /// What was typed behind the prompt has ended the line.
     pub fn close_typed(&self) {
-        lock(&self.out).open_line = None;
+        let mut out = lock(&self.out);
+        (out.open_line, out.unfinished, out.shown) = (None, String::new(), 0);
     }
 
     /// Shows what happens.
@@ -111,19 +115,18 @@ impl Screen {
         if stamped.in_background {
             return; // several agents at once would talk at cross purposes
         }
-        let lead = stamped.agent.map(|it| format!("  {} │ ", one_line(it)));
-        let lead = lead.unwrap_or_default();
+        let name = |it| format!("  {} │ ", one_line(it));
+        let lead = stamped.agent.map_or(String::new(), name);
+        let say = |text: String, style| self.lines(&(lead.clone() + &text), style);
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(_, it) | Event::Told(_, it) => {
-                self.lines(&format!("{lead}◆ {}", one_line(it)), Style::Bold)
-            }
-            Event::Notice(it) => self.lines(&format!("{lead}({})", visible(it.trim())), Style::Dim),
+            Event::Delivered(_, it) => say(format!("◆ {}", one_line(it)), Style::Bold),
+            Event::Told(id, it) => say(format!("◆ {id}: {}", one_line(it)), Style::Bold),
+            Event::Notice(it) => say(format!("({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));
-                let call = call.trim_end_matches(": ");
-                self.lines(&format!("{lead}● {call}"), Style::Bold);
+                say(format!("● {}", call.trim_end_matches(": ")), Style::Bold);
             }
             Event::ToolFinished {
                 output,
@@ -133,7 +136,7 @@ impl Screen {
                 let style = if *is_error { Style::Red } else { Style::Dim };
                 let time = format!("{:.1} s", elapsed.as_secs_f64());
                 let lines = shorten(output).join(&format!("\n{lead}    "));
-                self.lines(&format!("{lead}  └ {time} · {lines}"), style);
+                say(format!("  └ {time} · {lines}"), style);
             }
             _ => {}
         }
@@ -231,29 +234,38 @@ impl Screen {
 }
 
 impl Out {
-    /// A screen that has gone is no reason to panic.
+    /// Breaks lines between words where a terminal would break them anywhere.
     fn write(&mut self, text: &str) {
-        let Some(lines) = &self.above else {
-            let mut out = stdout().lock();
-            let _ = out.write_all(text.as_bytes());
-            let _ = out.flush();
-            return;
+        let columns = match (size(), &self.above) {
+            (Some((columns, _)), _) => columns,
+            (None, Some(_)) => WRAP,
+            (None, None) => return print(text),
         };
         self.unfinished.push_str(text);
-        while let Some((line, rest)) = split_line(&self.unfinished) {
-            let _ = lines.send((line + "\n", None));
-            self.unfinished = rest;
+        let (mut lines, mut rest) = (String::new(), &*self.unfinished);
+        while let Some((line, next)) = split_line(rest, columns) {
+            lines += line.get(self.shown..).unwrap_or_default();
+            lines.push('\n');
+            (rest, self.shown) = (next, 0);
         }
+        if let Some(above) = &self.above {
+            self.unfinished = rest.to_string();
+            if !lines.is_empty() {
+                let _ = above.send((lines, None));
+            }
+            return;
+        }
+        // A word is shown when it is known where it ends.
+        let end = rest.rfind(' ').map_or(0, |at| at + 1).max(self.shown);
+        lines += rest.get(self.shown..end).unwrap_or_default();
+        (self.unfinished, self.shown) = (rest.to_string(), end);
+        print(&lines);
     }
 }
 
-/// The first line and what follows, if it is complete or too long.
-fn split_line(text: &str) -> Option<(String, String)> {
-    if let Some((line, rest)) = text.split_once('\n') {
-        return Some((line.to_string(), rest.to_string()));
-    }
-    let (end, _) = text.char_indices().nth(WRAP)?;
-    let (start, rest) = text.split_at(end);
-    let (line, word) = start.rsplit_once(' ').unwrap_or((start, ""));
-    Some((line.to_string(), format!("{word}{rest}")))
+/// A screen that has gone is no reason to panic.
+fn print(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
 }

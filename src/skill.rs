@@ -1,5 +1,5 @@
-//! s05 · Skills: knowledge that is loaded when it is needed. The system prompt names them; the
-//! text is read from the file only when `load_skill` asks for it.
+//! s05 · Skills: knowledge that is loaded when it is needed. The tool `load_skill` names them in
+//! its description; a text is read from its file only when it is asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -28,16 +28,10 @@ impl Skills {
         Skills { list, problems }
     }
 
-    /// What the system prompt says of them: a line each. Empty when there are none.
-    pub fn listing(&self) -> String {
-        let mut text = String::new();
-        for skill in &self.list {
-            if text.is_empty() {
-                text += "\n\nSkills, to be loaded with load_skill before work that they are about:";
-            }
-            text += &format!("\n- {}: {}", skill.name, skill.description);
-        }
-        text
+    /// What every request says of them: a line each.
+    fn listing(&self) -> String {
+        let line = |skill: &Document| format!("\n- {}: {}", skill.name, skill.description);
+        self.list.iter().map(line).collect()
     }
 
     fn text(&self, name: &str) -> ToolOutcome {
@@ -55,7 +49,10 @@ struct LoadSkill {
 
 /// The tool `load_skill`.
 pub fn tool(skills: Skills) -> Tool {
-    let about = "Loads the full text of a skill. The system prompt lists the skills.";
+    let about = format!(
+        "Loads the full text of a skill. Call it before work that a skill is about. The skills:{}",
+        skills.listing()
+    );
     let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
     let load = move |input: LoadSkill, _: &_| skills.text(&input.name);
     Tool::new("load_skill", about, schema, Access::Free, load)

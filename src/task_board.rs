@@ -17,26 +17,29 @@ use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::{Id, object};
 
-type Ids = BTreeSet<u64>;
+pub(crate) type Ids = BTreeSet<u64>;
 
 /// A task as it stands in its file, or as the model asks for it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BoardTask {
+pub(crate) struct BoardTask {
     #[serde(default)]
-    id: u64,
-    subject: String,
+    pub id: u64,
+    pub subject: String,
     #[serde(default)]
-    description: String,
+    pub description: String,
     #[serde(default)]
-    status: Stage,
+    pub status: Stage,
     #[serde(default)]
-    blocked_by: Ids,
+    pub blocked_by: Ids,
     #[serde(default)]
     blocks: Ids,
+    /// Blockers that are completed by now.
+    #[serde(default, skip_serializing_if = "Ids::is_empty")]
+    pub built_on: Ids,
     /// What somebody else wrote into the file stays in it.
     #[serde(flatten)]
-    other: Map<String, Value>,
+    pub other: Map<String, Value>,
 }
 
 impl fmt::Display for BoardTask {
@@ -70,7 +73,7 @@ pub struct TaskBoard {
 /// A task, or a sentence that says why its file is none.
 type Entry = Result<BoardTask, String>;
 /// What the folder holds.
-type Entries = BTreeMap<u64, Entry>;
+pub(crate) type Entries = BTreeMap<u64, Entry>;
 
 /// `task_create`, `task_update`, `task_list` and `task_get`.
 pub fn tools(board: TaskBoard) -> [Tool; 4] {
@@ -119,7 +122,7 @@ impl TaskBoard {
         TaskBoard { dir: dir.into() }
     }
 
-    fn create(&self, mut task: BoardTask, stop: &Interrupt) -> ToolOutcome {
+    pub(crate) fn create(&self, mut task: BoardTask, stop: &Interrupt) -> ToolOutcome {
         task.subject = one_line(&task.subject);
         if task.subject.is_empty() {
             return Err("the subject is empty. Say in a few words what is to be done.".into());
@@ -187,7 +190,7 @@ impl TaskBoard {
     }
 }
 
-fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, String> {
+pub(crate) fn find(entries: &mut Entries, id: u64) -> Result<&mut BoardTask, String> {
     let unknown = format!("there is no task {id}. {}", known(entries));
     let entry = entries.get_mut(&id).ok_or(unknown)?;
     entry.as_mut().map_err(|why| why.as_str().into())
@@ -199,12 +202,13 @@ fn known(entries: &Entries) -> String {
 }
 
 /// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
-fn link(entries: &mut Entries) {
+pub(crate) fn link(entries: &mut Entries) {
     let done = |entry: &Entry| matches!(entry, Ok(task) if task.status == Stage::Completed);
-    let mut open: Ids = entries.keys().copied().collect();
-    open.retain(|id| !done(&entries[id]));
+    let ids = entries.keys().copied();
+    let (done, open): (Ids, Ids) = ids.partition(|id| done(&entries[id]));
     let mut blocks: BTreeMap<u64, Ids> = BTreeMap::new();
     for task in entries.values_mut().flatten() {
+        task.built_on.extend(task.blocked_by.intersection(&done));
         task.blocked_by.retain(|id| open.contains(id));
         for blocker in &task.blocked_by {
             blocks.entry(*blocker).or_default().insert(task.id);
@@ -234,7 +238,7 @@ fn refuse_circle(entries: &Entries, id: u64) -> Result<(), String> {
 }
 
 /// `1, 2, 3`
-fn join<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
+pub(crate) fn join<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
     let ids: Vec<String> = ids.into_iter().map(u64::to_string).collect();
     if ids.is_empty() {
         return "none".to_string();

@@ -48,9 +48,8 @@ pub fn save(with_editor: bool) {
     if with_editor {
         let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_block();
     }
-    *lock(&SAVED) = tcgetattr(stdin())
-        .ok()
-        .map(|settings| (settings, with_editor));
+    let settings = tcgetattr(stdin()).ok();
+    *lock(&SAVED) = settings.map(|settings| (settings, with_editor));
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_caught() {
@@ -100,12 +99,9 @@ pub fn mark_pastes() {
 /// Puts the remembered settings back. Waits for no other thread, and not for a screen that is held.
 pub fn restore() {
     let saved = lock(&SAVED);
-    let Some((settings, with_editor)) = &*saved else {
-        return;
+    let Some((settings, with_editor)) = saved.as_ref().filter(|_| !is_in_background()) else {
+        return; // or the settings are those of the shell
     };
-    if is_in_background() {
-        return; // the settings are those of the shell
-    }
     let editing = tcgetattr(stdin()).is_ok_and(|now| now.local_flags != settings.local_flags);
     let _ = tcsetattr(stdin(), SetArg::TCSANOW, settings);
     if *with_editor && takes_more(stdout()) {

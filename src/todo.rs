@@ -23,6 +23,7 @@ pub(crate) enum Stage {
     Pending,
     InProgress,
     Completed,
+    Failed,
 }
 
 impl Stage {
@@ -31,6 +32,7 @@ impl Stage {
             Stage::Pending => "[ ]",
             Stage::InProgress => "[>]",
             Stage::Completed => "[x]",
+            Stage::Failed => "[!]",
         }
     }
 }

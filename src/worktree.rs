@@ -6,16 +6,18 @@
 mod git;
 mod tree;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::interrupt::Interrupt;
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::object;
 use git::some;
-use tree::Tree;
+pub(crate) use tree::Tree;
 
 const MERGE: &str = "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.";
 const REMOVE: &str = "Removes a worktree and its branch, unless anything in it would be lost.";
@@ -135,4 +137,13 @@ fn list() -> ToolOutcome {
         "" => "No worktrees. `task` makes one for an agent.".to_string(),
         list => list.to_string(),
     })
+}
+
+/// Adds a line to `.git/info/exclude`, if this is in a repository.
+pub fn exclude(line: &str) {
+    let ask = "rev-parse --path-format=absolute --git-common-dir";
+    let common = git::git(Path::new(""), ask, "", &Interrupt::default());
+    if let Ok(common) = common {
+        let _ = tree::exclude(Path::new(&common), line);
+    }
 }

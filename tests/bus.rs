@@ -20,6 +20,17 @@ use support::program::PATIENCE;
 use support::session::*;
 
 #[test]
+fn only_commands_have_an_exit_code() {
+    let shown = |code| Outcome::new(End::Finished(code), "").to_string();
+    let expected = [
+        "finished",
+        "finished with exit code 0",
+        "ERROR: exit code 7",
+    ];
+    assert_eq!([None, Some(0), Some(7)].map(shown), expected);
+}
+
+#[test]
 fn the_first_outcome_counts() {
     let mut bus = NotificationBus::default();
     let (notifier, id) = (bus.notifier(), id("build"));

@@ -47,6 +47,9 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s10_background_agents", &["todo_read"]),
     ("s11_foreground_background", &[]),
     ("s12_worktrees", &["worktree_merge", "worktree_remove"]),
+    ("s13_sessions", &[]),
+    ("s14_session_memory", &[]),
+    ("s15_pipelines", &["dispatch"]),
     ("s16_monitors", &["monitor", "timer"]),
 ];
 

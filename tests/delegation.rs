@@ -363,7 +363,8 @@ fn a_skill_is_listed_by_name_and_read_when_it_is_loaded() {
     assert_eq!(skills.problems.len(), 2, "{:?}", skills.problems);
     assert!(skills.problems[0].contains("bare") && skills.problems[0].contains("description: …"));
     assert!(skills.problems[1].contains("empty"));
-    let listing = skills.listing();
+    let tool = skill::tool(skills);
+    let listing = &tool.description;
     assert!(
         listing.contains("- release: how to release") && !listing.contains("Step one"),
         "{listing}"
@@ -372,9 +373,6 @@ fn a_skill_is_listed_by_name_and_read_when_it_is_loaded() {
         listing.contains("- commit-message: ours"),
         "the folder's own wins: {listing}"
     );
-    assert_eq!(Skills::default().listing(), "");
-
-    let tool = skill::tool(skills);
     assert_eq!(tool.access, Access::Free);
     let load = |name: &str| tool.call(json!({ "name": name }), &Context::default());
     assert_eq!(
@@ -402,8 +400,9 @@ fn a_skill_is_listed_by_name_and_read_when_it_is_loaded() {
 fn the_built_in_skill_can_be_loaded() {
     let skills = Skills::load("nowhere");
     assert!(skills.problems.is_empty(), "{:?}", skills.problems);
-    assert!(skills.listing().contains("commit-message"));
-    let text = skill::tool(skills).call(json!({ "name": "commit-message" }), &Context::default());
+    let tool = skill::tool(skills);
+    assert!(tool.description.contains("\n- commit-message: "));
+    let text = tool.call(json!({ "name": "commit-message" }), &Context::default());
     assert!(text.unwrap().contains("git log --oneline"));
 }
 

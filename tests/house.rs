@@ -14,9 +14,19 @@ use std::path::Path;
 type Files = BTreeMap<String, String>;
 type Problems = Vec<String>;
 
-/// Lines of `src` without `src/aids`.
+/// Lines of `src` without `src/aids`, after the last lesson.
+const ALL: usize = 9_800;
+/// The same without the rooms of lessons after s11, and without [`LATER`].
 /// Planned are 7,500, and they are missed. This is what there is, so that it can only get less.
-const ALL: usize = 7_591;
+const UP_TO_S11: usize = 7_583;
+/// Foundation under lessons after s11 only.
+const LATER: [&str; 5] = [
+    "src/held.rs",
+    "src/journal.rs",
+    "src/mailbox.rs",
+    "src/message/stored.rs",
+    "src/process/heard.rs",
+];
 const FILE: usize = 300;
 /// Files with a limit of their own.
 const SMALL_FILES: [(&str, usize); 2] = [("src/background.rs", 200), ("src/notification.rs", 110)];
@@ -174,12 +184,21 @@ fn size_problems(files: &Files) -> Problems {
             problems.push(format!("{path}: {} lines, at most {limit}", lines(text)));
         }
     }
-    let house = sources().filter(|(path, _)| !is_aid(path));
-    let all: usize = house.map(|(_, text)| lines(text)).sum();
-    if all >= ALL {
-        problems.push(format!(
-            "src without src/aids: {all} lines, fewer than {ALL}"
-        ));
+    let house = || sources().filter(|(path, _)| !is_aid(path));
+    let late = |path: &str, text: &str| {
+        LATER.contains(&path) || matches!(level(path, text), Some(Level::Lesson(12..)))
+    };
+    let all: usize = house().map(|(_, text)| lines(text)).sum();
+    let early = house().filter(|(path, text)| !late(path, text));
+    let early: usize = early.map(|(_, text)| lines(text)).sum();
+    let counts = [
+        ("src without src/aids", all, ALL),
+        ("the same without s12 and later", early, UP_TO_S11),
+    ];
+    for (what, count, limit) in counts {
+        if count >= limit {
+            problems.push(format!("{what}: {count} lines, fewer than {limit}"));
+        }
     }
     problems
 }
@@ -207,16 +226,18 @@ fn what_is_too_long_is_told() {
     told(size_problems(&files), &[]);
     files.values_mut().for_each(|text| text.push_str(line));
     files.insert("src/aids/b.rs".to_string(), line.repeat(9_000));
-    files.extend((0..24).map(|n| (format!("src/n{n}.rs"), most.clone())));
-    let all = format!(
-        "src without src/aids: {} lines, fewer than {ALL}",
-        301 + 201 + 24 * 300
-    );
+    files.extend((0..25).map(|n| (format!("src/n{n}.rs"), most.clone())));
+    let late = most.replace("s08", "s12");
+    files.extend((0..8).map(|n| (format!("src/s{n}.rs"), late.clone())));
+    let early = 301 + 201 + 25 * 300;
+    let all = format!("src without src/aids: {} lines, ", early + 8 * 300);
+    let early = format!("the same without s12 and later: {early} lines, ");
     let words = [
         "src/a.rs: 301 lines, at most 300",
         "src/aids/b.rs",
         "src/background.rs: 201 lines, at most 200",
         &all,
+        &early,
     ];
     told(size_problems(&files), &words);
 }

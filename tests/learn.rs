@@ -36,6 +36,9 @@ const COMPLETE: &[&str] = &[
     "s10_background_agents",
     "s11_foreground_background",
     "s12_worktrees",
+    "s13_sessions",
+    "s14_session_memory",
+    "s15_pipelines",
     "s16_monitors",
 ];
 
@@ -159,6 +162,7 @@ impl Course {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("learn"));
         clean_environment(&mut command, &self.folder);
+        command.env("CARGO_MANIFEST_DIR", &self.folder);
         // The home of the person who runs the tests: Cargo and its registry are there.
         let home = std::env::var_os("HOME").unwrap_or_default();
         command.args(arguments).env("HOME", home);

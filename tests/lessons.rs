@@ -672,6 +672,30 @@ fn a_lesson_can_run_as_an_agent() {
     assert_eq!(body["tools"][0]["name"], "read_file");
     assert_eq!(body["system"][0]["text"], "You only read.");
 
+    // From s05 on it has that tool, and with it the list of the skills.
+    let server = Server::start([reply_error(400, "invalid_request_error", "enough")]);
+    let run = Lesson::new("s05_skill_loading")
+        .variable("ANTHROPIC_BASE_URL", &server.url())
+        .argument("--agent");
+    run.argument("mine")
+        .argument("-p")
+        .argument("hi")
+        .file(
+            ".claude/agents/mine.md",
+            "---\nname: mine\ndescription: Reads.\ntools: Read, load_skill\n---\nYou only read.\n",
+        )
+        .file(
+            "skills/style/SKILL.md",
+            "---\nname: style\ndescription: How Rust is written.\n---\nNo unwrap.\n",
+        )
+        .run();
+    let body = &server.requests()[0].body;
+    assert_eq!(body["tools"].as_array().map(Vec::len), Some(2), "{body}");
+    let told = body["tools"][1]["description"].as_str().unwrap_or_default();
+    assert!(told.contains("\n- commit-message: "), "{told}");
+    assert!(told.ends_with("\n- style: How Rust is written."), "{told}");
+    assert_eq!(body["system"][0]["text"], "You only read.");
+
     let run = Lesson::new(S04)
         .argument("--agent")
         .argument("nobody")

@@ -11,12 +11,11 @@ use meanwhile::agent::Agent;
 use meanwhile::aids::practice::Practice;
 use meanwhile::message::{ContentBlock, Message, push_user};
 use meanwhile::tool::{Access, Context, Tool};
-use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use support::program::{Lesson, Transcript};
-use support::prompt::{at_prompt, gate, open, until_traced};
+use support::prompt::{at_prompt, gate, open, until_on_the_bus, until_traced};
 use support::server::{Server, reply_text, reply_tool};
-use support::terminal::{Seat, eventually};
+use support::terminal::Seat;
 
 const S01: &str = "s01_agent_loop";
 const S10: &str = "s10_background_agents";
@@ -308,17 +307,6 @@ fn together_makes_several_calls_in_one_reply() {
     }
 }
 
-/// True once no thread of the program has this name any more.
-fn thread_is_gone(pid: Pid, name: &str) -> bool {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten();
-    let mut names = threads
-        .flatten()
-        .map(|thread| fs::read_to_string(thread.path().join("comm")));
-    !names.any(|comm| comm.is_ok_and(|comm| comm.trim_end() == name))
-}
-
 #[test]
 fn together_shows_in_s10_what_is_resolved() {
     let mut terminal = at_prompt(Seat::new(S10), "\ns10 >>");
@@ -327,9 +315,7 @@ fn together_shows_in_s10_what_is_resolved() {
         r#"together: delegate "run 'echo 3 notes'" as count-notes; run "cat gate"; show todos"#,
     );
     until_traced(&terminal, &[r#""ph":"E""#, r#""name":"count-notes""#]);
-    eventually("it is on the bus", || {
-        thread_is_gone(terminal.id(), "count-notes")
-    });
+    until_on_the_bus(&terminal, "count-notes");
     open(&terminal, "gate");
     terminal.until_shows(" s · [resolved] count-notes: 3 notes\n◆ count-notes: finished after ");
     terminal.until_ends("\n3. show todos: [resolved] count-notes: 3 notes\ns10 >>");
@@ -368,7 +354,7 @@ fn with_step_enter_plays_the_page_and_each_request_is_shown() {
     terminal.until_shows(&format!("\n{}\n(new in this request:\n", lines[2]));
     terminal.until_shows("_0: bash {\"command\":\"sleep 60 & echo started\"}\n");
     // The turn has ended: what an empty line is told stands last on the screen.
-    terminal.until_ends("\nuntil this program ends.]\ns01 >>");
+    terminal.until_ends(" program ends.]\ns01 >>");
     terminal.line("");
     terminal.until_ends("\nNothing typed. /help shows what can be done here.\ns01 >>");
 }

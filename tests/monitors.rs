@@ -14,22 +14,23 @@ use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::alarm::Alarm;
+use meanwhile::background::BackgroundExecutor;
 use meanwhile::caught::lock;
 use meanwhile::delivery::Deliveries;
 use meanwhile::event::Events;
+use meanwhile::mailbox::Mailbox;
 use meanwhile::message::{ContentBlock, Message, push_user};
 use meanwhile::model::Request;
-use meanwhile::monitor::{Mailboxes, Monitors};
-use meanwhile::process::lines::Batch;
-use meanwhile::repl::Beside;
+use meanwhile::monitor::{Monitors, Timer};
+use meanwhile::notification::NotificationBus;
+use meanwhile::process::heard::Batch;
 use meanwhile::tool::{Context, ToolOutcome, Toolbox};
 use meanwhile::tools::{background, bash, files};
 use support::program::{self, Lesson, PATIENCE, eventually, eventually_or};
 use support::prompt::{at_prompt, gate, is_gone, last_message, open, pid, served};
 use support::server::{Server, reply_text, reply_tool};
 use support::session::{
-    AUTOMATIC, By, Chance, calls, executor, faults, says, toolbox, until_ended,
+    AUTOMATIC, By, Chance, an_end_came, calls, faults, prepare, says, toolbox, until_ended,
 };
 use support::terminal::Seat;
 use tempfile::TempDir;
@@ -49,15 +50,18 @@ struct Desk {
 impl Desk {
     fn new(pace: impl FnOnce(&mut Monitors)) -> Self {
         let (ring, rings) = unbounded();
-        let executor = executor(4);
-        let mut monitors = Monitors {
-            executor: executor.clone(),
-            mailboxes: Mailboxes::default(),
-            bell: Arc::new(move || ring.send(Instant::now()).expect("it listens")),
-            window: Duration::from_millis(200),
-            pause: Duration::ZERO,
-            silence: PATIENCE,
-        };
+        prepare();
+        let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
+        let mut monitors = Monitors::new(&executor);
+        (monitors.pause, monitors.silence) = (Duration::ZERO, PATIENCE);
+        let told = executor.clone();
+        // An end rings as well: that is not what is looked at here.
+        lock(&executor).bus().on_end(move || {
+            if !waking(&told).is_empty() {
+                let _ = ring.send(Instant::now());
+            }
+            an_end_came();
+        });
         pace(&mut monitors);
         let deliveries = Deliveries::new(&executor);
         let mut toolbox = toolbox(monitors.tools());
@@ -109,8 +113,7 @@ impl Desk {
     fn deliver(&mut self) -> Vec<String> {
         let before = notes(&self.messages).len();
         let events = Events::default();
-        self.monitors
-            .deliver(&self.deliveries, &events, &mut self.messages);
+        self.deliveries.deliver(&events, &mut self.messages);
         let mut all = notes(&self.messages);
         for note in &all {
             let (block, rest) = note.rsplit_once('\n').expect("two lines");
@@ -138,6 +141,13 @@ impl Desk {
         assert_eq!(told.len(), 1, "{told:?}");
         text(&told[0]).to_string()
     }
+}
+
+/// What is to wake an idle agent before its end.
+fn waking(executor: &Arc<Mutex<BackgroundExecutor>>) -> Vec<String> {
+    let all = lock(executor).all();
+    let told = all.iter().filter_map(|it| it.task.control.1.wakes());
+    told.collect()
 }
 
 fn notes(messages: &[Message]) -> Vec<String> {
@@ -234,9 +244,9 @@ fn batch(pieces: &str) -> Vec<String> {
         batch.push(false, piece.as_bytes());
         let is_end = looks.peek().is_none();
         let taken = batch.take(is_end);
-        events.extend(taken.map(|(_, lines)| lines.render()));
+        events.extend(taken.map(|lines| lines.text));
     }
-    assert_eq!(batch.bytes(), 0, "nothing is left");
+    assert!(batch.take(true).is_none(), "nothing is left");
     events
 }
 
@@ -254,9 +264,9 @@ fn what_one_event_holds_is_bounded() {
     let line = vec![b'x'; 1 << 20];
     (0..64).for_each(|_| batch.push(false, &line));
     batch.push(false, b"\nlast\n");
-    let (_, lines) = batch.take(false).expect("an event");
-    assert_eq!(lines.count(), 2);
-    let text = lines.render();
+    let lines = batch.take(false).expect("an event");
+    assert_eq!(lines.count, 2);
+    let text = lines.text;
     assert!(
         text.len() < 5000 && text.starts_with("xxx"),
         "{}",
@@ -267,8 +277,8 @@ fn what_one_event_holds_is_bounded() {
     // A character that was cut is left out.
     batch.push(false, "é".repeat(4095).as_bytes());
     batch.push(false, b"e");
-    let (_, lines) = batch.take(false).expect("an event");
-    assert!(lines.render().starts_with("éé") && !lines.render().contains('\u{fffd}'));
+    let text = batch.take(false).expect("an event").text;
+    assert!(text.starts_with("éé") && !text.contains('\u{fffd}'));
 }
 
 #[test]
@@ -286,11 +296,11 @@ fn lines_told_and_lines_counted_are_all_lines() {
             printed += &piece;
             batch.push(false, piece.as_bytes());
         }
-        while let Some((_, lines)) = batch.take(true) {
-            told += lines.count();
-            kept += &lines.render();
+        while let Some(lines) = batch.take(true) {
+            told += lines.count;
+            kept += &lines.text;
         }
-        assert_eq!(told, printed.lines().count(), "{printed:?}");
+        assert_eq!(told, printed.lines().count() as u64, "{printed:?}");
         let kept = kept.split("\n[… ").next().unwrap_or_default();
         assert!(printed.starts_with(kept), "{printed:?}\n{kept:?}");
     }
@@ -466,24 +476,32 @@ fn a_flood_mutes_it_and_that_is_said_once() {
 
 #[test]
 fn what_nobody_reads_is_bounded_and_goes_on_once_it_was_read() {
-    let mailboxes = Mailboxes::default();
-    let id = support::session::id("slow");
-    let put = |seconds| {
-        let silent = meanwhile::monitor::What::Silent(Duration::from_secs(1));
-        mailboxes.put(&id, (Duration::from_secs(seconds), silent))
-    };
-    assert!(
-        (0..100).all(|number| put(60 * number)),
-        "a minute apart is no flood"
-    );
-    let waiting = mailboxes.fetch();
+    let mailbox = Mailbox::default();
+    let put = |seconds| mailbox.put(Duration::from_secs(seconds), "silent");
+    (0..100).for_each(|number| put(60 * number));
+    let waiting = mailbox.take();
     assert_eq!(waiting.len(), 11, "ten, and that it was muted");
-    assert!(put(6000) && put(6060));
-    assert_eq!(mailboxes.fetch().len(), 2);
-    assert!((0..100).any(|number| !put(7000 + number / 50)), "a flood");
-    mailboxes.fetch();
+    assert_eq!(
+        waiting[9..],
+        [
+            "silent, after 540.0 s",
+            "muted, until this is read, after 600.0 s"
+        ]
+    );
+    // A minute apart is no flood.
+    put(6000);
+    put(6060);
+    assert_eq!(mailbox.take().len(), 2);
+    assert_eq!(mailbox.take(), [""; 0], "once");
+    (0..100).for_each(|number| put(7000 + number / 50));
+    let flood = mailbox.take();
+    assert_eq!(flood.len(), 11);
+    assert!(
+        flood[10].starts_with("muted, as it prints too much, after 7000.0 s\n"),
+        "{flood:?}"
+    );
     put(9000);
-    assert_eq!(mailboxes.fetch().len(), 0, "muted for good");
+    assert_eq!(mailbox.take(), [""; 0], "muted for good");
 }
 
 #[test]
@@ -498,7 +516,7 @@ fn without_wake_nobody_is_woken_before_its_end() {
         !told.is_empty()
     });
     assert_eq!(event(text(&told[0])), ("log: 1 line".into(), "line".into()));
-    assert_eq!(desk.monitors.mailboxes.news(), [""; 0]);
+    assert_eq!(waking(&desk.monitors.executor), [""; 0]);
     desk.open("gate");
     assert_eq!(desk.rest("log").len(), 2);
     assert_eq!(desk.rings.try_recv(), Err(TryRecvError::Empty));
@@ -516,13 +534,13 @@ fn an_agent_is_not_woken_more_often_than_once_in_a_while() {
     let (mut lines, mut rings) = (0, Vec::new());
     while lines < 4 {
         rings.push(desk.until_it_rings());
-        assert_eq!(desk.monitors.mailboxes.news().len(), 1);
+        assert_eq!(waking(&desk.monitors.executor).len(), 1);
         lines += desk
             .deliver()
             .iter()
             .map(|it| count(text(it)))
             .sum::<usize>();
-        assert_eq!(desk.monitors.mailboxes.news(), [""; 0]);
+        assert_eq!(waking(&desk.monitors.executor), [""; 0]);
     }
     let apart = rings.windows(2).all(|pair| pair[1] - pair[0] >= pause);
     assert!(apart, "{rings:?}");
@@ -543,7 +561,7 @@ fn what_was_told_meanwhile_wakes_nobody_later() {
         told.extend(desk.deliver());
         !told.is_empty()
     });
-    let news = desk.monitors.mailboxes.news();
+    let news = waking(&desk.monitors.executor);
     desk.open("gate");
     desk.rest("busy");
     assert_eq!(news, [""; 0]);
@@ -569,7 +587,7 @@ fn a_long_silence_is_told_once() {
 fn of_the_due_times_that_passed_one_counts_and_the_rhythm_stays() {
     let started = Instant::now();
     let period = Duration::from_millis(300);
-    let alarm = Alarm::new(period);
+    let alarm = Timer::new(period, String::new());
     // As if the machine had slept: nobody looks.
     thread::sleep(4 * period);
     assert!(alarm.wait());
@@ -631,11 +649,6 @@ fn a_timer_that_cannot_be_is_refused_in_a_sentence() {
     for number in 0..16 {
         timer(&format!("t{number}"), 3600, false).expect("it starts");
     }
-    let refused = timer("one more", 3600, false);
-    assert_eq!(
-        refused,
-        Err("16 timers run already; stop one first.".to_string())
-    );
     // They take no place of a command.
     for number in 0..4 {
         desk.monitor(&format!("m{number}"), "sleep 600");
@@ -672,7 +685,7 @@ fn a_line_wakes_an_idle_agent_while_the_command_runs() {
     terminal.until_shows("I watch it.");
     terminal.until_ends("s16 >>");
     terminal.line("/tasks");
-    terminal.until_shows("suite  monitor  running");
+    terminal.until_shows("suite  command  running");
     open(&terminal, "gate");
     terminal.until_shows("◆ suite: 2 lines, after ");
     terminal.until_shows("Three is red.");
@@ -682,7 +695,7 @@ fn a_line_wakes_an_idle_agent_while_the_command_runs() {
     open(&terminal, "end");
     terminal.until_shows("It has ended.");
     terminal.send("ks\r");
-    terminal.until_shows("suite  monitor  ERROR: exit code 1");
+    terminal.until_shows("suite  command  ERROR: exit code 1");
     assert_eq!(last_message(&server, 2).len(), 1);
     let woken = &last_message(&server, 2)[0];
     assert_eq!(woken, "delivered: suite");
@@ -871,8 +884,7 @@ fn cost(way: Way) -> [usize; 2] {
         loop {
             if way != Way::Asking {
                 let events = Events::default();
-                desk.monitors
-                    .deliver(&desk.deliveries, &events, &mut messages);
+                desk.deliveries.deliver(&events, &mut messages);
             }
             let reply = agent.ask(&mut messages).expect("a reply");
             if reply.tool_calls().is_empty() {

@@ -30,6 +30,7 @@ const ALL: &[&str] = &[
     "task_get",
     "bg_bash",
     "check_bg",
+    "dispatch",
 ];
 const S07: &[&str] = &[
     "bash",
@@ -253,6 +254,32 @@ fn every_phrase_becomes_its_call() {
             "create task \"B\" after #1, 2,3",
             "task_create",
             json!({"subject": "B", "blockedBy": [1, 2, 3]}),
+        ),
+        (
+            "create task \"A\" for explore",
+            "task_create",
+            json!({"subject": "A", "agent": "explore"}),
+        ),
+        (
+            "create task \"A\" for explore after 1 2",
+            "task_create",
+            json!({"subject": "A", "agent": "explore", "blockedBy": [1, 2]}),
+        ),
+        (
+            "create task \"A\" for tester in a worktree",
+            "task_create",
+            json!({"subject": "A", "agent": "tester", "worktree": true}),
+        ),
+        (
+            "create task \"A\" for tester in a worktree after 3",
+            "task_create",
+            json!({"subject": "A", "agent": "tester", "worktree": true, "blockedBy": [3]}),
+        ),
+        ("dispatch release", "dispatch", json!({"name": "release"})),
+        (
+            "dispatch release with 1, 2",
+            "dispatch",
+            json!({"name": "release", "tasks": [1, 2]}),
         ),
         (
             "start task 1",

@@ -24,9 +24,11 @@ use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
 use meanwhile::monitor::Monitors;
 use meanwhile::notification::NotificationBus;
+use meanwhile::pipeline;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::repl::Repl;
 use meanwhile::subagent::{self, Definitions};
+use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::tools::{background, bash};
 use meanwhile::worktree;
 use nix::sys::signal::{Signal, kill};
@@ -98,6 +100,8 @@ enum While {
     Held,
     /// The command is that of an agent in a worktree, in the background.
     Worktree,
+    /// The command is that of an agent of a pipeline.
+    Pipeline,
     /// The command is watched by a monitor.
     Monitor,
 }
@@ -105,7 +109,12 @@ enum While {
 impl While {
     /// Whether the prompt waits for a line.
     fn is_idle(self) -> bool {
-        matches!(self, While::Idle | While::Worktree | While::Monitor)
+        self == While::Idle || self.is_told()
+    }
+
+    /// Whether the program says, before it ends, what would end with it.
+    fn is_told(self) -> bool {
+        matches!(self, While::Worktree | While::Pipeline | While::Monitor)
     }
 }
 
@@ -158,6 +167,7 @@ fn print_table() -> ExitCode {
             "foreground call",
             "foreground call,",
             "agent in a",
+            "agent of a",
             "monitor,",
         ],
     );
@@ -169,6 +179,7 @@ fn print_table() -> ExitCode {
             "that is a task (s11)",
             "the screen is held",
             "worktree (s12)",
+            "pipeline (s15)",
             "prompt is idle (s16)",
         ],
     );
@@ -180,6 +191,7 @@ fn print_table() -> ExitCode {
             While::Waited,
             While::Held,
             While::Worktree,
+            While::Pipeline,
             While::Monitor,
         ]
         .map(|state| {
@@ -200,8 +212,10 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree, monitor]: [&str; 6]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {monitor}");
+fn row(name: &str, [idle, blocks, waited, held, tree, pipeline, monitor]: [&str; 7]) {
+    println!(
+        "{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline:<20} {monitor}"
+    );
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -216,8 +230,9 @@ fn possible(way: Way, state: While) -> bool {
 fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
-        (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
+        (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
+        (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
@@ -250,7 +265,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     }
     let (left, after) = tree.wait_until_gone();
     if way == Way::SupervisorKilled {
-        if matches!(state, While::Worktree | While::Monitor) {
+        if state.is_told() {
             program.terminal().until_shows("◆ tree: ");
         }
         program.line(r#"run "echo it goes on" in the background as proof, then wait for proof"#);
@@ -275,6 +290,7 @@ impl Program {
         let lesson = match state {
             While::Waited => "s11_foreground_background",
             While::Worktree => "s12_worktrees",
+            While::Pipeline => "s15_pipelines",
             While::Monitor => "s16_monitors",
             _ => "s08_background_tasks",
         };
@@ -348,7 +364,9 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle | While::Worktree | While::Monitor => terminal.until_ends(" >>"),
+            While::Idle | While::Worktree | While::Pipeline | While::Monitor => {
+                terminal.until_ends(" >>")
+            }
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -360,7 +378,7 @@ impl Program {
         match way {
             Way::Exit | Way::CtrlD => {
                 let keys = if way == Way::Exit { "exit\r" } else { "\x04" };
-                if state != While::Idle {
+                if state.is_told() {
                     // It says first what would end.
                     terminal.send(keys);
                     terminal.until_shows("Still running: tree.");
@@ -372,9 +390,7 @@ impl Program {
                 terminal.send("\x03");
                 match state {
                     While::Idle => terminal.until_shows("To leave"),
-                    While::Worktree | While::Monitor => {
-                        terminal.until_shows("Still running: tree.");
-                    }
+                    state if state.is_told() => terminal.until_shows("Still running: tree."),
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
                 terminal.send("\x03");
@@ -528,13 +544,16 @@ fn lesson_that_panics() -> ExitCode {
         let foreground = Foreground::attach(&executor, &mut repl);
         let definitions = Definitions::default();
         agent.toolbox.add([subagent::tool(&agent, &definitions)]);
+        let board = TaskBoard::open(".tasks");
+        agent.toolbox.add(task_board::tools(board.clone()));
+        let [_, dispatch] = pipeline::tools(&agent, &definitions, &executor, board);
+        agent.toolbox.add([dispatch]);
         agent
             .toolbox
             .replace(foreground.tools(&agent, &definitions));
         let task = worktree::task(&agent.toolbox);
         agent.toolbox.replace([task]);
-        let monitors = Monitors::attach(&executor, &mut repl);
-        agent.toolbox.add(monitors.tools());
+        agent.toolbox.add(Monitors::new(&executor).tools());
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();

@@ -9,6 +9,7 @@ use support::program::program;
 use support::prompt::{self, CTRL_C, CTRL_D, LEFT, is_gone, leaves_everything_as_it_was};
 use support::server::{Answer, Server, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
+use unicode_width::UnicodeWidthStr;
 
 const S08: &str = "s08_background_tasks";
 const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
@@ -80,6 +81,47 @@ fn a_line_is_carried_out_and_shown_with_its_time() {
     terminal.until_shows("    8\n    … 4 more lines (the model has them)\n");
     terminal.line(r#"run "seq 9""#);
     terminal.until_shows("    8\n    … 1 more line (the model has it)\n");
+}
+
+#[test]
+fn text_is_broken_between_words_at_the_width_of_the_terminal() {
+    let words: Vec<String> = (10..70).map(|number| format!("word-{number}")).collect();
+    // The server sends it in two pieces, the first of which ends inside a word.
+    let text = words.join(" ") + " word-\u{65e5}\u{672c}";
+    for (columns, with_editor) in [(100, true), (41, true), (100, false)] {
+        let server = Server::start([reply_text(&text)]);
+        let seat = prompt::served(S08, &server);
+        let terminal = if with_editor {
+            let mut terminal = at_prompt(seat);
+            terminal.resize(50, columns);
+            terminal.line("go on");
+            terminal
+        } else {
+            seat.argument("-p").argument("go on").start()
+        };
+        terminal.until_shows("word-\u{65e5}\u{672c}");
+        let screen = terminal.text();
+        let lines = screen.lines().filter(|line| line.starts_with("word-"));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.join(" "), text, "nothing is lost");
+        for pair in lines.windows(2) {
+            let next = pair[1].split(' ').next().map_or(0, UnicodeWidthStr::width);
+            let (used, most) = (pair[0].width(), usize::from(columns));
+            assert!(
+                used <= most && used + 1 + next > most,
+                "{columns}: {pair:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_word_that_is_wider_than_the_terminal_is_broken() {
+    let mut terminal = s08();
+    let word = "x".repeat(130);
+    terminal.line(&format!("run \"echo '    {word}'; echo ' a {word}'\""));
+    let (most, rest) = word.split_at(100);
+    terminal.until_shows(&format!("\n{most}\n{rest}\n a\n{most}\n{rest}\n"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::prompt::{
     CTRL_C, CTRL_D, CTRL_G, CTRL_R, LEFT, TRACE, at_prompt, gate, is_gone, last_message,
-    leaves_everything_as_it_was, open, pid, served, until_traced,
+    leaves_everything_as_it_was, open, pid, served, until_on_the_bus, until_traced,
 };
 use support::server::{Answer, Server, reply_blocks, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
@@ -89,6 +89,7 @@ fn lines_typed_while_the_agent_works_come_next_in_order() {
     terminal.until_shows("\n(queued: run \"echo third\")\n");
     open(&terminal, "build");
     until_traced(&terminal, &[r#""ph":"E""#, "finished with exit code 0"]);
+    until_on_the_bus(&terminal, "build");
     open(&terminal, "work");
     terminal.until_ends("\nthird\ns09 >>");
     let text = terminal.text();
@@ -405,6 +406,7 @@ fn a_result_that_arrives_during_the_question_is_delivered_afterwards() {
     terminal.until_ends(&format!("touch it{QUESTION}"));
     open(&terminal, "build");
     until_traced(&terminal, &[r#""ph":"E""#, "finished with exit code 0"]);
+    until_on_the_bus(&terminal, "build");
     assert!(!terminal.text().contains('◆'), "it cut in on the question");
     terminal.line("n");
     terminal.until_ends("\nas you wish\ns09 >>");

@@ -43,6 +43,15 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
     });
 }
 
+/// Waits for these words, however they are broken into lines.
+#[track_caller]
+fn until_says(terminal: &Terminal, words: &str) {
+    terminal.until(words, |screen| {
+        let screen: Vec<&str> = screen.split_whitespace().collect();
+        screen.join(" ").contains(words)
+    });
+}
+
 /// What the tool call returns.
 fn moved(id: &str, why: &str) -> String {
     format!(
@@ -91,10 +100,11 @@ fn move_one(terminal: &mut Terminal) -> Pid {
     until_waits_for(terminal, "echo $$ > pid; cat gate; echo "); // as much as there is room for
     let command = pid(terminal.folder.path(), "pid");
     terminal.send(CTRL_B);
-    // The second line of the report: the turn is over.
-    terminal.until_ends(&format!(
-        "\nby itself; the working directory is unchanged.{ONE_RUNS}"
-    ));
+    // Said twice, the second time in the report: the turn is over.
+    terminal.until("the report", |screen| {
+        screen.matches(" unchanged.").count() == 2
+            && screen.ends_with(&format!(" unchanged.{ONE_RUNS}"))
+    });
     command
 }
 
@@ -104,7 +114,10 @@ fn move_one(terminal: &mut Terminal) -> Pid {
 fn a_command_is_moved_and_goes_on() {
     let mut terminal = s11();
     let command = move_one(&mut terminal);
-    terminal.until_shows(&format!(" s · {}", moved("echo-pid", " by the user")));
+    until_says(
+        &terminal,
+        &format!(" s · {}", moved("echo-pid", " by the user")),
+    );
     assert!(!is_gone(command), "it was ended");
     // The prompt is free.
     terminal.line(r#"run "echo meanwhile""#);
@@ -131,7 +144,10 @@ fn an_agent_is_moved_and_goes_on_in_silence() {
     until_waits_for(&terminal, "run 'cat gate', then run 'cat ");
     terminal.send(CTRL_B);
     terminal.until_ends(ONE_RUNS);
-    terminal.until_shows(&format!(" s · {}", moved("look", " by the user")));
+    until_says(
+        &terminal,
+        &format!(" s · {}", moved("look", " by the user")),
+    );
     let lines = count(&terminal, " look │ ");
     open(&terminal, "gate");
     open(&terminal, "more"); // its second command reads it: the first has ended
@@ -338,10 +354,11 @@ fn the_time_limit_moves_and_does_not_end() {
     gate(&terminal, "gate");
     terminal.line(r#"run "echo $$ > pid; cat gate; echo $$" with timeout 0"#);
     terminal.until_ends(ONE_RUNS);
-    terminal.until_shows(&format!(
+    let told = format!(
         " s · {}",
         moved("echo-pid", ", as it had not ended within its time limit")
-    ));
+    );
+    until_says(&terminal, &told);
     let command = pid(terminal.folder.path(), "pid");
     open(&terminal, "gate");
     terminal.until_ends(&format!("s\nthrough gate\n{command}{PROMPT}"));
@@ -576,12 +593,18 @@ fn a_list_of_sentences_fits_the_terminal() {
     ];
     for (index, id) in ids.iter().enumerate() {
         terminal.line(&format!(
-            "run \"cat gate; echo this is a command that is much longer than its cell\" in the background as \"{id}\""
+            "run \"cat gate; echo this is a command longer than its cell\" in the background as \"{id}\""
         ));
         terminal.until_ends(&format!("\n{} running\ns11 >>", index + 1));
     }
-    terminal.line("/tasks");
-    terminal.until("a list", |screen| {
+    // In the first moment, of a task little more than its name is known.
+    let mut asked = 0;
+    eventually("a list that knows all of them", || {
+        asked += 1;
+        terminal.line("/tasks");
+        let row = format!("\nx{}command  running  ", " ".repeat(31));
+        terminal.until("an answer", |screen| screen.matches(&row).count() == asked);
+        let screen = terminal.text();
         let lines: Vec<&str> = screen.lines().collect();
         let begins = [
             "審査する docs                   command  running  ",

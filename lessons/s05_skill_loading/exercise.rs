@@ -11,7 +11,7 @@
 #[derive(Debug, Clone, PartialEq)]
 struct Skill {
     name: String,
-    /// Stands in the system prompt, with every request.
+    /// Goes to the model with every request.
     description: String,
     /// Goes to the model when it asks for it.
     body: String,
@@ -47,7 +47,7 @@ fn load(files: &[(&str, &str)]) -> (Vec<Skill>, Vec<String>) {
     todo!("load: parse every file, and name each one that cannot be used")
 }
 
-/// What is added to the system prompt: one line for each skill, however long its text is.
+/// What every request says of the skills: one line for each skill, however long its text is.
 fn listing(skills: &[Skill]) -> String {
     let line = |skill: &Skill| format!("- {}: {}\n", skill.name, skill.description);
     skills.iter().map(line).collect()
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(
             listing(&[skill]),
             line,
-            "what is added to the system prompt"
+            "what every request says of the skills"
         );
     }
 

@@ -200,11 +200,11 @@ mod tests {
         };
         assert!(
             executor.submit("third", third).is_err(),
-            "two tasks run and the limit is two: the third is refused"
+            "two tasks run, and two are the limit: `submit` must refuse the third (does `running` know of the first two?)"
         );
         assert!(
             starts.recv_timeout(PATIENCE).is_err(),
-            "a job that was refused was started"
+            "a job that `submit` has to refuse was started"
         );
         drop(open_first);
         end_of(&mut executor, "first");

@@ -1,9 +1,7 @@
 //! s08, in small: `submit` starts a job on a thread of its own and returns at once; `check` asks the
-//! bus how a task stands. Fill the three gaps marked `todo!()`: `NotificationBus::check`, the `drop`
-//! of `Report`, and `BackgroundExecutor::submit`. Five tests at the end say whether it works: a
-//! result, a failure, a panic, the limit, and two ends at once.
+//! bus how a task stands. One way to fill the three gaps of the exercise: `NotificationBus::check`,
+//! the `drop` of `Report`, and `BackgroundExecutor::submit`.
 
-// As long as there are gaps, some of this is not used.
 #![allow(unused)]
 
 use std::collections::HashMap;
@@ -220,11 +218,11 @@ mod tests {
         };
         assert!(
             executor.submit("third", third).is_err(),
-            "two tasks run and the limit is two: the third is refused"
+            "two tasks run, and two are the limit: `submit` must refuse the third (does `running` know of the first two?)"
         );
         assert!(
             starts.recv_timeout(PATIENCE).is_err(),
-            "a job that was refused was started"
+            "a job that `submit` has to refuse was started"
         );
         drop(open_first);
         end_of(&mut executor, "first");

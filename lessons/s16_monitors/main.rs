@@ -8,11 +8,14 @@ use meanwhile::background_agent;
 use meanwhile::compact::Compactor;
 use meanwhile::delivery::{Deliveries, Input};
 use meanwhile::foreground::Foreground;
+use meanwhile::memory::Memory;
 use meanwhile::message::{Message, push_user};
 use meanwhile::model::ModelError;
 use meanwhile::monitor::Monitors;
 use meanwhile::notification::NotificationBus;
 use meanwhile::permission;
+use meanwhile::pipeline;
+use meanwhile::session::Session;
 use meanwhile::skill::{self, Skills};
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::task_board::{self, TaskBoard};
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
+    let session = Session::attach(&options, &mut repl);
     let mut agent = Agent::new(model, SYSTEM, repl.context());
     agent.toolbox.add([bash::tool()]);
     agent.toolbox.add(files::tools("."));
@@ -36,7 +40,6 @@ fn main() -> ExitCode {
     agent.toolbox.add([todo::tool(&todos)]);
     let skills = Skills::load("skills");
     skills.problems.iter().for_each(|problem| repl.say(problem));
-    agent.system += &skills.listing();
     agent.toolbox.add([skill::tool(skills)]);
     agent
         .toolbox
@@ -53,25 +56,32 @@ fn main() -> ExitCode {
     let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
     agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
+    let board = TaskBoard::open(".tasks");
+    let [task_create, dispatch] = pipeline::tools(&agent, &agents, &executor, board);
     agent.toolbox.replace(foreground.tools(&agent, &agents));
     agent.toolbox.replace([worktree::task(&agent.toolbox)]);
     agent.toolbox.add(worktree::tools());
     worktree::attach(&mut repl);
-    let monitors = Monitors::attach(&executor, &mut repl);
-    agent.toolbox.add(monitors.tools());
+    agent.toolbox.replace([task_create]);
+    agent.toolbox.add([dispatch]);
+    agent.toolbox.add(Monitors::new(&executor).tools());
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;
     }
     let compactor = Compactor::new(100_000, ".transcripts");
     repl.command("/compact", "summarise the conversation to make room");
+    let memory = Memory::new(compactor, &session, [10_000, 5_000]);
+    memory.attach(&mut repl);
+    let kept = session.keep(&agent, &executor);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
-            compactor.make_room(&agent, messages)?;
-            monitors.deliver(&deliveries, &agent.context.events, messages);
-            let reply = agent.ask(messages)?;
+            memory.make_room(&agent, messages)?;
+            deliveries.deliver(&agent.context.events, messages);
+            let reply = kept.ask(messages)?;
             if reply.tool_calls().is_empty() {
+                memory.update(&agent, messages);
                 return Ok(());
             }
             agent.run_tools(reply, messages);
@@ -79,16 +89,16 @@ fn main() -> ExitCode {
         }
     };
 
-    let mut messages = Vec::new();
+    let mut messages = session.begin(&options, &repl);
     while let Some(input) = repl.wait() {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));
             continue;
         };
         match line.as_str() {
-            "/clear" => messages.clear(),
+            line if session.command(&repl, line, &mut messages) => {}
             line if meanwhile::show(&repl, line, &messages) => {}
-            "/compact" => repl.report(compactor.compact(&agent, &mut messages)),
+            "/compact" => repl.report(memory.compact(&agent, &mut messages)),
             command if command.starts_with('!') => {
                 repl.say(foreground.run_line(command, &mut messages))
             }
@@ -98,5 +108,6 @@ fn main() -> ExitCode {
             }
         }
     }
+    session.close(&repl, &messages);
     repl.leave()
 }

@@ -134,6 +134,10 @@ impl Model for Step {
         format!("{who}\nWith --step, Enter plays the next line of the page.")
     }
 
+    fn name(&self) -> String {
+        self.model.name()
+    }
+
     fn is_practice(&self) -> bool {
         self.model.is_practice()
     }

@@ -13,7 +13,10 @@ use serde_json::{Map, Value, json};
 use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Request};
-use conversation::{Call, calls, current_turn, fresh_id, is_cut, news, summary, texts};
+use conversation::{
+    Call, calls, current_turn, fresh_id, is_cut, memory, news, results, summary, texts,
+    wants_memory,
+};
 use phrases::Step;
 
 /// How long to pause between two checks of the same background task.
@@ -45,7 +48,7 @@ impl Model for Practice {
         let tasks = tasks(request);
         let again = calls(recent).iter().any(|look| look.says_running(&tasks));
         let least = if again { POLL_PAUSE } else { Duration::ZERO };
-        if !request.pause(self.thinking.max(least)) {
+        if !request.interrupt.pause(self.thinking.max(least)) {
             return Err(ModelError::Interrupted);
         }
         for line in text.split_inclusive('\n') {
@@ -65,6 +68,10 @@ impl Model for Practice {
 
     fn describe(&self) -> String {
         "practice model: no key, no language model; it carries out instruction phrases (type `help`). For a real one, set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL.".to_string()
+    }
+
+    fn name(&self) -> String {
+        "practice model".to_string()
     }
 
     fn is_practice(&self) -> bool {
@@ -148,7 +155,11 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
     Ok(match step.verb {
         // The harness knows which tools there are, and says so.
         "call" => return Err((String::new(), Some((tool.to_string(), input)))),
+        "summarise" if wants_memory(current_turn(request.messages).1) => {
+            (memory(request.messages), true)
+        }
         "summarise" | "summarize" => (summary(request.messages), true),
+        "report" => (results(request.messages), true),
         "help" => (help(request), true),
         _ if tool == "check_bg" && !offered(tool) => {
             let why = "nothing to check: it ran in the foreground and has ended";
@@ -230,8 +241,13 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
             "-" => text.clone(),
             tool => {
                 let several = !ok || tool == "check_bg";
-                let start = text.lines().take(if several { 4 } else { 1 });
-                short(&start.collect::<Vec<_>>().join(" · "), 200)
+                let lines: Vec<_> = text.lines().collect();
+                let (start, more) = lines.split_at(lines.len().min(if several { 4 } else { 1 }));
+                let more = match more.len() {
+                    more @ 1.. if several => format!(" · {more} more"),
+                    _ => String::new(),
+                };
+                short(&start.join(" · "), 200) + &more
             }
         };
         lines.push(format!("{}. {label}{failed}: {line}", lines.len() + 1));

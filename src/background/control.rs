@@ -2,20 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::Progress;
+use super::{Progress, Watch};
 use crate::caught::lock;
+use crate::mailbox::Mailbox;
 
-/// How a job lets itself be looked at and stopped from outside, while it runs.
-pub trait Watch: Send + Sync {
-    /// Returns how it stands.
-    fn look(&self) -> Progress;
-    /// Asks it to end. Returns at once.
-    fn stop(&self);
-}
-
-/// What a job is given: here it leaves its [`Watch`].
+/// What a job is given: here it leaves its [`Watch`], and what it tells while it runs.
 #[derive(Clone, Default)]
-pub struct Control(Arc<Mutex<Watched>>);
+pub struct Control(Arc<Mutex<Watched>>, pub Mailbox);
 
 #[derive(Default)]
 struct Watched {

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::{Progress, Task};
 use crate::outcome::{End, Outcome};
-pub use crate::process::Progress;
 
 /// Where a task stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Status {
+    /// The task.
+    pub task: Task,
     /// From its start until now, or until it reported its end.
     pub elapsed: Duration,
     /// As it is now or, once it has ended, as it was last seen.
@@ -20,6 +22,7 @@ pub struct Status {
 /// One line. What has not ended begins with a mark in square brackets.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.task.id)?;
         let seconds = self.elapsed.as_secs_f64();
         match (&self.outcome, self.progress.left_running) {
             (Some(outcome), _) if matches!(outcome.end, End::Failed(_)) => {

@@ -11,7 +11,7 @@ use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::screen::{count, describe, one_line};
-use crate::subagent::run;
+use crate::subagent::{of_agent, run};
 use crate::tool::{Ask, Context};
 
 /// What an agent may read and write in all.
@@ -82,13 +82,11 @@ impl AtWork {
         ask: Ask,
     ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let (all, name, counted) = (events.clone(), input.description.clone(), tally.clone());
+        let (named, counted) = (of_agent(events, input.description.trim()), tally.clone());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
             let in_background = waiter.strong_count() == 0;
-            let agent = Some(name.trim());
-            all.tell(Stamped {
-                agent,
+            named.tell(Stamped {
                 in_background,
                 ..stamped
             });
@@ -97,9 +95,8 @@ impl AtWork {
         let ask: Ask = Arc::new(move |question, interrupt| {
             let answer = ask(question, interrupt);
             if answer.is_err() && !interrupt.is_triggered() {
-                let mut tally = lock(&denies);
-                let tool = tally.tool.clone();
-                tally.denied.push(tool);
+                let tally = &mut *lock(&denies);
+                tally.denied.push(tally.tool.clone());
             }
             answer
         });
@@ -134,6 +131,7 @@ impl AtWork {
 impl Watch for AtWork {
     fn look(&self) -> Progress {
         let tally = lock(&self.tally);
+        let agent = self.input.agent.iter().map(|name| format!("{name}: "));
         let mut tools = tally.denied.clone();
         tools.sort();
         tools.dedup();
@@ -148,10 +146,7 @@ impl Watch for AtWork {
             count(tally.calls, "tool call"),
         ];
         Progress {
-            what: match &self.input.agent {
-                Some(agent) => format!("{agent}: {}", self.input.prompt),
-                None => self.input.prompt.clone(),
-            },
+            what: agent.collect::<String>() + &self.input.prompt,
             left_running: None,
             line: counts.join(", ") + &tally.last,
             recent: tally.transcript.clone(),

@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 use super::Foreground;
 use crate::background::{Kind, Refusal, Status};
 use crate::caught::lock;
+use crate::delivery::stop;
 use crate::notification::TaskId;
 use crate::screen::count;
 use crate::terminal::{short, size};
@@ -17,10 +18,8 @@ const CELL: usize = 30;
 
 /// A task as it stands now.
 struct Row {
-    id: TaskId,
-    kind: Kind,
-    in_foreground: bool,
     status: Status,
+    in_foreground: bool,
 }
 
 impl Foreground {
@@ -36,52 +35,25 @@ impl Foreground {
 
     /// Stops a task, waited for or not.
     pub fn stop(&self, id: &str) -> String {
-        let id = match named(self.rows(), id) {
-            _ if id.is_empty() => return "Which one? /stop ID; /tasks lists them.".to_string(),
-            Err(why) => return why,
-            Ok(row) if row.status.outcome.is_some() => {
-                return format!("{} has ended already.", row.id);
-            }
-            Ok(row) => row.id,
-        };
-        match &*lock(&self.current) {
-            Some((current, _)) if current.id == id => current.watch.stop(),
-            _ => {
-                if let Ok(task) = lock(&self.executor).find(&id) {
-                    task.control.stop();
-                }
-            }
+        match named(self.rows(), id) {
+            _ if id.is_empty() => "Which one? /stop ID; /tasks lists them.".to_string(),
+            Err(why) => why,
+            Ok(row) => stop(&row.status),
         }
-        format!("{id}: told to stop.")
     }
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let (mut rows, current) = (Vec::new(), lock(&self.current));
-        let mut executor = lock(&self.executor);
-        for id in executor.ids() {
-            if let (Ok(status), Ok(task)) = (executor.check(&id), executor.find(&id)) {
-                let (kind, in_foreground) = (task.kind, false);
-                rows.push(Row {
-                    id,
-                    kind,
-                    in_foreground,
-                    status,
-                });
+        let row = |in_foreground| {
+            move |status| Row {
+                status,
+                in_foreground,
             }
-        }
-        if let Some((current, _)) = &*current {
-            rows.push(Row {
-                id: current.id.clone(),
-                kind: current.kind,
-                in_foreground: true,
-                status: Status {
-                    elapsed: current.started.elapsed(),
-                    progress: current.watch.look(),
-                    outcome: None,
-                },
-            });
-        }
+        };
+        let current = lock(&self.current);
+        let rows = lock(&self.executor).all().into_iter().map(row(false));
+        let current = current.iter().map(|(task, _)| task.status(None));
+        let mut rows: Vec<Row> = rows.chain(current.map(row(true))).collect();
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }
@@ -89,18 +61,16 @@ impl Foreground {
 
 /// The task of that name, or else the only one whose name begins like this.
 fn named(mut rows: Vec<Row>, id: &str) -> Result<Row, String> {
-    let known = rows.iter().map(|row| row.id.clone()).collect();
-    rows.retain(|row| row.id.to_string().starts_with(id));
-    let exact = rows.iter().position(|row| row.id.to_string() == id);
+    let known = rows.iter().map(|row| row.status.task.id.clone()).collect();
+    let name = |row: &Row| row.status.task.id.to_string();
+    rows.retain(|row| name(row).starts_with(id));
+    let exact = rows.iter().position(|row| name(row) == id);
     if exact.is_some() || rows.len() == 1 {
         return Ok(rows.swap_remove(exact.unwrap_or(0)));
     }
     if !rows.is_empty() {
-        let names: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
-        return Err(format!(
-            "{id}: one of {}? Type more of it.",
-            names.join(", ")
-        ));
+        let names = rows.iter().map(name).collect::<Vec<_>>().join(", ");
+        return Err(format!("{id}: one of {names}? Type more of it."));
     }
     let text: String = Refusal::UnknownId(TaskId::new(id)?, known).into();
     let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
@@ -110,10 +80,9 @@ fn named(mut rows: Vec<Row>, id: &str) -> Result<Row, String> {
 impl Row {
     /// Its id, kind, status and time, and what it does.
     fn cells(&self) -> [String; 5] {
-        let kind = match self.kind {
-            Kind::Command => "command",
-            Kind::Agent(_) => "agent",
-            Kind::Other(name) | Kind::Waiting(name) => name,
+        let kind = match self.status.task.kind {
+            Kind::Agent(_) => "agent".to_string(),
+            other => format!("{other:?}").to_lowercase(),
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),
@@ -123,8 +92,8 @@ impl Row {
             Some(outcome) => outcome.to_string(),
         };
         let cells = [
-            self.id.to_string(),
-            kind.to_string(),
+            self.status.task.id.to_string(),
+            kind,
             status.lines().next().unwrap_or_default().to_string(),
             format!("{:.1} s", self.status.elapsed.as_secs_f64()),
             self.status.progress.what.clone(),
@@ -133,41 +102,36 @@ impl Row {
     }
 
     fn whole(&self) -> String {
-        // What an agent has said last stands at the end of what it did; what a monitor told, in its output.
-        let text = match (&self.status.outcome, self.kind) {
+        // What an agent has said last, its output, stands at the end of what it did.
+        let text = match (&self.status.outcome, self.status.task.kind) {
             (Some(outcome), Kind::Command) => &outcome.output,
             _ => &self.status.progress.recent,
         };
         let mut lines: Vec<&str> = text.trim_end().lines().collect();
         let shown = lines.split_off(lines.len().saturating_sub(SHOWN_LINES));
         let (cells, now) = (self.cells(), &self.status.progress);
-        let mut answer = format!("{}  {}", cells[..4].join("  "), now.line);
-        answer += &format!("\n  > {}", now.what.trim().replace('\n', "\n    "));
+        let mut told = vec![format!("{}  {}", cells[..4].join("  "), now.line)];
+        told.push(format!("> {}", now.what.trim().replace('\n', "\n    ")));
         if !lines.is_empty() {
-            answer += &format!("\n  … {} before these", count(lines.len() as u64, "line"));
+            let before = count(lines.len() as u64, "line");
+            told.push(format!("… {before} before these"));
         }
-        shown
-            .iter()
-            .for_each(|line| answer += &format!("\n  {line}"));
-        answer
+        told.extend(shown.into_iter().map(str::to_string));
+        told.join("\n  ")
     }
 }
 
 /// As wide as the terminal; how they stand comes last and is cut.
 fn table(rows: &[Row]) -> String {
     let columns = size().map_or(usize::MAX, |(columns, _)| columns);
-    let mut widths = [0; 5];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row.cells()) {
-            *width = cell.width().max(*width);
-        }
-    }
+    let widest = |at: usize| rows.iter().map(move |row| row.cells()[at].width()).max();
+    let widths: [usize; 5] = std::array::from_fn(|at| widest(at).unwrap_or(0));
     let line = |row: &Row| {
-        let cells = row.cells().into_iter().zip(widths);
-        let pad =
-            |(cell, width): (String, usize)| cell.clone() + &" ".repeat(width - cell.width() + 2);
-        let line = cells.map(pad).collect::<String>() + &row.status.progress.line;
-        short(line.trim_end(), columns)
+        let mut line = String::new();
+        for (cell, width) in row.cells().iter().zip(widths) {
+            line += &format!("{cell}{}  ", " ".repeat(width - cell.width()));
+        }
+        short((line + &row.status.progress.line).trim_end(), columns)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -5,12 +5,13 @@ use serde_json::json;
 
 use super::{Foreground, TIME_LIMIT};
 use crate::agent::Agent;
-use crate::background_agent::{self, start};
+use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
+use crate::process::output::text_or;
 use crate::subagent::Definitions;
 use crate::terminal::fit;
-use crate::tool::{Access, Tool};
+use crate::tool::{Access, Context, Tool};
 use crate::tools::object;
 
 /// Columns of a command's name.
@@ -48,35 +49,23 @@ impl Foreground {
             "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
              than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
         );
-        let it = self.clone();
-        Tool::new(
-            "bash",
-            description,
-            object(properties, &["command"]),
-            Access::Ask,
-            move |input: Command, context| {
-                let limit = input.timeout_seconds.unwrap_or(TIME_LIMIT);
-                let description = input.description.as_deref();
-                it.run(&input.command, description, limit, context)
-            },
-        )
+        let (it, schema) = (self.clone(), object(properties, &["command"]));
+        let run = move |input: Command, context: &Context| {
+            let limit = input.timeout_seconds.unwrap_or(TIME_LIMIT);
+            it.run(&input.command, input.description.as_deref(), limit, context)
+        };
+        Tool::new("bash", description, schema, Access::Ask, run)
     }
 
     fn task(&self, agent: &Agent, definitions: &Definitions) -> Tool {
-        let delegation = background_agent::delegation(agent, definitions);
-        let mut properties = background_agent::properties();
-        properties["wait"] = json!({ "type": "boolean", "description": "Wait for the result: it is returned then. The sub-agent can ask the user meanwhile." });
-        let it = self.clone();
-        Tool::new(
-            "task",
-            background_agent::description(&delegation),
-            object(properties, &["description", "prompt"]),
-            Access::Free,
-            move |Task { task, wait }: Task, context| match wait {
-                true => it.delegate(&delegation, task, context),
-                false => start(&it.executor, &delegation, task, context),
-            },
-        )
+        let (it, delegation) = (self.clone(), delegation(agent, definitions));
+        let mut old = background_agent::tool(agent, definitions, &self.executor);
+        old.input_schema["properties"]["wait"] = json!({ "type": "boolean", "description": "Wait for the result: it is returned then. The sub-agent can ask the user meanwhile." });
+        let run = move |Task { task, wait }: Task, context: &Context| match wait {
+            true => it.delegate(&delegation, task, context),
+            false => start(&it.executor, &delegation, task, context),
+        };
+        Tool::new("task", old.description, old.input_schema, Access::Free, run)
     }
 
     /// A name for a command that is not taken: its description or its first two words, as in
@@ -91,11 +80,8 @@ impl Foreground {
         let words = text.split(|c: char| !c.is_alphanumeric());
         let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
         let (name, _) = fit(&words.join("-"), NAME_WIDTH);
-        let name = match name.trim_end_matches('-') {
-            "" => "bash",
-            name => name,
-        };
-        let (mut id, mut number) = (TaskId::new(name)?, 1);
+        let name = text_or(name.trim_end_matches('-'), "bash");
+        let (mut id, mut number) = (TaskId::new(&name)?, 1);
         while lock(&self.executor).expect_new(&id).is_err() {
             number += 1;
             id = TaskId::new(&format!("{name}-{number}"))?;

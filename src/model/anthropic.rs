@@ -14,14 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, unbounded};
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
 use crate::caught::lock;
 use crate::event::Event;
 use crate::message::Reply;
-use crate::model::thinking::LOOK;
 use crate::model::{Model, ModelError, Request};
 use failure::Failure;
 pub use repair::repair;
@@ -192,7 +191,7 @@ impl Model for Anthropic {
             let what = self.presentable(&failure);
             let events = request.events;
             events.notice(format!("{what}; trying again in {seconds} s."));
-            if !request.pause(wait) {
+            if !request.interrupt.pause(wait) {
                 break;
             }
         }
@@ -201,6 +200,10 @@ impl Model for Anthropic {
 
     fn describe(&self) -> String {
         format!("Model: {} at {}", self.model, self.shown_url())
+    }
+
+    fn name(&self) -> String {
+        self.model.clone()
     }
 }
 
@@ -256,16 +259,12 @@ fn refusal(mut response: Response<ureq::Body>) -> Failure {
 
 /// On the calling thread: puts the events together until the reply is complete.
 fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failure> {
-    let (interrupted, look, since) = (request.interrupt.receiver(), tick(LOOK), Instant::now());
+    let interrupted = request.interrupt.receiver();
     let mut assembly = wire::Assembly::default();
     while !assembly.stopped {
         let line = select_biased! {
             recv(interrupted) -> _ => return Err(Failure::Connection("interrupted".into())),
             recv(lines) -> line => line,
-            recv(look) -> _ => {
-                request.thinks(since);
-                continue;
-            }
         };
         match line {
             Ok(Ok(event)) => match assembly.apply(&event)? {

@@ -1,14 +1,15 @@
 //! s16 · Timers: a background task whose work is to wait for a time, or for its stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
-use super::{Monitors, What};
-use crate::alarm::Alarm;
-use crate::background::{Control, Kind, Progress, Watch};
+use super::Monitors;
+use crate::background::{Control, Kind, Progress, Task, Watch};
 use crate::caught::lock;
+use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::tool::{Context, ToolOutcome};
@@ -16,9 +17,13 @@ use crate::tools::background::announced;
 
 /// The longest time, in seconds: 30 days.
 pub const LONGEST: u64 = 30 * 24 * 60 * 60;
-/// How many timers may run.
-const MOST: usize = 16;
-const TIMER: Kind = Kind::Waiting("timer");
+/// So late is a timer at most that was due while the machine slept.
+const MOST_LATE: Duration = Duration::from_secs(60);
+/// One that goes on while the machine sleeps; that of `Instant` does not.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
 #[derive(Deserialize)]
 pub struct Input {
@@ -29,63 +34,96 @@ pub struct Input {
     repeat: bool,
 }
 
-/// A timer, seen from outside.
-struct Timer {
-    alarm: Alarm,
+/// Due a period from now, and then after each further one.
+pub struct Timer {
     note: String,
+    period: Duration,
+    /// The next time on the clock.
+    due: Mutex<Duration>,
+    stopped: Interrupt,
+}
+
+impl Timer {
+    /// The period is not zero.
+    pub fn new(period: Duration, note: String) -> Self {
+        Timer {
+            note,
+            period,
+            due: Mutex::new(now() + period),
+            stopped: Interrupt::default(),
+        }
+    }
+
+    /// The time until it is due.
+    pub fn left(&self) -> Duration {
+        lock(&self.due).saturating_sub(now())
+    }
+
+    /// Waits until it is due; false if it was stopped. Of several times that have passed, one counts.
+    pub fn wait(&self) -> bool {
+        while self.stopped.pause(self.left().min(MOST_LATE)) {
+            let (mut due, now) = (lock(&self.due), now());
+            if *due <= now {
+                while *due <= now {
+                    *due += self.period;
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn now() -> Duration {
+    clock_gettime(CLOCK).map_or(Duration::ZERO, Duration::from)
 }
 
 impl Watch for Timer {
     fn look(&self) -> Progress {
-        let left = self.alarm.left().as_secs_f64();
-        let runs = !self.alarm.stop.is_triggered();
-        let line = runs.then(|| format!("due in {left:.0} s"));
+        let line = format!("due in {:.0} s", self.left().as_secs_f64());
         Progress {
-            line: line.unwrap_or_default(),
+            line,
             what: self.note.clone(),
             ..Progress::default()
         }
     }
 
     fn stop(&self) {
-        self.alarm.stop.trigger();
+        self.stopped.trigger();
     }
 }
 
 impl Monitors {
-    /// Once, its end is what it tells. A timer that repeats reports each time, until it is stopped.
+    /// Once, its end is what it tells. A timer that repeats tells each time, until it is stopped.
     pub(super) fn timer(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, seconds) = (TaskId::new(&input.id)?, input.seconds);
-        let least = [1, self.pause.as_secs().max(1)][usize::from(input.repeat)];
+        let least = if input.repeat {
+            self.pause.as_secs().max(1)
+        } else {
+            1
+        };
         if !(least..=LONGEST).contains(&seconds) {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }
-        let (alarm, note) = (Alarm::new(Duration::from_secs(seconds)), input.note);
-        let timer = Arc::new(Timer { alarm, note });
-        let (it, name, events) = (self.clone(), id.clone(), context.events.clone());
-        let started = Instant::now();
+        let timer = Arc::new(Timer::new(Duration::from_secs(seconds), input.note));
+        let (name, events, started) = (id.clone(), context.events.clone(), Instant::now());
+        let bus = lock(&self.executor).bus().notifier();
         let job = move |control: &Control| {
             control.attach(timer.clone());
             announced(&events, &name, &timer.note, || {
-                while timer.alarm.wait() {
+                while timer.wait() {
                     if !input.repeat {
-                        timer.stop();
                         return Outcome::new(End::Finished(None), &*timer.note);
                     }
-                    let due = What::Due(timer.note.clone());
-                    it.mailboxes.put(&name, (started.elapsed(), due));
-                    it.ring(&name);
+                    let due = format!("due\n{}", timer.note);
+                    control.1.put(started.elapsed(), &due);
+                    control.1.wake();
+                    bus.ring();
                 }
                 Outcome::new(End::Killed, &*timer.note)
             })
         };
-        let mut executor = lock(&self.executor);
-        let running = executor.running().into_iter();
-        let timers = running.filter(|id| executor.find(id).is_ok_and(|it| it.kind == TIMER));
-        if timers.count() >= MOST {
-            return Err(format!("{MOST} timers run already; stop one first."));
-        }
-        executor.start(TIMER, started, &id, job)?;
+        lock(&self.executor).start(Task::new(Kind::Timer, &id), job)?;
         Ok(format!(
             "{id}: due in {seconds} s; its note comes by itself."
         ))

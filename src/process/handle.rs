@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crossbeam_channel::Sender;
+
+use super::heard::Batch;
 use super::output::{Output, last_line};
 use super::pool::Control;
 use super::supervisor;
@@ -23,6 +26,14 @@ pub struct Progress {
     pub remark: String,
 }
 
+/// How a command or another job lets itself be looked at and stopped from outside, while it runs.
+pub trait Watch: Send + Sync {
+    /// Returns how it stands.
+    fn look(&self) -> Progress;
+    /// Asks it to end. Returns at once.
+    fn stop(&self);
+}
+
 /// To look at a running command, and to stop it. Dropping it changes nothing for the command.
 #[derive(Clone)]
 pub struct Handle {
@@ -36,6 +47,8 @@ pub struct Handle {
 pub(super) struct State {
     pub output: Output,
     pub left_running: Option<usize>,
+    /// If it is heard: what was not taken yet, and the bell for who takes it.
+    pub heard: Option<(Batch, Sender<()>)>,
     /// Why it is to end. Kept even while there is no supervisor that could be told.
     pub stop: Option<End>,
     /// The way to the supervisor that has the command. Taken away, under this lock, before that is
@@ -53,11 +66,6 @@ impl Handle {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
-    }
-
-    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds. Returns at once.
-    pub fn stop(&self) {
-        self.stop_because(End::Killed);
     }
 
     pub(super) fn stop_because(&self, why: End) {
@@ -78,9 +86,11 @@ impl Handle {
         state.control = Some(control.clone());
         Ok(())
     }
+}
 
+impl Watch for Handle {
     /// How much it has printed so far, what it has printed last, and who is left.
-    pub fn look(&self) -> Progress {
+    fn look(&self) -> Progress {
         let state = self.state();
         let (left_running, recent) = (state.left_running, state.output.end());
         let left = left_running.map_or(String::new(), |left| format!("{left} still running; "));
@@ -95,6 +105,11 @@ impl Handle {
             recent,
             remark: String::new(),
         }
+    }
+
+    /// Ends the command and all it started: SIGTERM now, SIGKILL after two seconds.
+    fn stop(&self) {
+        self.stop_because(End::Killed);
     }
 }
 

@@ -101,7 +101,7 @@ impl Output {
     }
 }
 
-fn newlines(bytes: &[u8]) -> u64 {
+pub(super) fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
@@ -156,6 +156,12 @@ pub(super) fn scratch_folder() -> &'static Path {
         let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })
+}
+
+/// A text without white space at its end, or what is said instead of an empty one.
+pub fn text_or(text: &str, instead: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() { instead } else { text }.to_string()
 }
 
 /// The last line of a text that says something.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const MAX_IDLE: usize = 2;
 /// The most that Linux takes as one argument, less a few bytes. It also fits into an empty socket.
 const MAX_COMMAND: usize = 127 * 1024;
 
-/// How many commands may run, or have left something running: each holds a thread and three
+/// How many commands may run, or have left something running: each holds a thread and four
 /// descriptors, of which a process has 1,024 as a rule.
 const MAX_BUSY: usize = 200;
 
@@ -49,14 +49,14 @@ pub fn supervise_with(program: impl Into<PathBuf>) {
     let _ = PROGRAM.set(program.into());
 }
 
-/// A supervisor, and our ends of its socket and its output pipe. Dropping it kills it.
+/// A supervisor, and our ends of its socket and its output pipes. Dropping it kills it.
 pub(super) struct Supervisor {
     child: Child,
     pub control: Arc<Control>,
     /// Never waits: it is read until it is empty.
     pub output: PipeReader,
-    /// The same, if the command's standard error is kept apart.
-    pub errors: Option<PipeReader>,
+    /// The same, for the standard error of a command that is heard.
+    pub errors: PipeReader,
 }
 
 /// The socket that a supervisor gets its orders through, and reports through.
@@ -76,12 +76,7 @@ impl Control {
 impl Supervisor {
     /// An idle supervisor or a new one, which has been sent the command. If there is an error,
     /// nothing of the command has begun.
-    pub fn with_command(
-        command: &str,
-        folder: &Path,
-        handle: &Handle,
-        apart: bool,
-    ) -> Result<Self, String> {
+    pub fn with_command(command: &str, folder: &Path, handle: &Handle) -> Result<Self, String> {
         let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;
@@ -91,6 +86,8 @@ impl Supervisor {
             b"\0",
             command.as_bytes(),
             b"\0",
+            &b"apart"[..if handle.state().heard.is_some() { 5 } else { 0 }],
+            b"\0",
         ]
         .concat();
         if command.contains('\0') {
@@ -99,15 +96,14 @@ impl Supervisor {
         if command.len() > MAX_COMMAND {
             return Err("it is too long; write it to a file and run that".to_string());
         }
-        let start = || Supervisor::start(apart).map_err(|error| error.to_string());
-        let idle = (!apart).then(take_idle).flatten();
-        let supervisor = idle.map_or_else(start, Ok)?;
+        let start = || Supervisor::start().map_err(|error| error.to_string());
+        let supervisor = take_idle().map_or_else(start, Ok)?;
         handle.send(&order, &supervisor.control)?;
         Ok(supervisor)
     }
 
     /// The next thing that it reports, and not a byte more: serde reads one by one.
-    pub fn next_status(&mut self) -> serde_json::Result<Status> {
+    pub fn next_status(&self) -> serde_json::Result<Status> {
         Status::deserialize(&mut Deserializer::from_reader(&self.control.socket))
     }
 
@@ -115,7 +111,7 @@ impl Supervisor {
     pub fn give_back(self) {
         let mut idle = lock(&IDLE);
         // Where we cannot see all there is below it, something may be left.
-        if tree::ADOPTS && idle.len() < MAX_IDLE && self.errors.is_none() {
+        if tree::ADOPTS && idle.len() < MAX_IDLE {
             idle.push(self);
         }
     }
@@ -142,24 +138,21 @@ impl Supervisor {
         }
     }
 
-    fn start(apart: bool) -> io::Result<Self> {
+    fn start() -> io::Result<Self> {
         tree::adopt_orphans();
         let (socket, their_socket) = UnixStream::pair()?;
         socket.set_write_timeout(Some(Duration::from_millis(HANDSHAKE.into())))?;
-        let pipe = || -> io::Result<(PipeReader, PipeWriter)> {
-            let (ours, theirs) = io::pipe()?;
-            fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            Ok((ours, theirs))
-        };
-        let (output, their_output) = pipe()?;
-        let (errors, their_errors) = apart.then(pipe).transpose()?.unzip();
+        let ((output, their_output), (errors, their_errors)) = (io::pipe()?, io::pipe()?);
+        for pipe in [&output, &errors] {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         let mut ours = lock(&OURS);
         if ours.len() >= MAX_BUSY {
             return Err(io::Error::other(format!(
                 "{MAX_BUSY} commands run, or have left something running; stop some of them first"
             )));
         }
-        let child = spawn(their_socket, their_output, their_errors)?;
+        let child = spawn(their_socket, [their_output, their_errors])?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);
         let control = Arc::new(Control { supervisor, socket });
@@ -181,17 +174,16 @@ impl Drop for Supervisor {
     }
 }
 
-fn spawn(control: UnixStream, output: PipeWriter, errors: Option<PipeWriter>) -> io::Result<Child> {
+fn spawn(control: UnixStream, [output, errors]: [PipeWriter; 2]) -> io::Result<Child> {
     let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
     let mut command = Command::new(program);
     command
         .arg0("meanwhile-supervisor")
         .arg(supervisor::ARGUMENT)
         .arg(scratch_folder())
-        .args(errors.as_ref().map(|_| "apart"))
         .stdin(OwnedFd::from(control))
         .stdout(output)
-        .stderr(errors.map_or_else(Stdio::null, Stdio::from))
+        .stderr(errors)
         // Nobody is there to answer: let what would ask fail at once, and page nothing.
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("SSH_ASKPASS_REQUIRE", "never")
@@ -216,13 +208,14 @@ fn spawn(control: UnixStream, output: PipeWriter, errors: Option<PipeWriter>) ->
 /// it holds what somebody wrote who got away, and will write again.
 fn take_idle() -> Option<Supervisor> {
     let mut idle = std::iter::from_fn(|| lock(&IDLE).pop());
-    idle.find(|idle| (&idle.output).read(&mut [0]).is_err())
+    let is_quiet = |mut pipe: &PipeReader| pipe.read(&mut [0]).is_err();
+    idle.find(|idle| is_quiet(&idle.output) && is_quiet(&idle.errors))
 }
 
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.
 pub(super) fn replace_the_last() {
     let none_left = lock(&OURS).is_empty();
-    if none_left && let Ok(supervisor) = Supervisor::start(false) {
+    if none_left && let Ok(supervisor) = Supervisor::start() {
         lock(&IDLE).push(supervisor);
     }
 }

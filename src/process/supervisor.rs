@@ -49,12 +49,12 @@ use signal_hook::flag;
 
 use super::{PERSISTENCE, output, tree};
 
-/// The private first argument. The second is the program's scratch folder. A third one means that
-/// standard error goes where ours goes, apart from the output.
+/// The private first argument. The second is the program's scratch folder.
 pub(super) const ARGUMENT: &str = "__supervisor";
 
 /// The order to end everything, politely first; no other order is followed after it. Every other
-/// order is a folder and a command, each with a NUL at its end.
+/// order is a folder, a command and whether its standard error is kept apart (not empty), each with
+/// a NUL at its end.
 pub(super) const TERMINATE: &[u8] = b"terminate\0";
 
 /// The time from SIGTERM to SIGKILL.
@@ -88,13 +88,13 @@ pub fn become_supervisor_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == ARGUMENT) {
         let scratch = arguments.next().unwrap_or_default();
-        let served = serve(Path::new(&scratch), arguments.next().is_some());
+        let served = serve(Path::new(&scratch));
         exit(i32::from(served.is_err()));
     }
 }
 
 /// Runs one command after the other until the program is gone.
-fn serve(scratch: &Path, apart: bool) -> io::Result<()> {
+fn serve(scratch: &Path) -> io::Result<()> {
     let _ = setsid();
     // Where it is ignored, nobody can be waited for.
     let _ = flag::register(Signal::SIGCHLD as i32, Arc::default());
@@ -113,8 +113,8 @@ fn serve(scratch: &Path, apart: bool) -> io::Result<()> {
 
     let mut orders = BufReader::new(&control);
     let mut last = None;
-    while let Some((folder, command)) = next_command(&mut orders, last) {
-        match start_shell(&folder, &command, apart) {
+    while let Some((folder, command, apart)) = next_command(&mut orders, last) {
+        match start_shell(&folder, &command, &apart) {
             Err(why) => say(&control, &Status::Failed(why)),
             Ok(shell) => {
                 say(&control, &Status::Started(shell.as_raw()));
@@ -145,7 +145,7 @@ fn serve(scratch: &Path, apart: bool) -> io::Result<()> {
 fn next_command(
     orders: &mut BufReader<&UnixStream>,
     last: Option<Pid>,
-) -> Option<(OsString, OsString)> {
+) -> Option<(OsString, OsString, OsString)> {
     let mut word = || {
         let mut word = Vec::new();
         orders.read_until(0, &mut word).ok()?;
@@ -153,7 +153,7 @@ fn next_command(
     };
     let folder = word()?;
     if folder.as_encoded_bytes() != &TERMINATE[..TERMINATE.len() - 1] {
-        return Some((folder, word()?));
+        return Some((folder, word()?, word()?));
     }
     tree::signal(everyone(last), Signal::SIGTERM);
     tree::signal(everyone(last), Signal::SIGCONT); // one that is stopped would not hear it
@@ -167,9 +167,14 @@ fn next_command(
 
 /// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
 /// learns from our status, not from an end of file, when nobody else can write any more.
-fn start_shell(folder: &OsStr, command: &OsStr, apart: bool) -> Result<Pid, String> {
+fn start_shell(folder: &OsStr, command: &OsStr, apart: &OsStr) -> Result<Pid, String> {
     // Flags belong to everybody who holds the pipe, and the last command may have set some.
     let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
+    let _ = fcntl(io::stderr(), FcntlArg::F_SETFL(OFlag::empty()));
+    let errors = match apart.is_empty() {
+        true => Stdio::from(io::stdout()),
+        false => Stdio::from(io::stderr()),
+    };
     let mut bash = Command::new("bash");
     bash.args(["-c", "--"]).arg(command).process_group(0);
     // Only if it differs: we may be in a folder that we could not enter again.
@@ -181,11 +186,7 @@ fn start_shell(folder: &OsStr, command: &OsStr, apart: bool) -> Result<Pid, Stri
             }
         }
     }
-    bash.stderr(match apart {
-        true => Stdio::from(io::stderr()),
-        false => Stdio::from(io::stdout()),
-    });
-    match bash.stdin(Stdio::null()).spawn() {
+    match bash.stdin(Stdio::null()).stderr(errors).spawn() {
         Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
         Err(_) if !Path::new(folder).is_dir() => Err(format!(
             "its folder is gone: {}",

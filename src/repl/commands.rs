@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use super::Repl;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
 
-/// What a command does, given the rest of its line; what it returns is shown.
-type Action = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What a command does, given the rest of its line. `Ok` is a line for the lesson; `Err` is shown.
+pub type Action = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
+
+/// Its name with what it takes, what `/help` says of it, and what it does.
+type Command = (&'static str, &'static str, Option<Action>);
 
 /// Commands with what `/help` says about them, in its order.
 #[derive(Clone)]
 pub struct Commands {
-    list: Vec<(&'static str, &'static str, Option<Action>)>,
+    list: Vec<Command>,
     /// Lines to try.
     scenario: Vec<String>,
     /// How many of them Enter has played; with `--step` only.
@@ -21,20 +25,13 @@ pub struct Commands {
 impl Commands {
     /// Those that every lesson has.
     pub fn new(options: &Options) -> Self {
+        let interrupt = "drop the line; while the agent works: interrupt it";
         let list = vec![
             ("/help", "this list", None),
             ("/clear", "begin a new conversation", None),
-            (
-                "Tab, Up",
-                "complete a command or an id; take the last queued line back",
-                None,
-            ),
+            ("Tab, Up", "complete; take a queued line back", None),
             ("/exit", "leave; also exit, q, Ctrl+D", None),
-            (
-                "Ctrl+C",
-                "drop the line; while the agent works: interrupt it",
-                None,
-            ),
+            ("Ctrl+C", interrupt, None),
         ];
         Commands {
             list,
@@ -59,17 +56,20 @@ impl Commands {
         }
         let line = typed.trim();
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let mut commands = self.list.iter();
-        let known = commands.find(|(command, ..)| command.split(' ').next() == Some(name));
-        match known {
+        let known = self.list.iter().find(|it| word(it) == name);
+        match known.filter(|(command, ..)| rest.is_empty() || command.contains(' ')) {
             _ if line.is_empty() => screen.say("Nothing typed. /help shows what can be done here."),
             _ if line == "/help" => self.help(screen),
             _ if !line.starts_with('/') || is_leaving(line) => return false,
-            Some((command, _, Some(action))) if rest.is_empty() || command.contains(' ') => {
-                screen.say(&action(rest.trim()));
-            }
-            Some((command, _, None)) if rest.is_empty() || command.contains(' ') => return false,
-            _ => screen.say(&format!(
+            Some((.., Some(action))) => match action(rest.trim()) {
+                Ok(line) => {
+                    *typed = line;
+                    return false;
+                }
+                Err(text) => screen.say(&text),
+            },
+            Some((.., None)) => return false,
+            None => screen.say(&format!(
                 "There is no command {line:.40}. /help lists the commands."
             )),
         }
@@ -79,17 +79,11 @@ impl Commands {
     /// What Tab adds to a line that is a command, and to the id that it takes. An `Err` says what
     /// there is to choose from.
     pub fn complete(&self, line: &str, ids: Vec<String>) -> Result<String, String> {
-        let names = self.list.iter().map(|(name, ..)| *name);
-        let takes_id = |command: &str| {
-            let mut names = names.clone().filter(|name| name.contains("ID"));
-            names.any(|name| name.split(' ').next() == Some(command))
-        };
+        let mut takes_id = self.list.iter().filter(|(name, ..)| name.contains("ID"));
+        let words = self.list.iter().map(|it| word(it).to_string());
         let (typed, mut fits) = match line.split_once(' ') {
-            Some((command, id)) if takes_id(command) => (id, ids),
-            None if line.starts_with('/') => {
-                let words = names.clone().filter_map(|name| name.split(' ').next());
-                (line, words.map(str::to_string).collect())
-            }
+            Some((command, id)) if takes_id.any(|it| word(it) == command) => (id, ids),
+            None if line.starts_with('/') => (line, words.collect()),
             _ => return Ok(String::new()),
         };
         // A name is drawn as it is: none that could do something to the terminal.
@@ -110,6 +104,36 @@ impl Commands {
         }
         let lines = self.scenario.join("\n  ");
         screen.say(&format!("Anything else goes to the agent. \"help\" asks the practice model for its phrases. Try:\n  {lines}"));
+    }
+}
+
+fn word((name, ..): &Command) -> &'static str {
+    name.split(' ').next().unwrap_or_default()
+}
+
+impl Repl {
+    /// Adds a command that is carried out at once, even while the agent works: it is given the rest
+    /// of its line, and says what is to be shown.
+    pub fn action(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        action: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) {
+        self.choice(name, what, Arc::new(move |rest| Err(action(rest))));
+    }
+
+    /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
+    /// the line in its place; an `Err` is shown, and nothing goes there.
+    pub fn choice(&mut self, name: &'static str, what: &'static str, choice: Action) {
+        self.commands.add(name, what, Some(choice));
+    }
+
+    /// Carries out a line as if it was typed. Returns what is for the lesson.
+    pub fn carry_out(&self, mut line: String) -> Option<String> {
+        let mut commands = self.commands.clone();
+        let done = commands.carry_out(&mut line, &self.shared.screen);
+        (!done).then_some(line)
     }
 }
 

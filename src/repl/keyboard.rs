@@ -1,9 +1,10 @@
 //! foundation · The keyboard: lines come from a person at a terminal or from a pipe. They are read
 //! on a thread of their own, all the time, whatever the main thread does.
 
+use std::cell::Cell;
 use std::fs;
-use std::io::{ErrorKind, stdin};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, stdin};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,15 +16,16 @@ use rustyline::{
 };
 
 use super::commands::{Commands, is_leaving};
-use super::history::{check_history, history_file, is_control};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
-use crate::caught::catch;
+use crate::caught::{catch, lock};
 use crate::inbox::Wake;
 use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
 const ENOUGH: usize = 4;
+/// In bytes; the editor keeps a hundred lines.
+const MAX_HISTORY: u64 = 1 << 20;
 
 /// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
 /// terminal that can only print.
@@ -58,6 +60,9 @@ fn read_pipe(shared: &Shared) {
     }
 }
 
+/// What a key does. It is told what the main thread does, and may have something to say.
+pub type OnKey = Arc<dyn Fn(Doing) -> Option<&'static str> + Send + Sync>;
+
 /// The line editor of a person at a terminal.
 pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
@@ -69,12 +74,15 @@ pub struct Editor {
 
 impl Editor {
     /// Its keys act at once, whatever the main thread does.
-    pub fn new(prompt: String, helper: Helper, shared: &Arc<Shared>) -> rustyline::Result<Self> {
+    pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced);
         let config = config.bracketed_paste(false).build(); // see `mark_pastes`
         let mut editor = rustyline::Editor::with_config(config)?;
-        editor.set_helper(Some(helper));
+        editor.set_helper(Some(Helper {
+            shared: shared.clone(),
+            is_drawn: Cell::new(false),
+        }));
         let history = history_file().filter(|path| match check_history(path) {
             Ok(()) => editor.load_history(path).is_ok(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
@@ -93,7 +101,7 @@ impl Editor {
         };
         let shared = shared.clone();
         editor.bind(KeyCode::Char('C'), move |typed| {
-            on_interrupt(&shared, typed.line().is_empty())
+            on_interrupt(&shared, typed)
         });
         editor.bind(KeyCode::Char('Z'), |_| {
             terminal::suspend();
@@ -118,17 +126,9 @@ impl Editor {
         }
     }
 
-    /// A key that acts at once, with Ctrl. The action is told what the main thread does, and may
-    /// have something to say. On a line with text, at rest, the key is the editor's.
-    pub fn on_key(
-        &mut self,
-        key: char,
-        hint: &str,
-        action: impl Fn(Doing) -> Option<&'static str> + Clone + Send + Sync + 'static,
-    ) {
-        if let Some(helper) = self.editor.helper_mut() {
-            helper.hint = format!(" ({hint})");
-        }
+    /// A key that acts at once, with Ctrl. On a line with text, at rest, the key is the editor's.
+    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
+        *lock(&self.shared.hint) = format!(" ({hint})"); // there is room for one
         let shared = self.shared.clone();
         self.bind(KeyCode::Char(key), move |typed| {
             let doing = shared.doing();
@@ -155,7 +155,8 @@ impl Editor {
         });
         self.bind(KeyCode::Tab, move |typed| {
             let line = typed.line().get(..typed.pos())?;
-            match known.complete(line, shared.ask_beside(|it| it.known())) {
+            let ids = shared.beside.get().map(|beside| beside.known());
+            match known.complete(line, ids.unwrap_or_default()) {
                 Ok(added) if added.is_empty() => return None,
                 Ok(added) => return Some(Cmd::Insert(1, added)),
                 Err(choice) => shared.screen.say(&choice),
@@ -172,20 +173,17 @@ impl Editor {
             };
             ends = if typed.is_none() { ends + 1 } else { 0 };
             let doing = shared.doing();
-            let mut line = typed.unwrap_or_else(|| match doing {
-                Doing::Asking => "no".to_string(),
-                Doing::Idle | Doing::Working => "exit".to_string(),
-            });
-            if !is_leaving(&line) {
-                shared.forget_warning();
-            } else if doing == Doing::Idle {
-                if shared.may_leave(true) {
-                    return;
-                }
-                continue;
+            let asks = doing == Doing::Asking;
+            let end = if asks { "no" } else { "exit" };
+            let mut line = typed.unwrap_or(end.to_string());
+            match is_leaving(&line) {
+                false => shared.forget_warning(),
+                true if doing != Doing::Idle => {}
+                true if shared.may_leave(true) => return,
+                true => continue,
             }
             // An answer to an open question may be anything else.
-            let is_command = doing != Doing::Asking || line.starts_with('/');
+            let is_command = !asks || line.starts_with('/');
             if !is_command || !commands.carry_out(&mut line, &shared.screen) {
                 shared.put_typed(line);
             }
@@ -230,6 +228,29 @@ impl Editor {
     }
 }
 
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let folder = state.or_else(home)?;
+    Some(folder.join("meanwhile/history"))
+}
+
+/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
+fn check_history(path: &Path) -> io::Result<()> {
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_HISTORY {
+        return Err(io::Error::other("it is no regular file of at most 1 MB"));
+    }
+    if fs::read_to_string(path)?.contains(is_control) {
+        return Err(io::Error::other("it holds control characters"));
+    }
+    Ok(())
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
 /// A key that does something at once. The action is told what is typed; with `None` the key is the
 /// editor's.
 struct Key<F>(F);
@@ -244,21 +265,16 @@ where
 }
 
 /// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
-fn on_interrupt(shared: &Shared, on_empty_line: bool) -> Option<Cmd> {
-    let leaves = match shared.doing() {
-        Doing::Idle if !on_empty_line => return None, // drops the line
-        Doing::Idle => shared.may_leave(false),
-        Doing::Working | Doing::Asking if shared.interrupt.is_triggered() => {
-            if shared.may_leave(true) {
-                terminal::quit(130); // the second one, before the turn has ended
-            }
-            false
-        }
-        Doing::Working | Doing::Asking => {
-            shared.interrupt_turn();
-            false
-        }
-    };
+fn on_interrupt(shared: &Shared, typed: &EventContext<'_>) -> Option<Cmd> {
+    match shared.doing() {
+        Doing::Idle if !typed.line().is_empty() => return None, // drops the line
+        Doing::Idle if shared.may_leave(false) => return Some(Cmd::EndOfFile),
+        Doing::Idle => {}
+        _ if !shared.interrupt.is_triggered() => shared.interrupt_turn(),
+        // The second one, before the turn has ended.
+        _ if shared.may_leave(true) => terminal::quit(130),
+        _ => {}
+    }
     // Not `Noop`: that would end a history search and leave it on the screen.
-    Some(if leaves { Cmd::EndOfFile } else { Cmd::Repaint })
+    Some(Cmd::Repaint)
 }

@@ -1,9 +1,10 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::status::Status;
 use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -16,29 +17,27 @@ const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What runs beside the conversation, in the lessons where something does.
 pub trait Beside: Send + Sync {
-    /// What has ended, or is to be told at once.
+    /// What has ended, and is to be delivered.
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
-    fn running(&self) -> Vec<String> {
-        Vec::new()
-    }
+    fn running(&self) -> Vec<String>;
     /// All that Tab can name, whether it runs or not.
-    fn known(&self) -> Vec<String> {
-        Vec::new()
-    }
+    fn known(&self) -> Vec<String>;
 }
 
 /// What the main thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Doing {
     /// It waits for a line.
     Idle,
     /// A turn runs, or a line is there that begins one.
+    #[default]
     Working,
     /// It waits for the answer to a question.
     Asking,
 }
 
+#[derive(Default)]
 struct State {
     doing: Doing,
     /// The person was told what leaving would end, or how to leave.
@@ -52,7 +51,10 @@ pub struct Shared {
     pub screen: Screen,
     pub inbox: Inbox,
     pub interrupt: Interrupt,
-    pub beside: Mutex<Vec<Box<dyn Beside>>>,
+    pub beside: OnceLock<Box<dyn Beside>>,
+    pub status: Mutex<Status>,
+    /// For the status line, in brackets and after a space.
+    pub hint: Mutex<String>,
     state: Mutex<State>,
 }
 
@@ -62,19 +64,11 @@ impl Shared {
             screen,
             inbox,
             interrupt: Interrupt::default(),
-            beside: Mutex::default(),
-            state: Mutex::new(State {
-                doing: Doing::Working,
-                told: false,
-                interrupted: None,
-            }),
+            beside: OnceLock::new(),
+            status: Mutex::default(),
+            hint: Mutex::default(),
+            state: Mutex::default(),
         }
-    }
-
-    /// What all that runs beside the conversation answers to this.
-    pub fn ask_beside(&self, question: fn(&dyn Beside) -> Vec<String>) -> Vec<String> {
-        let beside = lock(&self.beside);
-        beside.iter().flat_map(|it| question(&**it)).collect()
     }
 
     pub fn doing(&self) -> Doing {
@@ -131,11 +125,10 @@ impl Shared {
             names if names.is_empty() => {}
             names => self.screen.say(&format!("{what}: {names}.")),
         };
-        say(
-            "Ended, as it was still running",
-            self.ask_beside(|it| it.running()),
-        );
-        say("Not delivered any more", self.ask_beside(|it| it.news()));
+        if let Some(beside) = self.beside.get() {
+            say("Ended, as it was still running", beside.running());
+            say("Ended before, and not delivered", beside.news());
+        }
     }
 
     /// A person wishes to leave, or has perhaps (not `sure`). True if they may: they stay the first
@@ -145,7 +138,8 @@ impl Shared {
         let told = std::mem::replace(&mut state.told, true);
         let twice = state.interrupted.is_some_and(|at| at.elapsed() < SECOND);
         drop(state);
-        match self.ask_beside(|it| it.running()).join(", ").as_str() {
+        let running = self.beside.get().map(|beside| beside.running().join(", "));
+        match running.as_deref().unwrap_or_default() {
             _ if told => return true,
             "" if sure || twice => return true,
             "" => self.screen.say(HOW_TO_LEAVE),
@@ -184,11 +178,9 @@ impl Shared {
         let shown = self.screen.wait_until_shown(interrupt);
         self.inbox.set_aside();
         self.screen.prompt(prompt);
+        let wait = || self.inbox.wait([interrupt, &self.interrupt]);
         let answer = loop {
-            if !shown {
-                break interrupted;
-            }
-            match self.inbox.wait([interrupt, &self.interrupt]) {
+            match if shown { wait() } else { Wake::Interrupted } {
                 Wake::Line { text, .. } => break Ok(text),
                 Wake::News => {}
                 Wake::Leave => {

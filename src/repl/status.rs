@@ -7,144 +7,128 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustyline::highlight::Highlighter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 
 use super::shared::Shared;
 use crate::caught::lock;
-use crate::event::{Event, Stamped};
+use crate::event::{Event, Look, Reader, Stamped};
+use crate::screen::Style;
 use crate::terminal::{fit, short, size};
 
-/// What is shorter is not worth a line.
+/// What is shorter is not worth a line. Also how often is looked at what is waited for.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// What the line says, read off the stream of events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Facts {
+#[derive(Clone, Default)]
+pub struct Status {
     running: usize,
     /// Tasks that have ended and were not delivered yet.
     finished: usize,
     waiting: Option<Waiting>,
-    /// The main agent waits for the model. No key helps there.
-    thinking: bool,
 }
 
-/// What the main thread waits for, for how many seconds, and its progress.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Waiting {
     /// The sub-agent that waits, in the main agent's place.
     agent: Option<String>,
-    what: String,
-    seconds: u64,
-    progress: String,
+    since: Instant,
+    /// `None`: for the model. No key helps there.
+    look: Option<Look>,
 }
 
-/// Written by all threads that emit events, read by the line editor. Clones are the same.
-#[derive(Clone)]
-pub struct Status {
-    facts: Arc<Mutex<Facts>>,
-    shared: Arc<Shared>,
+/// Keeps the status up to date, and has the line drawn again when it changes. Looking at what is
+/// waited for takes a thread of its own, because who waits does nothing else.
+pub fn reader(shared: &Arc<Shared>) -> Reader {
+    let (tell, told) = bounded(1);
+    let (shared, its) = (shared.clone(), shared.clone());
+    let draw = move || {
+        let (mut drawn, mut pause) = (String::new(), Duration::MAX);
+        while told.recv_timeout(pause) != Err(RecvTimeoutError::Disconnected) {
+            let status = lock(&its.status).clone();
+            let line = status.line("");
+            if line != drawn {
+                its.screen.redraw();
+                drawn = line;
+            }
+            pause = status.waiting.map_or(Duration::MAX, |_| AT_ONCE);
+        }
+    };
+    let _ = thread::Builder::new().name("status".into()).spawn(draw);
+    Box::new(move |event| {
+        if lock(&shared.status).note(event) {
+            let _ = tell.try_send(()); // one that is there already will do
+        }
+    })
 }
 
 impl Status {
-    /// With nothing to say.
-    pub fn new(shared: &Arc<Shared>) -> Self {
-        Status {
-            facts: Arc::default(),
-            shared: shared.clone(),
-        }
-    }
-
-    /// Takes an event from the stream. If that changes the line, it is drawn again.
-    pub fn note(&self, stamped: Stamped<'_>) {
-        let mut facts = lock(&self.facts);
-        let (before, agent) = (facts.clone(), stamped.agent);
-        // What the main agent says of its waiting counts more than what a sub-agent says.
-        let shown = facts.waiting.as_ref();
+    /// Takes an event from the stream. False if it has nothing to do with the line.
+    fn note(&mut self, stamped: Stamped<'_>) -> bool {
+        let agent = stamped.agent;
+        // What the main agent waits for counts more than what a sub-agent waits for.
+        let shown = self.waiting.as_ref();
         let counts = !stamped.in_background
             && shown.is_none_or(|shown| agent.is_none() || shown.agent.is_some());
+        let waiting = |look| Waiting {
+            agent: agent.map(str::to_string),
+            since: stamped.at,
+            look,
+        };
         match stamped.event {
-            Event::TaskStarted { .. } => facts.running += 1,
+            Event::TaskStarted { .. } => self.running += 1,
             Event::TaskFinished { .. } => {
-                facts.running = facts.running.saturating_sub(1);
-                facts.finished += 1;
+                self.running = self.running.saturating_sub(1);
+                self.finished += 1;
             }
             // Where nothing is delivered, the agent may look now.
-            Event::TurnStarted(_) if agent.is_none() => facts.finished = 0,
-            Event::Delivered(..) => facts.finished = facts.finished.saturating_sub(1),
-            Event::RequestStarted if agent.is_none() => facts.thinking = true,
-            Event::Waiting {
-                what,
-                elapsed,
-                progress,
-            } if counts && *elapsed >= AT_ONCE => {
-                facts.waiting = Some(Waiting {
-                    agent: agent.map(str::to_string),
-                    what: what.clone(),
-                    seconds: elapsed.as_secs(),
-                    progress: progress.clone(),
-                });
-            }
+            Event::TurnStarted(_) if agent.is_none() => self.finished = 0,
+            Event::Delivered(..) => self.finished = self.finished.saturating_sub(1),
+            Event::RequestStarted if counts => self.waiting = Some(waiting(None)),
+            Event::Waiting(look) if counts => self.waiting = Some(waiting(Some(look.clone()))),
             Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
                 if counts =>
             {
-                (facts.waiting, facts.thinking) = (None, false);
+                self.waiting = None;
             }
-            _ => return,
+            _ => return false,
         }
-        if *facts != before {
-            self.shared.screen.redraw();
-        }
+        true
     }
 
+    /// The hint says what can be done about what is waited for, such as a key.
     fn line(&self, hint: &str) -> String {
-        let facts = lock(&self.facts);
-        let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
-        let hint = if facts.thinking { "" } else { hint };
-        let waiting = facts.waiting.as_ref().map(|waiting| {
-            let what = short(waiting.what.lines().next().unwrap_or_default(), 31);
-            let who = waiting.agent.as_ref().map(|agent| format!("{agent}: "));
-            let progress = match waiting.progress.as_str() {
-                "" => String::new(),
-                progress => format!(" · {progress}"),
-            };
-            let (who, seconds) = (who.unwrap_or_default(), waiting.seconds);
-            format!("{who}{what}, {seconds} s{hint}{progress}")
-        });
-        let parts = [
-            count(facts.running, "running"),
-            count(facts.finished, "ended"),
-            waiting,
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+        let counts = [(self.running, "running"), (self.finished, "ended")].into_iter();
+        let counts = counts.filter(|(count, _)| *count > 0);
+        let mut parts: Vec<String> = counts.map(|(n, what)| format!("{n} {what}")).collect();
+        let waiting = self.waiting.as_ref();
+        if let Some(it) = waiting.filter(|it| it.since.elapsed() >= AT_ONCE) {
+            let who = it.agent.iter().map(|agent| format!("{agent}: "));
+            let (who, seconds) = (who.collect::<String>(), it.since.elapsed().as_secs());
+            if let Some(Look(look)) = &it.look {
+                let (what, progress) = look();
+                let what = short(what.lines().next().unwrap_or_default(), 31);
+                parts.extend([format!("{who}{what}, {seconds} s{hint}"), progress]);
+            } else {
+                parts.push(format!("{who}thinking, {seconds} s"));
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join(" · ")
     }
 }
 
 /// What the line editor asks.
 #[derive(rustyline::Completer, rustyline::Helper, rustyline::Hinter)]
 pub struct Helper {
-    /// Whose line it draws.
-    status: Status,
-    /// What can be done about what is waited for, such as a key.
-    pub hint: String,
-    /// Whether it is drawn in grey.
-    colour: bool,
+    pub shared: Arc<Shared>,
     /// False until the prompt of this line stands.
     pub is_drawn: Cell<bool>,
-}
-
-impl Helper {
-    pub fn new(status: Status, colour: bool) -> Self {
-        Helper {
-            status,
-            hint: String::new(),
-            colour,
-            is_drawn: Cell::new(false),
-        }
-    }
 }
 
 impl Highlighter for Helper {
@@ -154,24 +138,23 @@ impl Highlighter for Helper {
         default: bool,
     ) -> Cow<'b, str> {
         if !self.is_drawn.replace(true) {
-            self.status.shared.screen.prompt_stands();
+            self.shared.screen.prompt_stands();
         }
         if !default || !prompt.starts_with('\n') {
             return Cow::Borrowed(prompt);
         }
         let columns = size().map_or(80, |(columns, _)| columns);
-        let (line, _) = fit(&self.status.line(&self.hint), columns.saturating_sub(1));
-        match self.colour {
-            true => format!("\x1b[2m{line}\x1b[0m{prompt}").into(),
-            false => (line + prompt).into(),
-        }
+        let status = lock(&self.shared.status).clone();
+        let line = status.line(&lock(&self.shared.hint));
+        let (line, _) = fit(&line, columns.saturating_sub(1));
+        (self.shared.screen.styled(&line, Style::Dim) + prompt).into()
     }
 }
 
 /// Asked with Enter, before the terminal gets its own mode back.
 impl Validator for Helper {
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.status.shared.line_ends();
+        self.shared.line_ends();
         Ok(ValidationResult::Valid(None))
     }
 }

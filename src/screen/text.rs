@@ -1,6 +1,7 @@
 //! foundation · Texts in few words, for the screen: harmless, and with nothing hidden.
 
 use serde_json::Value;
+use unicode_width::UnicodeWidthChar;
 
 use crate::process::output::readable;
 
@@ -53,29 +54,18 @@ pub fn describe(input: &Value) -> String {
 /// A value without the marks of JSON. Strings and lists of objects speak for themselves; anything
 /// else has its name before it.
 fn words(value: &Value, gap: &str) -> String {
-    const FIRST: [&str; 9] = [
-        "id",
-        "path",
-        "name",
-        "agent",
-        "subject",
-        "content",
-        "command",
-        "description",
-        "old_text",
-    ];
-    let rank = |key: &str| FIRST.iter().position(|first| *first == key);
+    const FIRST: &str = "id path name agent subject content command description old_text";
+    let rank = |key: &str| FIRST.split(' ').position(|first| first == key);
     let list: Vec<String> = match value {
         Value::String(text) => return text.clone(),
         Value::Array(items) if items.is_empty() => return value.to_string(),
         Value::Array(items) => items.iter().map(|item| words(item, ", ")).collect(),
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(key, _)| rank(key).unwrap_or(FIRST.len()));
+            fields.sort_by_key(|(key, _)| rank(key).unwrap_or(usize::MAX));
             let show = |(key, value): (&String, &Value)| match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => words(value, "; "),
-                Value::String(_) => words(value, ""),
-                _ if rank(key).is_some() => words(value, ", "),
+                _ if value.is_string() || rank(key).is_some() => words(value, ", "),
                 _ => format!("{key} {}", words(value, ", ")),
             };
             fields.into_iter().map(show).collect()
@@ -96,4 +86,28 @@ pub fn visible(text: &str) -> String {
         _ => c.to_string(),
     };
     readable(text.as_bytes()).chars().map(show).collect()
+}
+
+/// The first line and what follows, if it is complete or too wide. What is too wide is broken
+/// between two words, if there are any. Colours take no room.
+pub fn split_line(text: &str, columns: usize) -> Option<(&str, &str)> {
+    let (mut used, mut begun, mut colour, mut blank) = (0, false, false, None);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' => return text.split_once('\n'),
+            '\x1b' => colour = true,
+            _ if colour => colour = c != 'm',
+            ' ' => (used, blank) = (used + 1, begun.then_some(at).or(blank)),
+            _ => {
+                let tab = (c == '\t').then_some(8 - used % 8);
+                used += tab.or(c.width()).unwrap_or(0);
+                if used > columns && at > 0 {
+                    let (line, rest) = text.split_at(blank.unwrap_or(at));
+                    return Some((line.trim_end(), rest.strip_prefix(' ').unwrap_or(rest)));
+                }
+                begun |= c.is_alphanumeric();
+            }
+        }
+    }
+    None
 }

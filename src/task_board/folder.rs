@@ -15,17 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl TaskBoard {
-    fn path(&self, id: u64) -> PathBuf {
+    pub(crate) fn path(&self, id: u64) -> PathBuf {
         self.dir.join(format!("task_{id}.json"))
     }
 
-    fn failed(&self, what: &str) -> impl Fn(io::Error) -> String {
+    pub(crate) fn failed(&self, what: &str) -> impl Fn(io::Error) -> String {
         let folder = format!("the task folder {}", self.dir.display());
         move |error| failed(what, &folder)(error)
     }
 
     /// Waits a while for others to finish their change; the lock is gone when the file is dropped.
-    pub(super) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
+    pub(crate) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
         let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
         let deadline = Instant::now() + PATIENCE;
@@ -40,7 +40,7 @@ impl TaskBoard {
         Ok(folder)
     }
 
-    pub(super) fn load(&self) -> Result<Entries, String> {
+    pub(crate) fn load(&self) -> Result<Entries, String> {
         let mut entries = Entries::new();
         let files = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(entries),
@@ -56,7 +56,7 @@ impl TaskBoard {
         Ok(entries)
     }
 
-    fn read(&self, id: u64) -> Entry {
+    pub(crate) fn read(&self, id: u64) -> Entry {
         let task = read_text(&self.path(id), EDIT_LIMIT)
             .and_then(|(text, _)| Ok(serde_json::from_str::<BoardTask>(&text)?));
         let why = match task {
@@ -81,7 +81,7 @@ impl TaskBoard {
 
     /// Writes what changed, this task first: of the others only `blocks` and dead blockers change,
     /// so that the next change makes up for one that fails.
-    pub(super) fn save(&self, entries: &Entries, id: u64) -> Result<(), String> {
+    pub(crate) fn save(&self, entries: &Entries, id: u64) -> Result<(), String> {
         let mut tasks: Vec<&BoardTask> = entries.values().flatten().collect();
         tasks.sort_by_key(|task| task.id != id);
         for task in tasks {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Progress, Refusal, Watch};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
-use crate::process::{self, Handle};
+use crate::process;
+use crate::process::output::text_or;
 use crate::tool::{Access, Context, Tool};
 use crate::tools::{Id, object};
 
@@ -24,17 +25,6 @@ struct Start {
 impl From<Refusal> for String {
     fn from(refusal: Refusal) -> Self {
         format!("{refusal}.")
-    }
-}
-
-/// A background command is watched through its process handle, whose methods have the same names.
-impl Watch for Handle {
-    fn look(&self) -> Progress {
-        Handle::look(self)
-    }
-
-    fn stop(&self) {
-        Handle::stop(self);
     }
 }
 
@@ -87,18 +77,12 @@ pub fn check_bg(
     let check = move |Id { id }: Id<Option<String>>, _: &Context| {
         let mut executor = lock(&executor);
         let Some(id) = id else {
-            let mut lines = String::new();
-            for id in executor.ids() {
-                lines += &format!("{id}: {}\n", executor.check(&id)?);
-            }
-            return Ok(match lines.trim_end() {
-                "" => "No background tasks.".to_string(),
-                lines => lines.to_string(),
-            });
+            let lines = executor.all();
+            let lines = lines.iter().map(|status| format!("{status}\n"));
+            return Ok(text_or(&lines.collect::<String>(), "No background tasks."));
         };
-        let id = TaskId::new(&id)?;
-        let status = executor.check(&id)?;
-        let line = format!("{id}: {status}");
+        let status = executor.check(&TaskId::new(&id)?)?;
+        let line = status.to_string();
         Ok(match &status.outcome {
             Some(outcome) => ended(line, outcome).trim_end().to_string(),
             None => line,

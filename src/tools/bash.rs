@@ -1,14 +1,13 @@
 //! s01 · `bash {command}`: run a command and wait for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::event::Event;
 use crate::outcome::{End, Outcome};
-use crate::process::output::last_line;
-use crate::process::{self, Progress};
+use crate::process::output::{last_line, text_or};
+use crate::process::{self, Handle, Watch};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -29,31 +28,25 @@ pub fn tool() -> Tool {
         TIME_LIMIT.as_secs()
     );
     let run = |input: Input, context: &Context| {
-        let started = Instant::now();
-        let watch = |now: Progress| {
-            context.events.emit(Event::Waiting {
-                what: input.command.clone(),
-                elapsed: started.elapsed(),
-                progress: last_line(&now.recent).to_string(),
+        let watch = |handle: Handle| {
+            context.events.waiting(move || {
+                let now = handle.look();
+                (now.what, last_line(&now.recent).to_string())
             });
         };
         let (folder, interrupt) = (context.folder.path(), &context.interrupt);
         let (outcome, left) =
             process::run_watched(&input.command, folder, TIME_LIMIT, interrupt, watch);
-        let left = left_running(left).map(|left| {
-            format!("\n[The shell has exited; {left}, at most until this program ends.]")
-        });
-        answer(&outcome, &left.unwrap_or_default())
+        let still = left_running(left);
+        let still = format!("\n[The shell has exited; {still}, at most until this program ends.]");
+        answer(&outcome, if left > 0 { &still } else { "" })
     };
     Tool::new("bash", description, schema, Access::Ask, run)
 }
 
 /// What the model reads of a command that it has waited for, and a remark below.
 pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
-    let output = match outcome.output.trim_end() {
-        "" => "(no output)",
-        output => output,
-    };
+    let output = text_or(&outcome.output, "(no output)");
     match (&outcome.end, outcome.error()) {
         (_, None) => Ok(format!("{output}{remark}")),
         (End::Failed(why), _) if outcome.output.is_empty() => Err(why.clone()),
@@ -62,13 +55,10 @@ pub fn answer(outcome: &Outcome, remark: &str) -> ToolOutcome {
     }
 }
 
-/// What is said of the processes that a shell left running, if there are any.
-pub fn left_running(count: usize) -> Option<String> {
+/// What is said of the processes that a shell left running.
+pub fn left_running(count: usize) -> String {
     match count {
-        0 => None,
-        1 => Some("1 process that it started is still running".to_string()),
-        count => Some(format!(
-            "{count} processes that it started are still running"
-        )),
+        1 => "1 process that it started is still running".to_string(),
+        count => format!("{count} processes that it started are still running"),
     }
 }

@@ -192,7 +192,7 @@ pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> String {
 pub fn read_text(path: &Path, limit: u64) -> io::Result<(String, u64)> {
     let file = open_regular(path, OpenOptions::new().read(true))?;
     let size = file.metadata()?.len();
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(size.min(limit) as usize + 64); // or it reads in bits
     file.take(limit).read_to_end(&mut bytes)?;
     let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let cut = if size > limit { 3 } else { 0 }; // The limit may fall inside a character.

@@ -1,15 +1,16 @@
 //! s12 · A worktree, from its beginning to its end, and what has happened in it.
 //!
-//! Who works there holds a file lock. The kernel lets go of it when that process ends, however it
-//! ends; so a worktree whose lock is free is nobody's.
+//! Who works there holds a file; so a worktree whose file is free is nobody's.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::git::{STATUS, files, git, lines, some};
+use crate::caught::lock;
+use crate::held::Held;
 use crate::interrupt::Interrupt;
 use crate::tool::{Context, Folder};
 use crate::tools::files::{failed, make_own_folder};
@@ -33,7 +34,7 @@ pub struct Tree {
     /// Where tools work: at the place in it at which the caller works in `top`.
     folder: PathBuf,
     /// The lock of an agent that works there, until it leaves.
-    held: Mutex<Option<File>>,
+    held: Mutex<Option<Held>>,
 }
 
 /// What is in a worktree, and not elsewhere.
@@ -80,7 +81,7 @@ impl Tree {
     }
 
     /// One of them, in which nobody works as long as its lock is held.
-    pub fn find(name: &str, context: &Context) -> Result<(Self, File), String> {
+    pub fn find(name: &str, context: &Context) -> Result<(Self, Held), String> {
         let mut all = Self::all(context)?;
         let names: Vec<String> = all.iter().map(|tree| tree.name.clone()).collect();
         let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
@@ -102,7 +103,7 @@ impl Tree {
         let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
         make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
-        exclude(&tree.common).map_err(failed("changed", ".git/info/exclude"))?;
+        exclude(&tree.common, EXCLUDED).map_err(failed("changed", ".git/info/exclude"))?;
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
@@ -156,12 +157,9 @@ impl Tree {
     pub fn remove(&self) -> Result<(), String> {
         let _turn = self.own(TURN, Some(&Interrupt::default()))?;
         let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
-        let lock = self
-            .common
-            .join("worktrees")
-            .join(&self.name)
-            .join("locked");
-        if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
+        let lock = format!("worktrees/{}/locked", self.name);
+        if fs::read_to_string(self.common.join(lock)).is_ok_and(|why| why.starts_with("the agent "))
+        {
             self.git(r#"worktree unlock ".worktrees/$1""#)?; // its owner is dead
         }
         self.git(r#"worktree remove ".worktrees/$1""#)?;
@@ -173,14 +171,17 @@ impl Tree {
     }
 
     /// Becomes the owner of a name, until the file is dropped; waits for that, if it is given what
-    /// ends the wait. The file is never unlinked: somebody could hold one that has no name any more.
-    pub fn own(&self, name: &str, wait: Option<&Interrupt>) -> Result<File, String> {
+    /// ends the wait.
+    pub fn own(&self, name: &str, wait: Option<&Interrupt>) -> Result<Held, String> {
         let folder = self.common.join("meanwhile");
         let create = |()| File::create(folder.join(format!("{name}.lock")));
         let file = make_own_folder(&folder).and_then(create);
-        let file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
-        // Where there are no locks, go on without.
-        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let mut file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
+        loop {
+            file = match Held::new(file) {
+                Ok(held) => return Ok(held),
+                Err(file) => file,
+            };
             if wait.is_none_or(|stop| stop.receiver().recv_timeout(PAUSE).is_ok()) {
                 return Err(match wait {
                     None => format!("an agent works in {name}. Wait until it has ended."),
@@ -188,7 +189,6 @@ impl Tree {
                 });
             }
         }
-        Ok(file)
     }
 }
 
@@ -199,8 +199,7 @@ impl Folder for Tree {
 
     /// The facts. If nothing has happened there, the worktree goes.
     fn leave(&self) -> String {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(_held) = held.take() else {
+        let Some(_held) = lock(&self.held).take() else {
             return String::new();
         };
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
@@ -220,17 +219,17 @@ impl Drop for Tree {
     }
 }
 
-/// Adds our line, unless it is there.
-fn exclude(common: &Path) -> io::Result<()> {
+/// Adds a line, unless it is there.
+pub fn exclude(common: &Path, line: &str) -> io::Result<()> {
     let path = common.join("info/exclude");
     let text = fs::read(&path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    if text.lines().any(|line| line == EXCLUDED) {
+    if text.lines().any(|known| known == line) {
         return Ok(());
     }
     fs::create_dir_all(common.join("info"))?;
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    writeln!(file, "\n{EXCLUDED}")
+    writeln!(file, "\n{line}")
 }
 
 /// What a `worktree add` leaves that was killed before there was a HEAD: no git can use it, nobody

@@ -52,8 +52,10 @@ fn from_root_nothing_is_hidden() {
 #[test]
 fn who_kills_program_and_supervisor_at_once_survives() {
     let lesson = Lesson::new(S01);
-    // Stopped before, the program cannot see that the supervisor has gone.
-    let kills = "P=$(ps -o ppid= -p $PPID); kill -STOP $P; kill -KILL $PPID; kill -KILL $P";
+    // Once it has stopped, which takes a moment, the program cannot see that the supervisor has gone.
+    let stops =
+        "P=$(ps -o ppid= -p $PPID); kill -STOP $P; until ps -o stat= -p $P | grep -q T; do :; done";
+    let kills = format!("{stops}; kill -KILL $PPID; kill -KILL $P");
     let told = lesson
         .line(&format!(
             "run \"echo $$ > pid; {kills}; echo > done; sleep 600\""

@@ -7,7 +7,7 @@ use rustyline::ExternalPrinter;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::event::{Event, Stamped};
+use meanwhile::event::{Event, Look, Stamped};
 use meanwhile::permission;
 use meanwhile::screen::{Screen, describe};
 use meanwhile::tool::{Access, Context, Tool};
@@ -68,11 +68,7 @@ fn event(chance: &mut Chance) -> Event {
             name: one,
             input: json!({ two: three, "path": [odd_text(chance, &[])] }),
         },
-        7 => Event::Waiting {
-            what: one,
-            elapsed: Duration::ZERO,
-            progress: two,
-        },
+        7 => Event::Waiting(Look(Arc::new(move || (one.clone(), two.clone())))),
         8 => Event::ToolFinished {
             output: one,
             is_error: chance.one_in(2),

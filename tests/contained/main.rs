@@ -19,6 +19,7 @@ mod input;
 mod leaks;
 mod monitor;
 mod outcomes;
+mod pipeline;
 mod reuse;
 mod schedules;
 mod stopping;

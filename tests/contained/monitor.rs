@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use meanwhile::outcome::{End, Outcome};
-use meanwhile::process::{self, News};
+use meanwhile::process;
 use nix::unistd::getpid;
 
 use super::program::{clean_environment, program};
@@ -16,19 +16,18 @@ fn monitor(command: &str) -> String {
     format!("call monitor {input}")
 }
 
-/// What a command printed, apart, and how it ended.
-fn heard(command: &str) -> ([Vec<u8>; 2], Outcome) {
-    let (mut printed, mut outcome) = (<[Vec<u8>; 2]>::default(), None);
-    let (_handle, news) = process::start_heard(command, Path::new(""));
-    for news in news {
-        assert!(outcome.is_none(), "its end is the last that is heard");
-        match news {
-            News::Printed(is_error, bytes) => printed[usize::from(is_error)].extend(bytes),
-            News::ShellExited(..) => {}
-            News::Ended(its) => outcome = Some(its),
-        }
+/// How many lines a command printed, apart, and the first of them; and how it ended.
+fn heard(command: &str) -> ([(u64, String); 2], Outcome) {
+    let (handle, news, bell) = process::heard::start(command, Path::new(""));
+    let outcome = process::until_ended(&news);
+    let mut printed = <[(u64, String); 2]>::default();
+    while let Some(lines) = handle.take(true) {
+        let (count, text) = &mut printed[usize::from(lines.is_error)];
+        *count += lines.count;
+        text.push_str(&lines.text);
     }
-    (printed, outcome.expect("its end"))
+    assert_eq!(bell.try_recv().is_ok(), handle.bytes() > 0, "it rings");
+    (printed, outcome)
 }
 
 #[test]
@@ -97,16 +96,21 @@ fn a_killed_supervisor_of_a_monitor_leaves_nothing_and_is_told() {
 fn both_streams_are_heard_whole_and_apart() {
     prepare();
     let flood = "seq 200000 & seq 100000 >&2 & wait";
-    let ([out, errors], outcome) = heard(flood);
+    let (printed, outcome) = heard(flood);
     assert_eq!(outcome.end, End::Finished(Some(0)));
-    let numbers = |to: u32| (1..=to).map(|it| format!("{it}\n")).collect::<String>();
-    assert!(out == numbers(200_000).into_bytes(), "{} bytes", out.len());
-    let length = errors.len();
-    assert!(errors == numbers(100_000).into_bytes(), "{length} bytes");
+    for ((count, text), all) in printed.into_iter().zip([200_000, 100_000]) {
+        assert_eq!(count, all);
+        let bytes = |to: u64| (1..=to).map(|it| it.to_string().len() + 1).sum::<usize>();
+        let more = format!("\n20\n[… {} bytes more]", bytes(all) - bytes(20));
+        assert!(
+            text.starts_with("1\n2\n") && text.ends_with(&more),
+            "{text}"
+        );
+    }
     // And what is written in the last moment.
     for _ in 0..50 {
         let ([out, errors], _) = heard("printf out; printf error >&2; exit 3");
-        assert_eq!([out, errors], [b"out".to_vec(), b"error".to_vec()]);
+        assert_eq!([out, errors], [(1, "out".into()), (1, "error".into())]);
     }
 }
 
@@ -115,8 +119,7 @@ fn who_does_not_listen_any_more_holds_up_nothing() {
     prepare();
     let place = Place::new();
     let command = place.command("yes | head -c 50M; echo > {}/over");
-    let (handle, news) = process::start_heard(&command, Path::new(""));
-    drop((handle, news));
+    drop(process::heard::start(&command, Path::new("")));
     until("it has run to its end", || place.path("over").exists());
 }
 

@@ -171,7 +171,11 @@ impl Schedule {
     fn check(&mut self, id: &str) {
         let status = self.executor.check(id);
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else {
-            assert!(matches!(status, Err(Refusal::UnknownId(..))), "{status:?}");
+            assert!(
+                matches!(status, Err(Refusal::UnknownId(..))),
+                "{:?}",
+                status.err()
+            );
             return;
         };
         match (status.expect("a known task").outcome, task.order) {

@@ -61,6 +61,18 @@ pub fn until_traced(terminal: &Terminal, words: &[&str]) {
     });
 }
 
+/// Waits until a task that has ended is on the bus: a moment after its end is traced, its thread is
+/// gone.
+#[track_caller]
+pub fn until_on_the_bus(terminal: &Terminal, task: &str) {
+    let threads = format!("/proc/{}/task", terminal.id());
+    let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
+    eventually("its thread has ended", || {
+        let threads = fs::read_dir(&threads).into_iter().flatten().flatten();
+        !threads.flat_map(name).any(|name| name.trim_end() == task)
+    });
+}
+
 /// The process id that a command wrote.
 #[track_caller]
 pub fn pid(folder: &Path, name: &str) -> Pid {

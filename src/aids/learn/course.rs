@@ -1,12 +1,8 @@
 //! aids · What the course has for a learner: exercises, hints and questions, found by looking.
 
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::{Path, PathBuf};
-
-/// The folder of the course.
-pub struct Course {
-    pub root: PathBuf,
-}
 
 /// A lesson, by its folder.
 pub struct Lesson {
@@ -15,68 +11,60 @@ pub struct Lesson {
     folder: PathBuf,
 }
 
-/// Reads a file; the error is a sentence.
-pub fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}.", path.display()))
+/// The folder of the course that Cargo runs this program for, or else that it was built from.
+pub fn root() -> PathBuf {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR");
+    root.unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
 }
 
-impl Course {
-    /// The course around the current directory, or else the one that this program was built from.
-    pub fn find() -> Self {
-        let here = std::env::current_dir().unwrap_or_default();
-        let is_course =
-            |folder: &&Path| folder.join("Cargo.toml").is_file() && folder.join("lessons").is_dir();
-        let root = here.ancestors().find(is_course);
-        let root = root.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")));
-        Course { root: root.into() }
-    }
+/// A path as it is shown: from the folder of the course on.
+pub fn shown(path: &Path) -> String {
+    let short = path.strip_prefix(root()).unwrap_or(path);
+    short.display().to_string()
+}
 
-    /// A path as it is shown: from the folder of the course on.
-    pub fn shown(&self, path: &Path) -> String {
-        let short = path.strip_prefix(&self.root).unwrap_or(path);
-        short.display().to_string()
-    }
+/// Makes a sentence of an error: what cannot be done with a file.
+pub fn failed(path: &Path, what: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("{} cannot be {what}: {error}.", path.display())
+}
 
-    /// All lessons, in their order.
-    pub fn lessons(&self) -> Result<Vec<Lesson>, String> {
-        let folder = self.root.join("lessons");
-        let failed = |error| format!("{} cannot be read: {error}.", folder.display());
-        let mut lessons = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(failed)?.flatten() {
-            let full = entry.file_name().to_string_lossy().into_owned();
-            let name = full.split('_').next().unwrap_or_default().to_string();
-            let folder = entry.path();
-            if folder.is_dir() {
-                lessons.push(Lesson { name, folder });
-            }
-        }
-        lessons.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(lessons)
-    }
+/// Reads a file; the error is a sentence.
+pub fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(failed(path, "read"))
+}
 
-    /// The lessons that have an exercise.
-    pub fn exercises(&self) -> Result<Vec<Lesson>, String> {
-        let mut lessons = self.lessons()?;
-        lessons.retain(|lesson| lesson.file("exercise.rs").is_file());
-        Ok(lessons)
-    }
+/// All lessons, in their order.
+fn lessons() -> Result<Vec<Lesson>, String> {
+    let folder = root().join("lessons");
+    let entries = fs::read_dir(&folder).map_err(failed(&folder, "read"))?;
+    let lesson = |entry: DirEntry| {
+        let (full, folder) = (entry.file_name(), entry.path());
+        let name = full.to_string_lossy().split('_').next()?.to_string();
+        folder.is_dir().then_some(Lesson { name, folder })
+    };
+    let mut lessons: Vec<Lesson> = entries.flatten().filter_map(lesson).collect();
+    lessons.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(lessons)
+}
 
-    /// The lesson of that short name, or of that folder.
-    pub fn lesson(&self, name: &str) -> Result<Lesson, String> {
-        let mut lessons = self.lessons()?;
-        let is_it = |lesson: &Lesson| lesson.name == name || lesson.folder.ends_with(name);
-        match lessons.iter().position(is_it) {
-            Some(at) => Ok(lessons.swap_remove(at)),
-            None => {
-                let names: Vec<_> = lessons.into_iter().map(|lesson| lesson.name).collect();
-                let names = names.join(", ");
-                Err(format!("There is no lesson {name:?}. There are: {names}."))
-            }
-        }
-    }
+/// The lessons that have an exercise.
+pub fn exercises() -> Result<Vec<Lesson>, String> {
+    let mut lessons = lessons()?;
+    lessons.retain(|lesson| lesson.file("exercise.rs").is_file());
+    Ok(lessons)
 }
 
 impl Lesson {
+    /// The lesson of that short name, or of that folder.
+    pub fn find(name: &str) -> Result<Self, String> {
+        let lessons = lessons()?;
+        let names: Vec<_> = lessons.iter().map(|lesson| lesson.name.clone()).collect();
+        let names = names.join(", ");
+        let is_it = |lesson: &Lesson| lesson.name == name || lesson.folder.ends_with(name);
+        let lesson = lessons.into_iter().find(is_it);
+        lesson.ok_or(format!("There is no lesson {name:?}. There are: {names}."))
+    }
+
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -100,16 +88,14 @@ impl Lesson {
     pub fn hints(&self) -> Result<Vec<String>, String> {
         let text = read(&self.file("hints.md"))?;
         let hints = text.split("## Hint ").skip(1);
-        Ok(hints
-            .map(|hint| hint.split_once('\n').unwrap_or_default().1.trim().into())
-            .collect())
+        let hints = hints.filter_map(|hint| hint.split_once('\n'));
+        Ok(hints.map(|(_, hint)| hint.trim().to_string()).collect())
     }
 
     /// The questions at the end of its page, each with its answer.
     pub fn questions(&self) -> Result<Vec<(String, String)>, String> {
         let page = read(&self.file("README.md"))?;
         let section = page.split("\n## Three questions\n").nth(1);
-        let section = section.and_then(|rest| rest.split("\n## ").next());
         let blocks = section.unwrap_or_default().split("<summary>").skip(1);
         let question = |block: &str| {
             let (question, rest) = block.split_once("</summary>")?;

@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
-use learner::Learner;
 use meanwhile::process::supervisor;
 
 const HELP: &str = "\
@@ -43,38 +42,33 @@ fn say_aside(text: &str) {
 fn main() -> ExitCode {
     supervisor::become_supervisor_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let words = arguments.iter().map(|word| word.to_string_lossy());
-    let words: Vec<String> = words.map(Into::into).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let learner = Learner::find();
-    let done = match words[..] {
-        [] => learner.guide(),
-        ["list"] => learner.list(),
-        ["watch"] => learner.watch(),
-        ["check", ref name @ ..] if name.len() < 2 => learner.check(name.first()),
-        ["hint", ref name @ ..] if name.len() < 2 => learner.hint(name.first()),
-        ["quiz", ref name @ ..] if name.len() < 2 => learner.quiz(name.first()),
-        ["solution", name] => learner.solution(name, false),
-        ["solution", name, "--give-up"] => learner.solution(name, true),
-        ["reset", name] => learner.reset(name),
-        ["lesson", name, "as", own] => learner.copy(name, own),
-        ["run", own, "--", ..] => learner.run(own, &arguments[3..]),
-        ["run", own, ..] => learner.run(own, &arguments[2..]),
+    let words = arguments.iter().map(|word| word.to_str().unwrap_or("?"));
+    let words: Vec<&str> = words.collect();
+    let done = match &words[..] {
+        [] => learner::guide(),
+        ["list"] => learner::list(),
+        ["watch"] => learner::watch(),
+        ["check", name @ ..] if name.len() < 2 => learner::check(name.first().copied()),
+        ["hint", name @ ..] if name.len() < 2 => learner::hint(name.first().copied()),
+        ["quiz", name @ ..] if name.len() < 2 => learner::quiz(name.first().copied()),
+        ["solution", name] => learner::solution(name, false),
+        ["solution", name, "--give-up"] => learner::solution(name, true),
+        ["reset", name] => learner::reset(name),
+        ["lesson", name, "as", own] => learner::lesson(name, own),
+        ["run", own, "--", ..] => learner::run(own, &arguments[3..]),
+        ["run", own, ..] => learner::run(own, &arguments[2..]),
         ["help" | "--help" | "-h"] => {
             say(HELP);
-            Ok(true)
+            Ok(())
         }
         _ => {
             say_aside(HELP);
             return ExitCode::from(2);
         }
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            say_aside(&why);
-            ExitCode::FAILURE
-        }
-    }
+    let Err(why) = done else {
+        return ExitCode::SUCCESS;
+    };
+    say_aside(&why);
+    ExitCode::FAILURE
 }

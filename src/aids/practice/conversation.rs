@@ -36,6 +36,7 @@ impl<'a> Call<'a> {
         let task = match self.name {
             _ if self.is_error => None,
             "bg_bash" | "monitor" | "timer" => self.input["id"].as_str(),
+            "dispatch" => self.input["name"].as_str(),
             "task" if self.input["wait"] != true => self.input["description"].as_str(),
             "task" | "bash" => marked(self.result.lines().next(), ": [running] ")
                 .or_else(|| marked(self.result.lines().last(), ": [shell exited] ")),
@@ -106,6 +107,21 @@ pub fn news<'a>(blocks: impl IntoIterator<Item = &'a ContentBlock>) -> Vec<(&'a 
     news.collect()
 }
 
+/// The results that an agent of a pipeline was given with its prompt.
+pub fn results(messages: &[Message]) -> String {
+    let blocks = messages.iter().flat_map(|message| &message.content);
+    let prompt = blocks.filter_map(ContentBlock::as_text).next();
+    let parts = prompt.unwrap_or_default().split("\n<task-result ").skip(1);
+    let results = parts.filter_map(|part| {
+        let (_, text) = part.split_once(">\n")?;
+        Some(text.rsplit_once("\n</task-result>")?.0)
+    });
+    match results.collect::<Vec<_>>().join("\n") {
+        none if none.is_empty() => "I was given no results.".to_string(),
+        results => results,
+    }
+}
+
 /// The texts of such results.
 pub fn texts(news: &[(&str, &str)]) -> String {
     let texts: Vec<&str> = news.iter().map(|(_, text)| *text).collect();
@@ -117,6 +133,8 @@ pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let turn = messages.iter().enumerate().rev().find_map(|(at, message)| {
         let is_prompt = |block: &&ContentBlock| message.role == Role::User && block.is_prompt();
         let prompt = message.content.iter().rfind(is_prompt)?.as_text()?;
+        // Results that it was given stand behind it.
+        let prompt = prompt.split("<task-result ").next()?;
         Some((&messages[at + 1..], prompt.trim()))
     });
     turn.unwrap_or_default()
@@ -161,8 +179,9 @@ pub fn summary(messages: &[Message]) -> String {
                     result = Some(format!("  last result: {}", short(first, 120)));
                 }
                 note => {
-                    let summary = marked(note, "<summary>\n").unwrap_or_default();
-                    let earlier = summary.lines().filter(|line| *line != "</summary>");
+                    let summary = marked(note, "<summary>\n").or(marked(note, "<memory>\n"));
+                    let earlier = summary.unwrap_or_default().lines();
+                    let earlier = earlier.filter(|line| !line.starts_with("</"));
                     lines.extend(earlier.map(str::to_string));
                 }
             }
@@ -176,4 +195,52 @@ pub fn summary(messages: &[Message]) -> String {
         lines.push("Nothing has been said or done yet.".to_string());
     }
     lines.split_off(lines.len().saturating_sub(100)).join("\n")
+}
+
+/// The headings of a session's memory.
+const SECTIONS: [&str; 4] = ["Status:", "Completed work:", "Discussion:", "Work log:"];
+
+/// True if a summary with these sections is asked for.
+pub fn wants_memory(prompt: &str) -> bool {
+    SECTIONS.iter().all(|heading| prompt.contains(heading))
+}
+
+/// What the model remembers of a session: what an older memory held, and behind it what was said and
+/// done since. At most 40 lines a section: the oldest go.
+pub fn memory(messages: &[Message]) -> String {
+    let mut sections = [(); 4].map(|()| Vec::new());
+    let blocks = || messages.iter().flat_map(|message| &message.content);
+    for old in blocks().filter_map(|block| marked(block, "<memory>\n")) {
+        let mut at = 0;
+        for line in old.lines() {
+            match SECTIONS.iter().position(|heading| *heading == line) {
+                Some(section) => at = section,
+                None if line.starts_with("- ") => sections[at].push(line.to_string()),
+                None => {}
+            }
+        }
+    }
+    let [status, completed, discussion, log] = &mut sections;
+    status.clear(); // it is another one now
+    let said = messages.iter().filter(|message| message.role == Role::User);
+    let said = said.flat_map(|message| &message.content);
+    let mut said: Vec<_> = said.filter(|block| block.is_prompt()).collect();
+    said.pop(); // the prompt that asks for this
+    let said = said.into_iter().filter_map(ContentBlock::as_text);
+    discussion.extend(said.map(|text| format!("- The user said: {}", short(text.trim(), 200))));
+    for call in calls(messages) {
+        let what = format!("- {} {}", call.name, short(&call.input.to_string(), 60));
+        let first = short(call.result.lines().next().unwrap_or_default(), 80);
+        log.push(format!("{what}: {first}"));
+        if !call.is_error {
+            completed.push(what);
+        }
+    }
+    status.extend(discussion.last().cloned());
+    status.extend(log.last().cloned());
+    let texts = SECTIONS.iter().zip(sections).map(|(heading, mut lines)| {
+        let lines = lines.split_off(lines.len().saturating_sub(40));
+        format!("{heading}\n{}", lines.join("\n"))
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }

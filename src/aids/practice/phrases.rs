@@ -53,14 +53,20 @@ s12 task delegate "PROMPT" as DESCRIPTION in a worktree
 s12 task delegate "PROMPT" to AGENT as DESCRIPTION in a worktree
 s12 worktree_merge merge NAME
 s12 worktree_remove remove NAME
-s16 monitor monitor "COMMAND" as ID
-s16 monitor monitor "COMMAND" as ID and wake me
-s16 timer remind me in SECONDS seconds "NOTE" as ID
-s16 timer remind me every SECONDS seconds "NOTE" as ID
 s10 todo_read show todos
 s05 load_skill load skill NAME
 s07 task_create create task "SUBJECT"
 s07 task_create create task "SUBJECT" after NUMBERS
+s15 task_create create task "SUBJECT" for AGENT
+s15 task_create create task "SUBJECT" for AGENT after NUMBERS
+s15 task_create create task "SUBJECT" for AGENT in a worktree
+s15 task_create create task "SUBJECT" for AGENT in a worktree after NUMBERS
+s15 dispatch dispatch NAME
+s15 dispatch dispatch NAME with TASKS
+s16 monitor monitor "COMMAND" as ID
+s16 monitor monitor "COMMAND" as ID and wake me
+s16 timer remind me in SECONDS seconds "NOTE" as ID
+s16 timer remind me every SECONDS seconds "NOTE" as ID
 s07 task_update start task NUMBER
 s07 task_update complete task NUMBER
 s07 task_list list tasks
@@ -68,6 +74,7 @@ s07 task_get show task NUMBER
 - - call NAME {json}
 - - summarise …
 - - summarize …
+- - report results
 - - help
 "#;
 
@@ -187,7 +194,7 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
             "foreground" | "worktree" | "wake" | "every" => true.into(),
             "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
             "NUMBER" | "SECONDS" | "TIMEOUT_SECONDS" => word.number()?.into(),
-            "NUMBERS" => {
+            "NUMBERS" | "TASKS" => {
                 let numbers = once(word).chain(words.by_ref());
                 numbers.map(Word::number).collect::<Option<Value>>()?
             }

@@ -1,0 +1,57 @@
+//! foundation · A held file: whoever holds its lock owns what it stands for. The kernel lets go of
+//! it when that program ends, however it ends.
+
+use std::fs::{File, TryLockError};
+use std::ops::Deref;
+
+/// A file that is held until this is dropped. It is never unlinked: somebody could hold one that has
+/// no name any more.
+pub struct Held(File);
+
+impl Held {
+    /// Holds the file; gives it back if somebody else does. Where there are no locks, all hold it.
+    ///
+    /// # Errors
+    /// When somebody else holds it.
+    pub fn new(file: File) -> Result<Self, File> {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(file),
+            _ => Ok(Held(file)),
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+/// To close it is not enough: a process that another thread has just started has the file, too, and
+/// with it the lock, until it has become another program.
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_free_at_once_even_if_a_child_still_has_the_file() {
+        let path = std::env::temp_dir().join(format!("meanwhile-held-{}", std::process::id()));
+        let open = || File::create(&path).expect("a file");
+        let file = open();
+        let of_a_child = file.try_clone().expect("the same file once more");
+        let held = Held::new(file).expect("nobody holds it");
+        assert!(Held::new(open()).is_err());
+        drop(held);
+        assert!(Held::new(open()).is_ok());
+        drop(of_a_child);
+        std::fs::remove_file(&path).expect("a file");
+    }
+}
