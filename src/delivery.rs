@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::background::{BackgroundExecutor, Kind, Status, Task};
 use crate::caught::lock;
 use crate::event::{Event, Events};
-use crate::mailbox::Mailbox;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::process::output::text_or;
@@ -68,10 +67,12 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         // In this order: what a task told before its end is in its mailbox by now.
         let ended = self.take();
-        for (id, mailbox) in self.mailboxes() {
-            for event in mailbox.take() {
+        let all = lock(&self.executor).all();
+        for Task { id, control, .. } in all.into_iter().map(|status| status.task) {
+            for event in control.1.take() {
+                let id = id.to_string();
                 push_note(messages, note(&id, &format!("{id}: {event}")));
-                events.emit(Event::Told(id.clone(), event));
+                events.emit(Event::Told(id, event));
             }
         }
         for status in ended {
@@ -99,14 +100,6 @@ impl Deliveries {
         ended
     }
 
-    /// All tasks, oldest first, and what they told.
-    fn mailboxes(&self) -> Vec<(String, Mailbox)> {
-        let executor = lock(&self.executor);
-        let mailbox =
-            |id: &TaskId| Some((id.to_string(), executor.find(id).ok()?.control.1.clone()));
-        executor.ids().iter().filter_map(mailbox).collect()
-    }
-
     /// The tasks that have ended: those whose results were delivered, and the others.
     pub fn ended(&self) -> [Vec<TaskId>; 2] {
         let mut executor = lock(&self.executor);
@@ -120,8 +113,9 @@ impl Deliveries {
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
         let [_, news] = self.ended();
-        let told = self.mailboxes().into_iter();
-        let told = told.filter_map(|(id, it)| Some(format!("{id}: {}", it.wakes()?)));
+        let all = lock(&self.executor).all();
+        let told = all.iter().map(|status| &status.task);
+        let told = told.filter_map(|it| Some(format!("{}: {}", it.id, it.control.1.wakes()?)));
         news.iter().map(ToString::to_string).chain(told).collect()
     }
 

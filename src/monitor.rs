@@ -138,9 +138,8 @@ impl Monitors {
                 recv(wake) -> _ => {
                     wake = never();
                     // Unless a request has told it meanwhile.
-                    if let Some(bus) = wakes.filter(|_| mailbox.wake()) {
+                    if let Some(bus) = wakes && ring(mailbox, bus) {
                         rested = Instant::now() + self.pause;
-                        bus.ring();
                     }
                 }
                 recv(news) -> news => match news {
@@ -159,6 +158,15 @@ impl Monitors {
         }
         outcome
     }
+}
+
+/// Wakes an idle agent with what waits. False if nothing does.
+fn ring(mailbox: &Mailbox, bus: &Notifier) -> bool {
+    let wakes = mailbox.wake();
+    if wakes && let Some(hook) = bus.hook.get() {
+        hook();
+    }
+    wakes
 }
 
 fn event(lines: &Lines) -> String {

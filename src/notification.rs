@@ -1,6 +1,7 @@
 //! s08 · The notification bus: the log on which tasks report that they have ended.
 //!
-//! Many write, one reads. A report never leaves the log; if a task reports twice, the first counts.
+//! Many write, one reads: each thread has a clone of the [`Notifier`], and there is one
+//! [`NotificationBus`]. A report never leaves the log; if a task reports twice, the first counts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +45,7 @@ pub struct Ended {
 #[derive(Clone)]
 pub struct Notifier {
     sender: Sender<Ended>,
-    hook: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
+    pub(crate) hook: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Notifier {
@@ -52,12 +53,9 @@ impl Notifier {
     pub fn notify(&self, id: TaskId, outcome: Outcome) {
         let at = Instant::now();
         let _ = self.sender.send(Ended { id, outcome, at });
-        self.ring();
-    }
-
-    /// Calls the hook.
-    pub fn ring(&self) {
-        let _ = self.hook.get().map(|hook| hook());
+        if let Some(hook) = self.hook.get() {
+            hook();
+        }
     }
 }
 

@@ -129,8 +129,7 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
     let mut buffer = vec![0; 64 * 1024];
     let mut shell = None;
     let end = loop {
-        let pipes = [&supervisor.output, &supervisor.errors];
-        let [output, errors] = pipes.map(|pipe| pipe.as_fd());
+        let [output, errors] = supervisor.outputs.each_ref().map(AsFd::as_fd);
         let fds = [supervisor.control.socket.as_fd(), output, errors];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let patience = shell.map_or(HANDSHAKE.into(), |_| PollTimeout::NONE);
@@ -140,7 +139,7 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
         let status = (fds[0].any() == Some(true)).then(|| supervisor.next_status());
         // What the shell has printed is in the pipe by the time its exit is reported. No more than
         // the pipe holds: what the shell left running may go on writing.
-        for (mut pipe, is_error) in pipes.into_iter().zip([false, true]) {
+        for (mut pipe, is_error) in supervisor.outputs.iter().zip([false, true]) {
             for _ in 0..PIPE_CAPACITY / buffer.len() {
                 match pipe.read(&mut buffer) {
                     Ok(count @ 1..) => handle.state().push(is_error, &buffer[..count]),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
-use super::Monitors;
+use super::{Monitors, ring};
 use crate::background::{Control, Kind, Progress, Task, Watch};
 use crate::caught::lock;
 use crate::interrupt::Interrupt;
@@ -117,8 +117,7 @@ impl Monitors {
                     }
                     let due = format!("due\n{}", timer.note);
                     control.1.put(started.elapsed(), &due);
-                    control.1.wake();
-                    bus.ring();
+                    ring(&control.1, &bus);
                 }
                 Outcome::new(End::Killed, &*timer.note)
             })

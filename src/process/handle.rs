@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crossbeam_channel::Sender;
-
-use super::heard::Batch;
+use super::heard::Heard;
 use super::output::{Output, last_line};
 use super::pool::Control;
 use super::supervisor;
@@ -47,8 +45,7 @@ pub struct Handle {
 pub(super) struct State {
     pub output: Output,
     pub left_running: Option<usize>,
-    /// If it is heard: what was not taken yet, and the bell for who takes it.
-    pub heard: Option<(Batch, Sender<()>)>,
+    pub heard: Option<Heard>,
     /// Why it is to end. Kept even while there is no supervisor that could be told.
     pub stop: Option<End>,
     /// The way to the supervisor that has the command. Taken away, under this lock, before that is

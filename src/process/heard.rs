@@ -4,7 +4,7 @@
 use std::mem::{replace, take};
 use std::path::Path;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::handle::{Handle, State};
 use super::output::{newlines, readable};
@@ -14,6 +14,9 @@ use super::{News, begin};
 const MOST_LINES: u64 = 20;
 /// and so many bytes, of each stream.
 const MOST_BYTES: usize = 4 * 1024;
+
+/// What was not taken yet, and the bell for who takes it.
+pub(super) type Heard = (Batch, Sender<()>);
 
 /// Like [`start`](super::start), and what it prints can be taken as it comes, standard error apart.
 /// The bell rings when there is something to take.

@@ -53,10 +53,8 @@ pub fn supervise_with(program: impl Into<PathBuf>) {
 pub(super) struct Supervisor {
     child: Child,
     pub control: Arc<Control>,
-    /// Never waits: it is read until it is empty.
-    pub output: PipeReader,
-    /// The same, for the standard error of a command that is heard.
-    pub errors: PipeReader,
+    /// Never wait: they are read until they are empty. The second is for what is kept apart.
+    pub outputs: [PipeReader; 2],
 }
 
 /// The socket that a supervisor gets its orders through, and reports through.
@@ -80,16 +78,9 @@ impl Supervisor {
         let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;
-        let folder = here.join(folder);
-        let order = [
-            folder.as_os_str().as_bytes(),
-            b"\0",
-            command.as_bytes(),
-            b"\0",
-            &b"apart"[..if handle.state().heard.is_some() { 5 } else { 0 }],
-            b"\0",
-        ]
-        .concat();
+        let folder = here.join(folder).into_os_string();
+        let apart = handle.state().heard.as_ref().map_or(&b""[..], |_| b"apart");
+        let order = [folder.as_bytes(), command.as_bytes(), apart, b""].join(&0);
         if command.contains('\0') {
             return Err("it holds a NUL character; leave that out".to_string());
         }
@@ -142,8 +133,9 @@ impl Supervisor {
         tree::adopt_orphans();
         let (socket, their_socket) = UnixStream::pair()?;
         socket.set_write_timeout(Some(Duration::from_millis(HANDSHAKE.into())))?;
-        let ((output, their_output), (errors, their_errors)) = (io::pipe()?, io::pipe()?);
-        for pipe in [&output, &errors] {
+        let [(output, their_output), (errors, their_errors)] = [io::pipe()?, io::pipe()?];
+        let outputs = [output, errors];
+        for pipe in &outputs {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let mut ours = lock(&OURS);
@@ -152,15 +144,14 @@ impl Supervisor {
                 "{MAX_BUSY} commands run, or have left something running; stop some of them first"
             )));
         }
-        let child = spawn(their_socket, [their_output, their_errors])?;
+        let child = spawn(their_socket, their_output, their_errors)?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);
         let control = Arc::new(Control { supervisor, socket });
         Ok(Supervisor {
             child,
             control,
-            output,
-            errors,
+            outputs,
         })
     }
 }
@@ -174,7 +165,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn spawn(control: UnixStream, [output, errors]: [PipeWriter; 2]) -> io::Result<Child> {
+fn spawn(control: UnixStream, output: PipeWriter, errors: PipeWriter) -> io::Result<Child> {
     let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
     let mut command = Command::new(program);
     command
@@ -209,7 +200,7 @@ fn spawn(control: UnixStream, [output, errors]: [PipeWriter; 2]) -> io::Result<C
 fn take_idle() -> Option<Supervisor> {
     let mut idle = std::iter::from_fn(|| lock(&IDLE).pop());
     let is_quiet = |mut pipe: &PipeReader| pipe.read(&mut [0]).is_err();
-    idle.find(|idle| is_quiet(&idle.output) && is_quiet(&idle.errors))
+    idle.find(|idle| idle.outputs.iter().all(is_quiet))
 }
 
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.
