@@ -25,6 +25,7 @@ const HEAD: usize = 200;
 const ASK: &str = "Summarise this conversation, so that the work can go on from the summary alone: what the user \
     wants, in their own words where it matters; what was done and found, with names of files, commands and \
     tasks; what was decided and why; what is open. Reply with the summary only, in at most 400 words.";
+const NO_SUMMARY: &str = "No summary came back. Wait a little, then say it again.";
 const GO_ON: &str =
     "<system-reminder>The summary says what is done already. Go on.</system-reminder>";
 
@@ -113,11 +114,9 @@ impl Compactor {
     /// At most an eighth of the limit comes back.
     fn summarise(&self, agent: &Agent, messages: &[Message]) -> Result<String, ModelError> {
         let (mut worker, count) = (agent.clone(), messages.len());
-        let events = &agent.context.events;
-        events.notice(format!(
-            "Compacting: {count} messages are being summarised."
-        ));
-        worker.context.events = of_agent(events, "compact");
+        let note = format!("Compacting: {count} messages are being summarised.");
+        agent.context.events.notice(note);
+        worker.context.events = of_agent(&agent.context.events, "compact");
         let reply = ask_about(worker, messages, ASK)?;
         Ok(head(&reply.text(), (self.limit / 2).max(HEAD)).to_string())
     }
@@ -145,10 +144,7 @@ pub fn ask_about(mut agent: Agent, of: &[Message], ask: &str) -> Result<Reply, M
     push_user(&mut copy, ask);
     match agent.ask(&mut copy) {
         Ok(reply) if !reply.text().is_empty() => Ok(reply),
-        Ok(_) | Err(ModelError::Refused) => {
-            let why = "No summary of the conversation came back. Wait a little, then say it again.";
-            Err(ModelError::Failed(why.to_string()))
-        }
+        Ok(_) | Err(ModelError::Refused) => Err(ModelError::Failed(NO_SUMMARY.to_string())),
         other => other,
     }
 }

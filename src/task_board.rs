@@ -204,8 +204,7 @@ fn known(entries: &Entries) -> String {
 /// Forgets blockers that are completed or deleted, then derives `blocks` from `blocked_by`.
 pub(crate) fn link(entries: &mut Entries) {
     let done = |entry: &Entry| matches!(entry, Ok(task) if task.status == Stage::Completed);
-    let ids = entries.keys().copied();
-    let (done, open): (Ids, Ids) = ids.partition(|id| done(&entries[id]));
+    let (done, open): (Ids, Ids) = entries.keys().copied().partition(|id| done(&entries[id]));
     let mut blocks: BTreeMap<u64, Ids> = BTreeMap::new();
     for task in entries.values_mut().flatten() {
         task.built_on.extend(task.blocked_by.intersection(&done));
