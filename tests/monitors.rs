@@ -28,7 +28,7 @@ use meanwhile::tool::{Context, ToolOutcome, Toolbox};
 use meanwhile::tools::{background, bash, files};
 use support::program::{self, Lesson, PATIENCE, eventually, eventually_or};
 use support::prompt::{at_prompt, gate, is_gone, last_message, open, pid, served};
-use support::server::{Server, reply_text, reply_tool};
+use support::server::{Server, held, reply_text, reply_tool};
 use support::session::{
     AUTOMATIC, By, Chance, an_end_came, calls, faults, prepare, says, toolbox, until_ended,
 };
@@ -744,15 +744,14 @@ fn a_sub_agent_can_start_neither() {
 
 /// A program that is typed into at a pipe.
 struct Talk {
-    _folder: TempDir,
+    _lesson: Lesson,
     child: Child,
     stdin: Option<ChildStdin>,
     shown: Arc<Mutex<String>>,
 }
 
 impl Talk {
-    fn start() -> Self {
-        let mut lesson = Lesson::new(S16).variable("MEANWHILE_OUTPUT_MIB", "1");
+    fn with(mut lesson: Lesson) -> Self {
         let mut child = lesson.start();
         let mut stdout = child.stdout.take().expect("a pipe");
         let shown = Arc::<Mutex<String>>::default();
@@ -766,7 +765,7 @@ impl Talk {
         });
         Talk {
             stdin: child.stdin.take(),
-            _folder: lesson.folder,
+            _lesson: lesson,
             child,
             shown,
         }
@@ -793,7 +792,8 @@ impl Drop for Talk {
 
 #[test]
 fn memory_does_not_grow_with_a_flood_of_two_gigabytes() {
-    let mut talk = Talk::start();
+    let lesson = Lesson::new(S16).variable("MEANWHILE_OUTPUT_MIB", "1");
+    let mut talk = Talk::with(lesson);
     let most = |talk: &Talk| {
         let status = fs::read_to_string(format!("/proc/{}/status", talk.child.id()));
         let status = status.expect("it runs");
@@ -818,6 +818,72 @@ fn memory_does_not_grow_with_a_flood_of_two_gigabytes() {
         .count();
     assert!(muted <= 1, "{muted} times:\n{shown}");
     assert!(shown.len() < 200_000, "{} bytes shown", shown.len());
+}
+
+/// Killed while the model answers, or after that; and then once more.
+#[test]
+fn what_it_told_is_in_the_session_and_told_once() {
+    for answered in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        program::gate(folder.path(), "gate");
+        let watch =
+            json!({ "id": "suite", "command": "echo three is red; cat gate", "wake": true });
+        let (held_open, late) = held(reply_text("too late"));
+        let woken = if answered {
+            reply_text("I heard it.")
+        } else {
+            late
+        };
+        let first = [
+            reply_tool("t1", "monitor", watch),
+            reply_text("I watch it."),
+        ];
+        let server = Server::start(first.into_iter().chain([woken]));
+        let talk = |arguments: &[&str]| {
+            let lesson = Lesson::new(S16)
+                .within(folder.path())
+                .variable("ANTHROPIC_BASE_URL", &server.url())
+                .variable("ANTHROPIC_API_KEY", "sk-ant-test");
+            Talk::with(arguments.iter().fold(lesson, |it, word| it.argument(word)))
+        };
+        let mut before = talk(&["--yes"]);
+        before.line("watch the tests");
+        eventually("it is told", || server.requests().len() == 3);
+        let file = || {
+            let mut files = fs::read_dir(folder.path().join(".sessions")).expect("a folder");
+            files.next().expect("a session").expect("a file").path()
+        };
+        if answered {
+            let text = || fs::read_to_string(file()).expect("a session");
+            eventually("it is kept", || text().contains("I heard it."));
+        }
+        drop(before); // SIGKILL
+        drop(held_open);
+        let name = file()
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        for again in [false, true] {
+            server.push(reply_text("I see."));
+            let mut after = talk(&["--resume", &name]);
+            let told = "◆ suite: ERROR: ended with the program";
+            if !again {
+                after.until_shows(told);
+            }
+            after.line("what now?");
+            after.until_shows("I see.");
+            let shown = lock(&after.shown).clone();
+            assert_eq!(shown.contains(told), !again, "{shown}");
+            let requests = server.requests();
+            let sent = json!(requests.last().expect("a request").messages()).to_string();
+            let times = |text| sent.matches(text).count();
+            assert_eq!(times("suite: 1 line, after "), 1, "{sent}");
+            assert_eq!(times("\\nthree is red\\n"), 1, "{sent}");
+            assert_eq!(times("suite: ERROR: ended with the program"), 1, "{sent}");
+            assert_eq!(times("<task-notification"), 2, "{sent}");
+        }
+    }
 }
 
 // ---- What it costs ----
