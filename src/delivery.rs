@@ -67,12 +67,11 @@ impl Deliveries {
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         // In this order: what a task told before its end is in its mailbox by now.
         let ended = self.take();
-        let all = lock(&self.executor).all();
-        for Task { id, control, .. } in all.into_iter().map(|status| status.task) {
+        let tasks = lock(&self.executor).all().into_iter().map(|it| it.task);
+        for Task { id, control, .. } in tasks {
             for event in control.1.take() {
-                let id = id.to_string();
-                push_note(messages, note(&id, &format!("{id}: {event}")));
-                events.emit(Event::Told(id, event));
+                push_note(messages, note(&id.to_string(), &event));
+                events.emit(Event::Told(id.to_string(), event));
             }
         }
         for status in ended {
@@ -113,9 +112,8 @@ impl Deliveries {
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
         let [_, news] = self.ended();
-        let all = lock(&self.executor).all();
-        let told = all.iter().map(|status| &status.task);
-        let told = told.filter_map(|it| Some(format!("{}: {}", it.id, it.control.1.wakes()?)));
+        let all = lock(&self.executor).all().into_iter();
+        let told = all.filter_map(|it| it.task.control.1.wakes());
         news.iter().map(ToString::to_string).chain(told).collect()
     }
 

@@ -1,5 +1,6 @@
 //! foundation · A mailbox: what a task tells while it runs, until it is put into the conversation.
 
+use std::fmt::Display;
 use std::mem::take;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,9 +28,9 @@ struct Waiting {
 }
 
 impl Mailbox {
-    /// Adds an event that comes so long after the start of the task, unless that is muted. Its first
-    /// line says what it is.
-    pub fn put(&self, after: Duration, event: &str) {
+    /// Adds an event of this task, so long after its start, unless that is muted. The first line says
+    /// what it is.
+    pub fn put(&self, task: &impl Display, after: Duration, event: &str) {
         let mut it = lock(&self.0);
         it.recent.retain(|at| after - *at < FLOOD);
         it.recent.push(after);
@@ -46,7 +47,7 @@ impl Mailbox {
             _ => event,
         };
         let (line, rest) = event.split_once('\n').unwrap_or((event, ""));
-        let event = format!("{line}, after {:.1} s\n{rest}", after.as_secs_f64());
+        let event = format!("{task}: {line}, after {:.1} s\n{rest}", after.as_secs_f64());
         it.events.push(event.trim_end().to_string());
     }
 

@@ -18,9 +18,7 @@ use crate::caught::lock;
 use crate::mailbox::Mailbox;
 use crate::notification::{Notifier, TaskId};
 use crate::outcome::{End, Outcome};
-use crate::process::heard::{self, Lines};
-use crate::process::{Handle, News};
-use crate::screen::count;
+use crate::process::{Handle, News, heard};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::object;
@@ -100,7 +98,7 @@ impl Monitors {
                 let (handle, news, bell) = heard::start(&input.command, folder.path());
                 control.attach(Arc::new(handle.clone()));
                 let wakes = input.wake.then_some(&bus);
-                it.hear(&control.1, wakes, &handle, (&news, &bell))
+                it.hear((&name, &control.1), wakes, &handle, (&news, &bell))
             })
         };
         lock(&self.executor).submit(Kind::Command, &id, job)?;
@@ -112,13 +110,13 @@ impl Monitors {
     /// Makes events of what the command prints, until nothing of it is left.
     fn hear(
         &self,
-        mailbox: &Mailbox,
+        (id, mailbox): (&TaskId, &Mailbox),
         wakes: Option<&Notifier>,
         handle: &Handle,
         (news, bell): (&Receiver<News>, &Receiver<()>),
     ) -> Outcome {
         let (started, mut rested) = (Instant::now(), Instant::now());
-        let tell = |event: &str| mailbox.put(started.elapsed(), event);
+        let tell = |event: &str| mailbox.put(id, started.elapsed(), event);
         let (mut printed, mut full, mut silent) = (bell.clone(), never(), after(self.silence));
         let mut wake = never();
         let mut outcome = loop {
@@ -126,7 +124,7 @@ impl Monitors {
                 recv(printed) -> _ => (printed, full) = (never(), after(self.window)),
                 recv(full) -> _ => match handle.take(false) {
                     Some(lines) => {
-                        tell(&event(&lines));
+                        tell(&lines);
                         (full, silent, wake) = (after(self.window), after(self.silence), at(rested));
                     }
                     None => (printed, full) = (bell.clone(), never()),
@@ -150,7 +148,7 @@ impl Monitors {
             }
         };
         while let Some(lines) = handle.take(true) {
-            tell(&event(&lines));
+            tell(&lines);
         }
         // It was told, or counted.
         if handle.bytes() > 0 {
@@ -167,13 +165,4 @@ fn ring(mailbox: &Mailbox, bus: &Notifier) -> bool {
         hook();
     }
     wakes
-}
-
-fn event(lines: &Lines) -> String {
-    let error = if lines.is_error {
-        " of standard error"
-    } else {
-        ""
-    };
-    format!("{}{error}\n{}", count(lines.count, "line"), lines.text)
 }

@@ -236,6 +236,15 @@ fn a_line_without_an_end_is_told_all_the_same() {
     );
 }
 
+/// How many lines there were, and those that are told.
+fn told_and_counted(event: &str) -> (usize, String) {
+    let (line, text) = event.split_once('\n').expect("two parts");
+    let number = line.split(' ').next().expect("a number");
+    let s = if number == "1" { "" } else { "s" };
+    assert_eq!(line, format!("{number} line{s}"));
+    (number.parse().expect("a number"), text.to_string())
+}
+
 /// The events of a batch: each `|` is a look at it.
 fn batch(pieces: &str) -> Vec<String> {
     let mut batch = Batch::default();
@@ -244,7 +253,7 @@ fn batch(pieces: &str) -> Vec<String> {
         batch.push(false, piece.as_bytes());
         let is_end = looks.peek().is_none();
         let taken = batch.take(is_end);
-        events.extend(taken.map(|lines| lines.text));
+        events.extend(taken.map(|it| told_and_counted(&it).1));
     }
     assert!(batch.take(true).is_none(), "nothing is left");
     events
@@ -264,9 +273,8 @@ fn what_one_event_holds_is_bounded() {
     let line = vec![b'x'; 1 << 20];
     (0..64).for_each(|_| batch.push(false, &line));
     batch.push(false, b"\nlast\n");
-    let lines = batch.take(false).expect("an event");
-    assert_eq!(lines.count, 2);
-    let text = lines.text;
+    let (count, text) = told_and_counted(&batch.take(false).expect("an event"));
+    assert_eq!(count, 2);
     assert!(
         text.len() < 5000 && text.starts_with("xxx"),
         "{}",
@@ -277,7 +285,7 @@ fn what_one_event_holds_is_bounded() {
     // A character that was cut is left out.
     batch.push(false, "é".repeat(4095).as_bytes());
     batch.push(false, b"e");
-    let text = batch.take(false).expect("an event").text;
+    let (_, text) = told_and_counted(&batch.take(false).expect("an event"));
     assert!(text.starts_with("éé") && !text.contains('\u{fffd}'));
 }
 
@@ -297,10 +305,11 @@ fn lines_told_and_lines_counted_are_all_lines() {
             batch.push(false, piece.as_bytes());
         }
         while let Some(lines) = batch.take(true) {
-            told += lines.count;
-            kept += &lines.text;
+            let (count, text) = told_and_counted(&lines);
+            told += count;
+            kept += &text;
         }
-        assert_eq!(told, printed.lines().count() as u64, "{printed:?}");
+        assert_eq!(told, printed.lines().count(), "{printed:?}");
         let kept = kept.split("\n[… ").next().unwrap_or_default();
         assert!(printed.starts_with(kept), "{printed:?}\n{kept:?}");
     }
@@ -477,15 +486,15 @@ fn a_flood_mutes_it_and_that_is_said_once() {
 #[test]
 fn what_nobody_reads_is_bounded_and_goes_on_once_it_was_read() {
     let mailbox = Mailbox::default();
-    let put = |seconds| mailbox.put(Duration::from_secs(seconds), "silent");
+    let put = |seconds| mailbox.put(&"log", Duration::from_secs(seconds), "silent");
     (0..100).for_each(|number| put(60 * number));
     let waiting = mailbox.take();
     assert_eq!(waiting.len(), 11, "ten, and that it was muted");
     assert_eq!(
         waiting[9..],
         [
-            "silent, after 540.0 s",
-            "muted, until this is read, after 600.0 s"
+            "log: silent, after 540.0 s",
+            "log: muted, until this is read, after 600.0 s"
         ]
     );
     // A minute apart is no flood.
@@ -497,7 +506,7 @@ fn what_nobody_reads_is_bounded_and_goes_on_once_it_was_read() {
     let flood = mailbox.take();
     assert_eq!(flood.len(), 11);
     assert!(
-        flood[10].starts_with("muted, as it prints too much, after 7000.0 s\n"),
+        flood[10].starts_with("log: muted, as it prints too much, after 7000.0 s\n"),
         "{flood:?}"
     );
     put(9000);

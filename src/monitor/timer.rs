@@ -116,7 +116,7 @@ impl Monitors {
                         return Outcome::new(End::Finished(None), &*timer.note);
                     }
                     let due = format!("due\n{}", timer.note);
-                    control.1.put(started.elapsed(), &due);
+                    control.1.put(&name, started.elapsed(), &due);
                     ring(&control.1, &bus);
                 }
                 Outcome::new(End::Killed, &*timer.note)

@@ -29,7 +29,7 @@ pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>, Receiver<
 
 impl Handle {
     /// What it has printed since the last call: see [`Batch::take`].
-    pub fn take(&self, is_end: bool) -> Option<Lines> {
+    pub fn take(&self, is_end: bool) -> Option<String> {
         let mut state = self.state();
         state.heard.as_mut()?.0.take(is_end)
     }
@@ -66,27 +66,19 @@ struct Stream {
     open: bool,
 }
 
-/// Lines that came together.
-pub struct Lines {
-    /// True for standard error.
-    pub is_error: bool,
-    /// How many there were.
-    pub count: u64,
-    /// The first of them as a model reads them, and how much more there was.
-    pub text: String,
-}
-
 impl Batch {
     /// Takes a piece of standard output, or of standard error.
     pub fn push(&mut self, is_error: bool, bytes: &[u8]) {
         self.0[usize::from(is_error)].push(bytes);
     }
 
-    /// What is there; standard error only when there is no standard output. A line without its end
-    /// waits for that, unless it is all there is, or nothing will follow.
-    pub fn take(&mut self, is_end: bool) -> Option<Lines> {
-        let mut streams = self.0.iter_mut().zip([false, true]);
-        streams.find_map(|(stream, is_error)| stream.take(is_error, is_end))
+    /// What is there: how many lines, and below that the first of them as a model reads them.
+    /// Standard error comes when there is no standard output. A line without its end waits for that,
+    /// unless it is all there is, or nothing will follow.
+    pub fn take(&mut self, is_end: bool) -> Option<String> {
+        let [out, errors] = &mut self.0;
+        let out = out.take(is_end, "");
+        out.or_else(|| errors.take(is_end, " of standard error"))
     }
 }
 
@@ -105,23 +97,21 @@ impl Stream {
         self.lines += newlines(bytes);
     }
 
-    fn take(&mut self, is_error: bool, is_end: bool) -> Option<Lines> {
+    fn take(&mut self, is_end: bool, from: &str) -> Option<String> {
         let last_end = self.kept.iter().rposition(|byte| *byte == b'\n');
         let mut taken = take(self);
         if let (Some(at), false, 0) = (last_end, is_end, taken.more) {
             self.kept = taken.kept.split_off(at + 1);
             self.open = replace(&mut taken.open, false);
         }
-        let mut text = readable(&taken.kept);
-        text.truncate(text.trim_end_matches(['\n', '\u{fffd}']).len());
-        if taken.more > 0 {
-            text += &format!("\n[… {} bytes more]", taken.more);
-        }
         let count = taken.lines + u64::from(taken.open);
-        (count > 0).then_some(Lines {
-            is_error,
-            count,
-            text,
-        })
+        let s = if count == 1 { "" } else { "s" };
+        let text = readable(&taken.kept);
+        let text = text.trim_end_matches(['\n', '\u{fffd}']);
+        let more = match taken.more {
+            0 => String::new(),
+            more => format!("\n[… {more} bytes more]"),
+        };
+        (count > 0).then(|| format!("{count} line{s}{from}\n{text}{more}"))
     }
 }

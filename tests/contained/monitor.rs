@@ -22,9 +22,11 @@ fn heard(command: &str) -> ([(u64, String); 2], Outcome) {
     let outcome = process::until_ended(&news);
     let mut printed = <[(u64, String); 2]>::default();
     while let Some(lines) = handle.take(true) {
-        let (count, text) = &mut printed[usize::from(lines.is_error)];
-        *count += lines.count;
-        text.push_str(&lines.text);
+        let (line, text) = lines.split_once('\n').expect("two parts");
+        let stream = &mut printed[usize::from(line.ends_with(" of standard error"))];
+        let number = line.split(' ').next().expect("a number");
+        stream.0 += number.parse::<u64>().expect("a number");
+        stream.1 += text;
     }
     assert_eq!(bell.try_recv().is_ok(), handle.bytes() > 0, "it rings");
     (printed, outcome)
