@@ -1,9 +1,11 @@
-//! How long it takes from the end of a background command to the request that carries its result:
-//! s09 as a program, idle at its prompt, and a server of the Messages API on the same machine.
+//! How long it takes from what happens in the background to the request that tells it: from the end
+//! of a command in s09, from a line of a monitor in s16. The program is idle at its prompt, and a
+//! server of the Messages API is on the same machine.
 //!
-//! The command's last act is to print the time, so each request holds both ends of its own
-//! measurement: that time, and the moment at which the server has read the request. The exit of the
-//! shell, the end of its supervisor, the delivery and the way through the socket lie in between.
+//! The command prints the time, so each request holds both ends of its own measurement: that time,
+//! and the moment at which the server has read the request. The exit of the shell, the end of its
+//! supervisor (or the 200 ms in which lines are gathered), the delivery and the way through the
+//! socket lie in between.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,25 +19,64 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
-const ROUNDS: usize = 200;
 /// The first ones warm things up.
 const WARM: usize = 10;
-const LIMIT: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Case {
+    what: &'static str,
+    program: &'static str,
+    tool: &'static str,
+    command: &'static str,
+    /// Whether the command waits at a second gate once it has printed the time.
+    goes_on: bool,
+    rounds: usize,
+    limit: Duration,
+}
+
+const END: Case = Case {
+    what: "from a command's end to the request with its result",
+    program: env!("CARGO_BIN_EXE_s09_notifications"),
+    tool: "bg_bash",
+    command: "read line < gate; echo \"ended at $EPOCHREALTIME\"",
+    goes_on: false,
+    rounds: 200,
+    limit: Duration::from_millis(3),
+};
+
+const LINE: Case = Case {
+    what: "from a line's newline to the request of an idle agent with its event",
+    program: env!("CARGO_BIN_EXE_s16_monitors"),
+    tool: "monitor",
+    command: "read line < gate; echo \"ended at $EPOCHREALTIME\"; read line < end",
+    goes_on: true,
+    rounds: 50,
+    limit: Duration::from_millis(250),
+};
+
 fn main() -> ExitCode {
+    let failed = [END, LINE].map(measure).contains(&false);
+    ExitCode::from(u8::from(failed))
+}
+
+/// False if it took too long.
+fn measure(case: Case) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
-    mkfifo(&folder.path().join("gate"), Mode::S_IRWXU).expect("a gate");
+    for gate in ["gate", "end"] {
+        mkfifo(&folder.path().join(gate), Mode::S_IRWXU).expect("a gate");
+    }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (measured, times) = channel();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let measured = measured.clone();
-            thread::spawn(move || serve(stream, &measured));
+            thread::spawn(move || serve(stream, case, &measured));
         }
     });
-    let mut program = Command::new(env!("CARGO_BIN_EXE_s09_notifications"))
+    let mut program = Command::new(case.program)
         .arg("--yes")
         .current_dir(&folder)
         .env("HOME", folder.path())
@@ -48,18 +89,23 @@ fn main() -> ExitCode {
     let mut keys = program.stdin.take().expect("a pipe");
     let mut shown = BufReader::new(program.stdout.take().expect("a pipe")).lines();
     let mut wakeups = Vec::new();
-    for round in 0..WARM + ROUNDS {
+    let mut until = |words: &str| {
+        let mut lines = shown.by_ref().map_while(Result::ok);
+        lines.find(|line| line == words).expect("it is shown");
+    };
+    for round in 0..WARM + case.rounds {
         write!(keys, "/clear\nround {round}\n").expect("the program reads");
-        let _ = shown
-            .by_ref()
-            .map_while(Result::ok)
-            .find(|line| line == "it runs");
+        until("it runs");
         fs::write(folder.path().join("gate"), "\n").expect("an open gate");
         wakeups.push(
             times
                 .recv_timeout(PATIENCE)
                 .expect("a request with the result"),
         );
+        if case.goes_on {
+            fs::write(folder.path().join("end"), "\n").expect("an open gate");
+            until("it is over");
+        }
     }
     drop(keys);
     shown.for_each(drop);
@@ -70,8 +116,8 @@ fn main() -> ExitCode {
     wakeups.sort();
     let at = |percent: usize| wakeups[(wakeups.len() * percent / 100).min(wakeups.len() - 1)];
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    let (median, ratio) = (at(50), at(50).as_secs_f64() / LIMIT.as_secs_f64());
-    println!("from a command's end to the request with its result, {ROUNDS} times:");
+    let (median, ratio) = (at(50), at(50).as_secs_f64() / case.limit.as_secs_f64());
+    println!("{}, {} times:", case.what, case.rounds);
     println!(
         "  median {:.2} ms, 10 % {:.2}, 90 % {:.2}, longest {:.2}",
         ms(median),
@@ -81,14 +127,14 @@ fn main() -> ExitCode {
     );
     println!(
         "  limit for the median: {:.2} ms; used: {:.0} %",
-        ms(LIMIT),
+        ms(case.limit),
         ratio * 100.0
     );
-    ExitCode::from(u8::from(median > LIMIT))
+    median <= case.limit
 }
 
 /// Answers what comes over one connection.
-fn serve(stream: TcpStream, measured: &Sender<Duration>) {
+fn serve(stream: TcpStream, case: Case, measured: &Sender<Duration>) {
     stream.set_nodelay(true).expect("a socket");
     let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
     loop {
@@ -137,9 +183,13 @@ fn serve(stream: TcpStream, measured: &Sender<Duration>) {
             let _ = measured.send(Duration::from_secs_f64(since.max(0.0)));
             json!({ "type": "text", "text": "there it is" })
         } else if let Some(round) = text.strip_prefix("round ") {
-            let command = "read line < gate; echo \"ended at $EPOCHREALTIME\"";
-            let input = json!({ "id": format!("task-{round}"), "command": command });
-            json!({ "type": "tool_use", "id": format!("t{round}"), "name": "bg_bash", "input": input })
+            let mut input = json!({ "id": format!("task-{round}"), "command": case.command });
+            if case.goes_on {
+                input["wake"] = true.into();
+            }
+            json!({ "type": "tool_use", "id": format!("t{round}"), "name": case.tool, "input": input })
+        } else if text.starts_with("<task-notification") {
+            json!({ "type": "text", "text": "it is over" })
         } else {
             json!({ "type": "text", "text": "it runs" })
         };

@@ -31,6 +31,8 @@ pub enum Kind {
     Agent(Priority),
     /// Board tasks, one after the other.
     Pipeline,
+    /// A time that is waited for.
+    Timer,
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.
@@ -106,8 +108,8 @@ impl BackgroundExecutor {
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let mut running = self.running();
-        // A pipeline only waits: its agents have places of their own.
-        running.retain(|id| self.tasks[id].kind != Kind::Pipeline);
+        // What only waits takes no place; a pipeline's agents have places of their own.
+        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Pipeline | Kind::Timer));
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }

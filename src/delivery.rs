@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status};
+use crate::background::{BackgroundExecutor, Kind, Status, Task};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
@@ -59,13 +59,22 @@ impl Deliveries {
         ]
     }
 
-    /// Puts a note into the conversation for each task that has ended since the last call, after the
-    /// results of tools. To be called before each request.
+    /// Puts a note into the conversation for what tasks have told since the last call, and for each that
+    /// has ended, after the results of tools. To be called before each request.
     ///
     /// The text says what it is, because models have mistaken such messages for the user's own words,
     /// even for the user's consent.
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        for status in self.take() {
+        // In this order: what a task told before its end is in its mailbox by now.
+        let ended = self.take();
+        let tasks = lock(&self.executor).all().into_iter().map(|it| it.task);
+        for Task { id, control, .. } in tasks {
+            for event in control.1.take() {
+                push_note(messages, note(&id.to_string(), &event));
+                events.emit(Event::Told(id.to_string(), event));
+            }
+        }
+        for status in ended {
             let (id, line) = (status.task.id.to_string(), status.to_string());
             let output = status.outcome.map_or(String::new(), |it| it.output);
             let output = text_or(&output, "(no output)");
@@ -103,7 +112,9 @@ impl Deliveries {
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
         let [_, news] = self.ended();
-        news.iter().map(ToString::to_string).collect()
+        let all = lock(&self.executor).all().into_iter();
+        let told = all.filter_map(|it| it.task.control.1.wakes());
+        news.iter().map(ToString::to_string).chain(told).collect()
     }
 
     fn running(&self) -> Vec<String> {

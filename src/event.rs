@@ -45,6 +45,8 @@ pub enum Event {
     },
     /// The result of a background task is put into the conversation: its id, and its first line.
     Delivered(String, String),
+    /// What one that goes on has told.
+    Told(String, String),
     /// A sentence for the person at the prompt.
     Notice(String),
 }

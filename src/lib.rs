@@ -28,6 +28,7 @@ pub mod journal;
 pub mod tools;
 
 pub mod inbox;
+pub mod mailbox;
 pub mod screen;
 
 pub mod options;
@@ -70,6 +71,8 @@ pub mod session;
 pub mod memory;
 // s15: a plan that is carried out.
 pub mod pipeline;
+// s16: told while it runs, and told later.
+pub mod monitor;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -45,7 +45,7 @@ pub struct Ended {
 #[derive(Clone)]
 pub struct Notifier {
     sender: Sender<Ended>,
-    hook: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
+    pub(crate) hook: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Notifier {

@@ -17,6 +17,7 @@
 //! not have children of its own: whoever uses this module starts all of them through it.
 
 mod handle;
+pub mod heard;
 pub mod output;
 mod pool;
 pub mod supervisor;
@@ -61,8 +62,11 @@ pub enum News {
 /// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
 /// wrong, even a thread that could not be created, is heard as its end.
 pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
+    begin(Handle::new(command), folder)
+}
+
+fn begin(handle: Handle, folder: &Path) -> (Handle, Receiver<News>) {
     let (tell, news) = unbounded();
-    let handle = Handle::new(command);
     let (attended, teller, folder) = (handle.clone(), tell.clone(), folder.to_path_buf());
     let attend = move || {
         let outcome = attend(&attended.command, &folder, &attended, &teller);
@@ -115,7 +119,7 @@ pub fn run_watched(
 
 /// Follows output and status of a command until nothing of it is left.
 fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) -> Outcome {
-    let mut supervisor = match Supervisor::with_command(command, folder, handle) {
+    let supervisor = match Supervisor::with_command(command, folder, handle) {
         Ok(supervisor) => supervisor,
         Err(why) => {
             let message = format!("the command could not be started: {why}");
@@ -125,19 +129,22 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
     let mut buffer = vec![0; 64 * 1024];
     let mut shell = None;
     let end = loop {
-        let fds = [supervisor.output.as_fd(), supervisor.control.socket.as_fd()];
+        let [output, errors] = supervisor.outputs.each_ref().map(AsFd::as_fd);
+        let fds = [supervisor.control.socket.as_fd(), output, errors];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let patience = shell.map_or(HANDSHAKE.into(), |_| PollTimeout::NONE);
         if poll(&mut fds, patience) == Ok(0) {
             break None;
         }
-        let status = (fds[1].any() == Some(true)).then(|| supervisor.next_status());
+        let status = (fds[0].any() == Some(true)).then(|| supervisor.next_status());
         // What the shell has printed is in the pipe by the time its exit is reported. No more than
         // the pipe holds: what the shell left running may go on writing.
-        for _ in 0..PIPE_CAPACITY / buffer.len() {
-            match supervisor.output.read(&mut buffer) {
-                Ok(count @ 1..) => handle.state().output.push(&buffer[..count]),
-                _ => break,
+        for (mut pipe, is_error) in supervisor.outputs.iter().zip([false, true]) {
+            for _ in 0..PIPE_CAPACITY / buffer.len() {
+                match pipe.read(&mut buffer) {
+                    Ok(count @ 1..) => handle.state().push(is_error, &buffer[..count]),
+                    _ => break,
+                }
             }
         }
         match status {

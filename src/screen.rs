@@ -121,7 +121,9 @@ impl Screen {
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(_, it) => say(format!("◆ {}", one_line(it)), Style::Bold),
+            Event::Delivered(_, it) | Event::Told(_, it) => {
+                say(format!("◆ {}", one_line(it)), Style::Bold)
+            }
             Event::Notice(it) => say(format!("({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {
                 let call = one_line(&format!("{name}: {}", describe(input)));

@@ -50,6 +50,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s13_sessions", &[]),
     ("s14_session_memory", &[]),
     ("s15_pipelines", &["dispatch"]),
+    ("s16_monitors", &["monitor", "timer"]),
 ];
 
 /// What the practice model says when it does nothing.
@@ -909,7 +910,9 @@ fn delivery_problems(lesson: &str, out: &str, all_waited: bool) -> Problems {
     }
     for task in begun {
         let news = format!("◆ {task}: ");
-        let times = out.lines().filter(|line| line.starts_with(&news)).count();
+        // What a monitor told before is no end.
+        let is_end = |line: &&str| line.starts_with(&news) && !line.contains(", after ");
+        let times = out.lines().filter(is_end).count();
         if times != 1 {
             problems.push(format!(
                 "lessons/{lesson}: delivered {times} times, not once: {task}\n{out}"

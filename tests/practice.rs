@@ -31,6 +31,8 @@ const ALL: &[&str] = &[
     "bg_bash",
     "check_bg",
     "dispatch",
+    "monitor",
+    "timer",
 ];
 const S07: &[&str] = &[
     "bash",
@@ -280,6 +282,26 @@ fn every_phrase_becomes_its_call() {
             "dispatch release with 1, 2",
             "dispatch",
             json!({"name": "release", "tasks": [1, 2]}),
+        ),
+        (
+            "monitor \"cargo watch\" as suite",
+            "monitor",
+            json!({"id": "suite", "command": "cargo watch"}),
+        ),
+        (
+            "monitor \"cargo watch\" as suite and wake me",
+            "monitor",
+            json!({"id": "suite", "command": "cargo watch", "wake": true}),
+        ),
+        (
+            "remind me in 600 seconds \"look again\" as tea",
+            "timer",
+            json!({"id": "tea", "seconds": 600, "note": "look again"}),
+        ),
+        (
+            "remind me every 60 seconds \"look again\" as tea",
+            "timer",
+            json!({"id": "tea", "seconds": 60, "note": "look again", "repeat": true}),
         ),
         (
             "start task 1",

@@ -22,6 +22,7 @@ use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::foreground::Foreground;
 use meanwhile::message::{Message, push_user};
+use meanwhile::monitor::Monitors;
 use meanwhile::notification::NotificationBus;
 use meanwhile::pipeline;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
@@ -101,6 +102,8 @@ enum While {
     Worktree,
     /// The command is that of an agent of a pipeline.
     Pipeline,
+    /// The command is watched by a monitor.
+    Monitor,
 }
 
 impl While {
@@ -111,7 +114,7 @@ impl While {
 
     /// Whether the program says, before it ends, what would end with it.
     fn is_told(self) -> bool {
-        matches!(self, While::Worktree | While::Pipeline)
+        matches!(self, While::Worktree | While::Pipeline | While::Monitor)
     }
 }
 
@@ -165,6 +168,7 @@ fn print_table() -> ExitCode {
             "foreground call,",
             "agent in a",
             "agent of a",
+            "monitor,",
         ],
     );
     row(
@@ -176,6 +180,7 @@ fn print_table() -> ExitCode {
             "the screen is held",
             "worktree (s12)",
             "pipeline (s15)",
+            "prompt is idle (s16)",
         ],
     );
     let mut failed = false;
@@ -187,6 +192,7 @@ fn print_table() -> ExitCode {
             While::Held,
             While::Worktree,
             While::Pipeline,
+            While::Monitor,
         ]
         .map(|state| {
             let attempt = || {
@@ -206,8 +212,10 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree, pipeline]: [&str; 6]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline}");
+fn row(name: &str, [idle, blocks, waited, held, tree, pipeline, monitor]: [&str; 7]) {
+    println!(
+        "{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline:<20} {monitor}"
+    );
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -223,6 +231,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
     let line = match (state, way) {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
+        (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
         (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
@@ -282,6 +291,7 @@ impl Program {
             While::Waited => "s11_foreground_background",
             While::Worktree => "s12_worktrees",
             While::Pipeline => "s15_pipelines",
+            While::Monitor => "s16_monitors",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -354,7 +364,9 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle | While::Worktree | While::Pipeline => terminal.until_ends(" >>"),
+            While::Idle | While::Worktree | While::Pipeline | While::Monitor => {
+                terminal.until_ends(" >>")
+            }
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -541,6 +553,7 @@ fn lesson_that_panics() -> ExitCode {
             .replace(foreground.tools(&agent, &definitions));
         let task = worktree::task(&agent.toolbox);
         agent.toolbox.replace([task]);
+        agent.toolbox.add(Monitors::new(&executor).tools());
     }
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();

@@ -177,7 +177,7 @@ impl Recorder {
             Event::TaskStarted { id, what } => {
                 self.begin(tid, Kind::Task, id, text("input", what));
             }
-            Event::Delivered(id, line) => {
+            Event::Delivered(id, line) | Event::Told(id, line) => {
                 self.begin(tid, Kind::Delivered, "delivered", json!({ "id": id }));
                 self.end(tid, text("result", line));
             }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use super::{Progress, Watch};
 use crate::caught::lock;
+use crate::mailbox::Mailbox;
 
-/// What a job is given: here it leaves its [`Watch`].
+/// What a job is given: here it leaves its [`Watch`], and what it tells while it runs.
 #[derive(Clone, Default)]
-pub struct Control(Arc<Mutex<Watched>>);
+pub struct Control(Arc<Mutex<Watched>>, pub Mailbox);
 
 #[derive(Default)]
 struct Watched {

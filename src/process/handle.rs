@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::heard::Heard;
 use super::output::{Output, last_line};
 use super::pool::Control;
 use super::supervisor;
@@ -44,6 +45,7 @@ pub struct Handle {
 pub(super) struct State {
     pub output: Output,
     pub left_running: Option<usize>,
+    pub heard: Option<Heard>,
     /// Why it is to end. Kept even while there is no supervisor that could be told.
     pub stop: Option<End>,
     /// The way to the supervisor that has the command. Taken away, under this lock, before that is

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const MAX_IDLE: usize = 2;
 /// The most that Linux takes as one argument, less a few bytes. It also fits into an empty socket.
 const MAX_COMMAND: usize = 127 * 1024;
 
-/// How many commands may run, or have left something running: each holds a thread and three
+/// How many commands may run, or have left something running: each holds a thread and four
 /// descriptors, of which a process has 1,024 as a rule.
 const MAX_BUSY: usize = 200;
 
@@ -49,12 +49,12 @@ pub fn supervise_with(program: impl Into<PathBuf>) {
     let _ = PROGRAM.set(program.into());
 }
 
-/// A supervisor, and our ends of its socket and its output pipe. Dropping it kills it.
+/// A supervisor, and our ends of its socket and its output pipes. Dropping it kills it.
 pub(super) struct Supervisor {
     child: Child,
     pub control: Arc<Control>,
-    /// Never waits: it is read until it is empty.
-    pub output: PipeReader,
+    /// Never wait: they are read until they are empty. The second is for what is kept apart.
+    pub outputs: [PipeReader; 2],
 }
 
 /// The socket that a supervisor gets its orders through, and reports through.
@@ -78,14 +78,9 @@ impl Supervisor {
         let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;
-        let folder = here.join(folder);
-        let order = [
-            folder.as_os_str().as_bytes(),
-            b"\0",
-            command.as_bytes(),
-            b"\0",
-        ]
-        .concat();
+        let folder = here.join(folder).into_os_string();
+        let apart = handle.state().heard.as_ref().map_or(&b""[..], |_| b"apart");
+        let order = [folder.as_bytes(), command.as_bytes(), apart, b""].join(&0);
         if command.contains('\0') {
             return Err("it holds a NUL character; leave that out".to_string());
         }
@@ -99,7 +94,7 @@ impl Supervisor {
     }
 
     /// The next thing that it reports, and not a byte more: serde reads one by one.
-    pub fn next_status(&mut self) -> serde_json::Result<Status> {
+    pub fn next_status(&self) -> serde_json::Result<Status> {
         Status::deserialize(&mut Deserializer::from_reader(&self.control.socket))
     }
 
@@ -138,22 +133,25 @@ impl Supervisor {
         tree::adopt_orphans();
         let (socket, their_socket) = UnixStream::pair()?;
         socket.set_write_timeout(Some(Duration::from_millis(HANDSHAKE.into())))?;
-        let (output, their_output) = io::pipe()?;
-        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let [(output, their_output), (errors, their_errors)] = [io::pipe()?, io::pipe()?];
+        let outputs = [output, errors];
+        for pipe in &outputs {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         let mut ours = lock(&OURS);
         if ours.len() >= MAX_BUSY {
             return Err(io::Error::other(format!(
                 "{MAX_BUSY} commands run, or have left something running; stop some of them first"
             )));
         }
-        let child = spawn(their_socket, their_output)?;
+        let child = spawn(their_socket, their_output, their_errors)?;
         let supervisor = Pid::from_raw(child.id() as i32);
         ours.insert(supervisor);
         let control = Arc::new(Control { supervisor, socket });
         Ok(Supervisor {
             child,
             control,
-            output,
+            outputs,
         })
     }
 }
@@ -167,7 +165,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
+fn spawn(control: UnixStream, output: PipeWriter, errors: PipeWriter) -> io::Result<Child> {
     let program = PROGRAM.get().cloned().unwrap_or_else(tree::this_program);
     let mut command = Command::new(program);
     command
@@ -176,7 +174,7 @@ fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
         .arg(scratch_folder())
         .stdin(OwnedFd::from(control))
         .stdout(output)
-        .stderr(Stdio::null())
+        .stderr(errors)
         // Nobody is there to answer: let what would ask fail at once, and page nothing.
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("SSH_ASKPASS_REQUIRE", "never")
@@ -201,7 +199,8 @@ fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
 /// it holds what somebody wrote who got away, and will write again.
 fn take_idle() -> Option<Supervisor> {
     let mut idle = std::iter::from_fn(|| lock(&IDLE).pop());
-    idle.find(|idle| (&idle.output).read(&mut [0]).is_err())
+    let is_quiet = |mut pipe: &PipeReader| pipe.read(&mut [0]).is_err();
+    idle.find(|idle| idle.outputs.iter().all(is_quiet))
 }
 
 /// At least one supervisor is always alive, so that somebody cleans up when the program goes.

@@ -52,8 +52,8 @@ use super::{PERSISTENCE, output, tree};
 /// The private first argument. The second is the program's scratch folder.
 pub(super) const ARGUMENT: &str = "__supervisor";
 
-/// The order to end everything, politely first; no other order is followed after it. Every other
-/// order is a folder and a command, each with a NUL at its end.
+/// The order to end everything, politely first; no other is followed after it. Every other one is a
+/// folder, a command, and `apart` if its standard error is; each with a NUL at its end.
 pub(super) const TERMINATE: &[u8] = b"terminate\0";
 
 /// The time from SIGTERM to SIGKILL.
@@ -112,8 +112,8 @@ fn serve(scratch: &Path) -> io::Result<()> {
 
     let mut orders = BufReader::new(&control);
     let mut last = None;
-    while let Some((folder, command)) = next_command(&mut orders, last) {
-        match start_shell(&folder, &command) {
+    while let Some([folder, command, apart]) = next_command(&mut orders, last) {
+        match start_shell(&folder, &command, &apart) {
             Err(why) => say(&control, &Status::Failed(why)),
             Ok(shell) => {
                 say(&control, &Status::Started(shell.as_raw()));
@@ -141,10 +141,7 @@ fn serve(scratch: &Path) -> io::Result<()> {
 
 /// The next command and its folder. `None` when everything is to be killed: at once when the socket
 /// has closed, after the grace period when an end was ordered.
-fn next_command(
-    orders: &mut BufReader<&UnixStream>,
-    last: Option<Pid>,
-) -> Option<(OsString, OsString)> {
+fn next_command(orders: &mut BufReader<&UnixStream>, last: Option<Pid>) -> Option<[OsString; 3]> {
     let mut word = || {
         let mut word = Vec::new();
         orders.read_until(0, &mut word).ok()?;
@@ -152,7 +149,7 @@ fn next_command(
     };
     let folder = word()?;
     if folder.as_encoded_bytes() != &TERMINATE[..TERMINATE.len() - 1] {
-        return Some((folder, word()?));
+        return Some([folder, word()?, word()?]);
     }
     tree::signal(everyone(last), Signal::SIGTERM);
     tree::signal(everyone(last), Signal::SIGCONT); // one that is stopped would not hear it
@@ -166,10 +163,14 @@ fn next_command(
 
 /// Starts the shell with its output where ours goes. We keep that open ourselves, so the program
 /// learns from our status, not from an end of file, when nobody else can write any more.
-fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
+fn start_shell(folder: &OsStr, command: &OsStr, apart: &OsStr) -> Result<Pid, String> {
     // Flags belong to everybody who holds the pipe, and the last command may have set some.
     let _ = fcntl(io::stdout(), FcntlArg::F_SETFL(OFlag::empty()));
+    let _ = fcntl(io::stderr(), FcntlArg::F_SETFL(OFlag::empty()));
     let mut bash = Command::new("bash");
+    if apart.is_empty() {
+        bash.stderr(io::stdout());
+    }
     bash.args(["-c", "--"]).arg(command).process_group(0);
     // Only if it differs: we may be in a folder that we could not enter again.
     if std::env::current_dir().ok().as_deref() != Some(Path::new(folder)) {
@@ -180,7 +181,7 @@ fn start_shell(folder: &OsStr, command: &OsStr) -> Result<Pid, String> {
             }
         }
     }
-    match bash.stdin(Stdio::null()).stderr(io::stdout()).spawn() {
+    match bash.stdin(Stdio::null()).spawn() {
         Ok(shell) => Ok(Pid::from_raw(shell.id() as i32)),
         Err(_) if !Path::new(folder).is_dir() => Err(format!(
             "its folder is gone: {}",

@@ -17,7 +17,7 @@ const HOW_TO_LEAVE: &str = "To leave: exit, Ctrl+D, or Ctrl+C once more.";
 
 /// What runs beside the conversation, in the lessons where something does.
 pub trait Beside: Send + Sync {
-    /// What has ended, and is to be delivered.
+    /// What has ended, or has told something, and is to be delivered.
     fn news(&self) -> Vec<String>;
     /// What leaving would end.
     fn running(&self) -> Vec<String>;
@@ -127,7 +127,7 @@ impl Shared {
         };
         if let Some(beside) = self.beside.get() {
             say("Ended, as it was still running", beside.running());
-            say("Ended before, and not delivered", beside.news());
+            say("Not delivered any more", beside.news());
         }
     }
 

@@ -236,7 +236,7 @@ fn what_leaving_drops_is_said() {
     });
     let shown = lesson.line("start it").line("exit").run();
     opener.join().expect("the opener");
-    shown.has_in_order(&["it runs", "\nEnded before, and not delivered: quick."]);
+    shown.has_in_order(&["it runs", "\nNot delivered any more: quick."]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn what_leaving_drops_is_said_to_a_person_as_well() {
     assert_eq!(terminal.wait(), 0);
     let shown = terminal.text();
     assert!(
-        shown.contains("\nEnded before, and not delivered: quick."),
+        shown.contains("\nNot delivered any more: quick."),
         "{shown}"
     );
 }

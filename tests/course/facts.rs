@@ -123,6 +123,13 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s15", "claimed 200 tasks 316 times", Said),
     ("s15", "works in `.worktrees/task-3-1`: task 3, first attempt", Said),
     ("s15", "A task is begun {word} times", Source("src/pipeline.rs", "ATTEMPTS: u64 = ")),
+    ("s16", "is known after | up to 30 s |", Said),
+    // These two rows: tests/monitors.rs.
+    ("s16", "| Requests | 23 | 3 | 5 | | Tokens read | 37,000 | 4,000 | 7,000 |", Said),
+    ("s16", "(Asked every 30 seconds.", Said),
+    ("s16", "lines within 0.2 s belong together", Said),
+    ("s16", "the first {} lines or", Source("src/process/heard.rs", "MOST_LINES: u64 = ")),
+    ("s16", "lines or {} KiB", Source("src/process/heard.rs", "MOST_BYTES: usize = ")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];

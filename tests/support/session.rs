@@ -58,11 +58,13 @@ pub fn prepare() {
 pub fn executor(max: usize) -> Shared {
     prepare();
     let bus = NotificationBus::default();
-    bus.on_end(|| {
-        drop(ENDS.0.lock());
-        ENDS.1.notify_all();
-    });
+    bus.on_end(an_end_came);
     BackgroundExecutor::shared(bus, max)
+}
+
+pub fn an_end_came() {
+    drop(ENDS.0.lock());
+    ENDS.1.notify_all();
 }
 
 /// Waits for something that is so once a task has ended: woken by ends alone, it asks nothing in

@@ -35,7 +35,7 @@ impl<'a> Call<'a> {
         let marked = |line: Option<&'a str>, mark| Some(line?.split_once(mark)?.0);
         let task = match self.name {
             _ if self.is_error => None,
-            "bg_bash" => self.input["id"].as_str(),
+            "bg_bash" | "monitor" | "timer" => self.input["id"].as_str(),
             "dispatch" => self.input["name"].as_str(),
             "task" if self.input["wait"] != true => self.input["description"].as_str(),
             "task" | "bash" => marked(self.result.lines().next(), ": [running] ")

@@ -63,6 +63,10 @@ s15 task_create create task "SUBJECT" for AGENT in a worktree
 s15 task_create create task "SUBJECT" for AGENT in a worktree after NUMBERS
 s15 dispatch dispatch NAME
 s15 dispatch dispatch NAME with TASKS
+s16 monitor monitor "COMMAND" as ID
+s16 monitor monitor "COMMAND" as ID and wake me
+s16 timer remind me in SECONDS seconds "NOTE" as ID
+s16 timer remind me every SECONDS seconds "NOTE" as ID
 s07 task_update start task NUMBER
 s07 task_update complete task NUMBER
 s07 task_list list tasks
@@ -101,7 +105,8 @@ fn field(slot: &str) -> Option<String> {
         "NUMBER" => "id".to_string(),
         "NUMBERS" => "blockedBy".to_string(),
         "foreground" => "wait".to_string(),
-        "worktree" => "worktree".to_string(),
+        "worktree" | "wake" => slot.to_string(),
+        "every" => "repeat".to_string(),
         "{json}" => "input".to_string(),
         name if name.starts_with(char::is_uppercase) => name.to_lowercase(),
         _ => return None,
@@ -186,9 +191,9 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
         }
         let Some(field) = field(slot) else { continue };
         input[field] = match slot {
-            "foreground" | "worktree" => true.into(),
+            "foreground" | "worktree" | "wake" | "every" => true.into(),
             "{json}" => from_str::<Map<_, _>>(&word.text).ok()?.into(),
-            "NUMBER" | "TIMEOUT_SECONDS" => word.number()?.into(),
+            "NUMBER" | "SECONDS" | "TIMEOUT_SECONDS" => word.number()?.into(),
             "NUMBERS" | "TASKS" => {
                 let numbers = once(word).chain(words.by_ref());
                 numbers.map(Word::number).collect::<Option<Value>>()?

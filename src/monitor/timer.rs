@@ -1,0 +1,130 @@
+//! s16 · Timers: a background task whose work is to wait for a time, or for its stop.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+
+use super::{Monitors, ring};
+use crate::background::{Control, Kind, Progress, Task, Watch};
+use crate::caught::lock;
+use crate::interrupt::Interrupt;
+use crate::notification::TaskId;
+use crate::outcome::{End, Outcome};
+use crate::tool::{Context, ToolOutcome};
+use crate::tools::background::announced;
+
+/// The longest time, in seconds: 30 days.
+pub const LONGEST: u64 = 30 * 24 * 60 * 60;
+/// So late is a timer at most that was due while the machine slept.
+const MOST_LATE: Duration = Duration::from_secs(60);
+/// One that goes on while the machine sleeps; that of `Instant` does not.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+
+#[derive(Deserialize)]
+pub struct Input {
+    id: String,
+    seconds: u64,
+    note: String,
+    #[serde(default)]
+    repeat: bool,
+}
+
+/// Due a period from now, and then after each further one.
+pub struct Timer {
+    note: String,
+    period: Duration,
+    /// The next time on the clock.
+    due: Mutex<Duration>,
+    stopped: Interrupt,
+}
+
+impl Timer {
+    /// The period is not zero.
+    pub fn new(period: Duration, note: String) -> Self {
+        Timer {
+            note,
+            period,
+            due: Mutex::new(now() + period),
+            stopped: Interrupt::default(),
+        }
+    }
+
+    /// The time until it is due.
+    pub fn left(&self) -> Duration {
+        lock(&self.due).saturating_sub(now())
+    }
+
+    /// Waits until it is due; false if it was stopped. Of several times that have passed, one counts.
+    pub fn wait(&self) -> bool {
+        while self.stopped.pause(self.left().min(MOST_LATE)) {
+            let (mut due, now) = (lock(&self.due), now());
+            if *due <= now {
+                while *due <= now {
+                    *due += self.period;
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn now() -> Duration {
+    clock_gettime(CLOCK).map_or(Duration::ZERO, Duration::from)
+}
+
+impl Watch for Timer {
+    fn look(&self) -> Progress {
+        let line = format!("due in {:.0} s", self.left().as_secs_f64());
+        Progress {
+            line,
+            what: self.note.clone(),
+            ..Progress::default()
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.trigger();
+    }
+}
+
+impl Monitors {
+    /// Once, its end is what it tells. A timer that repeats tells each time, until it is stopped.
+    pub(super) fn timer(&self, input: Input, context: &Context) -> ToolOutcome {
+        let (id, seconds) = (TaskId::new(&input.id)?, input.seconds);
+        let least = if input.repeat {
+            self.pause.as_secs().max(1)
+        } else {
+            1
+        };
+        if !(least..=LONGEST).contains(&seconds) {
+            return Err(format!("`seconds` is from {least} to {LONGEST} here."));
+        }
+        let timer = Arc::new(Timer::new(Duration::from_secs(seconds), input.note));
+        let (name, events, started) = (id.clone(), context.events.clone(), Instant::now());
+        let bus = lock(&self.executor).bus().notifier();
+        let job = move |control: &Control| {
+            control.attach(timer.clone());
+            announced(&events, &name, &timer.note, || {
+                while timer.wait() {
+                    if !input.repeat {
+                        return Outcome::new(End::Finished(None), &*timer.note);
+                    }
+                    let due = format!("due\n{}", timer.note);
+                    control.1.put(&name, started.elapsed(), &due);
+                    ring(&control.1, &bus);
+                }
+                Outcome::new(End::Killed, &*timer.note)
+            })
+        };
+        lock(&self.executor).start(Task::new(Kind::Timer, &id), job)?;
+        Ok(format!(
+            "{id}: due in {seconds} s; its note comes by itself."
+        ))
+    }
+}
