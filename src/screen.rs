@@ -169,8 +169,8 @@ impl Screen {
     /// From now on, prints above the line that is being typed.
     pub fn print_above(&self, mut printer: impl ExternalPrinter + Send + 'static) {
         let (lines, printed) = unbounded::<Printed>();
-        // Shows nothing: up a line, down a line. The editor takes one text at a time: once it takes
-        // this one, those before it are shown.
+        // Shows nothing: up a line, down a line. One text may lie ready for the editor: once there is
+        // room for a second of these, it took the first, and what was before it is shown.
         const NOTHING: &str = "\x1b[A\n";
         let stands = self.stands.clone();
         let print = move || {
@@ -185,6 +185,9 @@ impl Screen {
                     false => text,
                 };
                 let _ = printer.print(text);
+                if done.is_some() {
+                    let _ = printer.print(NOTHING.to_string());
+                }
             }
         };
         let thread = thread::Builder::new().name("printer".into());
