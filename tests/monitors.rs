@@ -720,6 +720,16 @@ fn a_timer_wakes_an_idle_agent_and_is_listed_and_stopped_like_any_task() {
     terminal.until_shows("◆ tea: finished after 1.");
     terminal.until_shows("look again");
     terminal.until_ends("s16 >>");
+    terminal.line("/tasks tea");
+    terminal.until_shows("  > look again");
+    let shown = terminal.text();
+    let ended = shown
+        .lines()
+        .rfind(|line| line.contains("tea  timer  finished"));
+    assert!(
+        ended.is_some_and(|line| !line.contains("due in")),
+        "{shown}"
+    );
     terminal.line("remind me in 600 seconds \"the build\" as later");
     terminal.until_shows("later: due in 600 s; its note comes by itself.");
     terminal.until_ends("s16 >>");

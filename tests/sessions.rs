@@ -854,8 +854,9 @@ fn days_in_a_row_are_days_where_the_person_is() {
             .variable("TZ", zone)
             .line("/stats")
             .run();
-        let (before, _) = out.out.split_once(" days in a row.").expect("a streak");
-        before.lines().last().expect("a line").to_string()
+        let (_, streak) = out.out.split_once("Days in a row: ").expect("a streak");
+        let (streak, _) = streak.split_once('.').expect("a sentence");
+        streak.to_string()
     };
     assert_eq!(
         streak(&times, "UTC"),
@@ -894,7 +895,7 @@ fn ctrl_s_copies_the_statistics_and_writes_them() {
     let text =
         fs::read_to_string(terminal.folder.path().join(".sessions/stats.txt")).expect("the copy");
     assert!(
-        text.starts_with("All 1 sessions") && text.contains("some-model"),
+        text.starts_with("All 1 session ") && text.contains("some-model"),
         "{text}"
     );
     let bytes = String::from_utf8_lossy(&terminal.bytes()).into_owned();

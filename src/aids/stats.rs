@@ -13,6 +13,7 @@ use super::sessions;
 use crate::journal::read;
 use crate::message::{ContentBlock, Usage};
 use crate::repl::Repl;
+use crate::screen::count;
 use crate::session::{FOLDER, Record};
 use days::{DAYS, chart, days, streak};
 
@@ -149,7 +150,7 @@ fn text() -> String {
             agents.entry(agent).or_insert(Sum::default()).add(*sum);
         }
     }
-    let what = format!("All {} sessions", accounts.len());
+    let what = format!("All {}", count(accounts.len() as u64, "session"));
     lines.push(line(&what, turns.len(), all));
     let prices = prices();
     lines.push("\nBy model:".to_string());
@@ -182,7 +183,7 @@ fn text() -> String {
         .collect();
     let streak = streak(&active.keys().copied().collect(), today);
     lines.push(format!(
-        "\n{streak} days in a row. Turns of the last {DAYS} days, up to today:\n  {}",
+        "\nDays in a row: {streak}. Turns of the last {DAYS} days, up to today:\n  {}",
         chart(&active, today)
     ));
     lines.join("\n")

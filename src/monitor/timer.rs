@@ -80,7 +80,11 @@ fn now() -> Duration {
 
 impl Watch for Timer {
     fn look(&self) -> Progress {
-        let line = format!("due in {:.0} s", self.left().as_secs_f64());
+        let left = self.left().as_secs_f64();
+        let line = match self.stopped.is_triggered() {
+            true => String::new(),
+            false => format!("due in {left:.0} s"),
+        };
         Progress {
             line,
             what: self.note.clone(),
@@ -113,6 +117,7 @@ impl Monitors {
             announced(&events, &name, &timer.note, || {
                 while timer.wait() {
                     if !input.repeat {
+                        timer.stop();
                         return Outcome::new(End::Finished(None), &*timer.note);
                     }
                     let due = format!("due\n{}", timer.note);
