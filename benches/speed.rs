@@ -28,6 +28,7 @@ use meanwhile::tools::bash;
 use serde_json::{Value, json};
 
 const S08: &str = env!("CARGO_BIN_EXE_s08_background_tasks");
+const S13: &str = env!("CARGO_BIN_EXE_s13_sessions");
 
 /// A short reply as the API streams it, in one HTTP chunk.
 const REPLY: &str = concat!(
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     history_over_loopback(&mut table);
     a_command(&mut table);
     start(&mut table);
+    resume(&mut table);
     memory(&mut table);
     recording(&mut table);
     if table.good {
@@ -404,8 +406,8 @@ fn history_over_loopback(table: &mut Table) {
     );
 }
 
-fn lesson(folder: &Path) -> Command {
-    let mut command = Command::new(S08);
+fn lesson(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTHROPIC_"))
     {
@@ -454,14 +456,14 @@ fn start(table: &mut Table) {
     };
     let prompt = || {
         let started = Instant::now();
-        let mut child = lesson(folder.path()).spawn().expect("it starts");
+        let mut child = lesson(S08, folder.path()).spawn().expect("it starts");
         read_until(&mut child, "s08 >> ");
         let time = started.elapsed();
         end(child);
         time
     };
     let request = || {
-        let mut command = lesson(folder.path());
+        let mut command = lesson(S08, folder.path());
         command
             .env("ANTHROPIC_BASE_URL", format!("http://{address}"))
             .args(["-p", "go on"]);
@@ -496,6 +498,42 @@ fn start(table: &mut Table) {
         request / nothing,
         5.0,
         " ×",
+    );
+}
+
+/// What it adds to the start of s13 to go on with 1,000 turns, of 1 KB each way.
+fn resume(table: &mut Table) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = json!({ "format": 1, "time": 1, "process": 1, "lesson": "s13", "model": "m", "folder": "/", "parent": null });
+    let message = |role| json!({ "role": role, "content": [{ "type": "text", "text": "word ".repeat(200) }] });
+    let said = |turn: usize| json!({ "said": { "at": 2 * turn, "time": turn, "messages": [message("user"), message("assistant")], "delivered": [], "usage": Usage::default() } });
+    let records = [json!({ "opened": opened })].into_iter();
+    let records = records.chain((0..1_000).map(said));
+    let text: String = records.map(|record| format!("{record}\n")).collect();
+    let sessions = folder.path().join(".sessions");
+    std::fs::create_dir_all(&sessions).expect("a folder");
+    std::fs::write(sessions.join("kkkk.jsonl"), text).expect("a file");
+    let to_prompt = |arguments: &[&str]| {
+        let mut command = lesson(S13, folder.path());
+        let started = Instant::now();
+        let mut child = command.args(arguments).spawn().expect("it starts");
+        read_until(&mut child, "s13 >> ");
+        let time = started.elapsed();
+        let _ = child.kill();
+        let _ = child.wait();
+        time.as_secs_f64() * 1e3
+    };
+    let mut fastest = [f64::MAX; 2];
+    for _ in 0..21 {
+        let times = [to_prompt(&[]), to_prompt(&["--resume", "kkkk"])];
+        fastest = [0, 1].map(|index| fastest[index].min(times[index]));
+    }
+    let [new, resumed] = fastest;
+    table.limit(
+        "to go on with a session of 1,000 turns, beyond a start of s13",
+        resumed - new,
+        100.0,
+        " ms",
     );
 }
 
@@ -538,7 +576,7 @@ fn memory(table: &mut Table) {
         return table.figure("resident memory", "Linux only".to_string());
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let mut child = lesson(folder.path()).spawn().expect("it starts");
+    let mut child = lesson(S08, folder.path()).spawn().expect("it starts");
     read_until(&mut child, "s08 >> ");
     table.limit(
         "resident memory of s08 at its prompt",
