@@ -1,11 +1,11 @@
 //! foundation · The wire format: the request as JSON, and a reply put together from the events of
 //! its stream. No event can make this panic.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use crate::message::{ContentBlock, Reply, StopReason, ToolCall};
+use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
 use crate::model::Request;
 
 /// The most that one reply may cost. What needs more is cut off.
@@ -23,13 +23,30 @@ pub(super) fn body(model: &str, request: &Request<'_>) -> Vec<u8> {
         body["tools"] = request.tools.iter().map(|tool| json!(**tool)).collect();
         mark(body["tools"].as_array_mut());
     }
-    let mut messages: Vec<_> = request.messages.iter().map(|it| json!(it)).collect();
+    let mut messages: Vec<_> = request.messages.iter().map(Sent::AsItIs).collect();
     let newest_first = messages.iter_mut().rev();
-    for message in newest_first.filter(|it| it["role"] == "user").take(2) {
-        mark(message["content"].as_array_mut());
+    let of_user = |it: &&mut Sent<'_>| matches!(it, Sent::AsItIs(it) if it.role == Role::User);
+    for message in newest_first.filter(of_user).take(2) {
+        let mut marked = json!(message);
+        mark(marked["content"].as_array_mut());
+        *message = Sent::Marked(marked);
     }
-    body["messages"] = messages.into();
-    serde_json::to_vec(&body).unwrap_or_default() // cannot fail
+    serde_json::to_vec(&Body { body, messages }).unwrap_or_default() // cannot fail
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    body: Value,
+    messages: Vec<Sent<'a>>,
+}
+
+/// A message. Only one that is marked is copied: a conversation may be long.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Sent<'a> {
+    AsItIs(&'a Message),
+    Marked(Value),
 }
 
 /// Marks the last block: it, and what stands before it, is to be kept in the cache.
