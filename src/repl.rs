@@ -183,10 +183,6 @@ impl Repl {
 
     /// Like [`read`](Self::read), but ends as well when something has ended that wakes the agent.
     pub fn wait(&mut self) -> Option<Input> {
-        if let Some(editor) = self.reader.take() {
-            self.shared.rest();
-            keyboard::start(editor, self.commands.clone(), &self.shared);
-        }
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
@@ -207,6 +203,11 @@ impl Repl {
             return None;
         }
         interrupt.reset();
+        // Only now: a Ctrl+C that comes with the first line is for its turn.
+        if let Some(editor) = self.reader.take() {
+            self.shared.rest();
+            keyboard::start(editor, self.commands.clone(), &self.shared);
+        }
         self.show_prompt();
         loop {
             shared.rest();
