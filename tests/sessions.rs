@@ -805,27 +805,27 @@ fn tokens_add_up_by_model_and_by_agent_and_only_known_ones_have_a_price() {
         .run();
     out.has_in_order(&[
         "This session, mine ",
-        "    1 turns       2 requests",
+        "    1        2           0         0",
         "All 3 sessions ",
-        "    7 turns      10 requests        8,000 in         80 out",
+        "    7       10       8,000        80",
     ]);
     out.has_in_order(&[
         "By model:",
         "  claude-sonnet-4-5 ",
-        " 5 requests        5,000 in         50 out ",
+        "        5       5,000        50 ",
         "  $0.02\n",
         "  practice model ",
-        "  no price known\n",
+        "  no price\n",
         "  some-model ",
-        "no price known\n",
+        "no price\n",
         "Most used: claude-sonnet-4-5. Prices are in .sessions/prices.txt.",
     ]);
     out.has_in_order(&[
         "By agent:",
         "  look ",
-        " 2 requests        2,000 in",
+        "        2       2,000 ",
         "  main agent ",
-        " 8 requests        6,000 in",
+        "        8       6,000 ",
     ]);
     let table = folder.path().join(FOLDER).join("prices.txt");
     append(&table, "some-model 1000 0 0 0\nnonsense 1 2\n");
@@ -839,6 +839,27 @@ fn tokens_add_up_by_model_and_by_agent_and_only_known_ones_have_a_price() {
             .ends_with("nonsense 1 2\n"),
         "it is the person's"
     );
+}
+
+#[test]
+fn a_turn_in_which_several_agents_worked_ends_with_a_bill() {
+    let folder = folder();
+    let task = json!({ "description": "look", "prompt": "look around", "wait": true });
+    let server = Server::start([
+        reply_tool("t1", "task", task),
+        reply_text("Nothing here."),
+        reply_text("It saw nothing."),
+        reply_text("Alone."),
+    ]);
+    let program = served(folder.path(), &server);
+    let out = program.line("have a look").line("and you?").run();
+    out.has_in_order(&[
+        "It saw nothing.",
+        "(tokens: main agent 30, look 15; in all 45)",
+        "Alone.",
+    ]);
+    let bills = out.out.matches("(tokens: ").count();
+    assert_eq!(bills, 1, "a turn of the main agent alone has none");
 }
 
 #[test]
@@ -895,7 +916,7 @@ fn ctrl_s_copies_the_statistics_and_writes_them() {
     let text =
         fs::read_to_string(terminal.folder.path().join(".sessions/stats.txt")).expect("the copy");
     assert!(
-        text.starts_with("All 1 session ") && text.contains("some-model"),
+        text.contains("\nAll 1 session ") && text.contains("some-model"),
         "{text}"
     );
     let bytes = String::from_utf8_lossy(&terminal.bytes()).into_owned();

@@ -1,5 +1,6 @@
 //! aids · `/stats`: what all sessions of this folder come to: requests, tokens, prices, days.
 
+mod bill;
 mod days;
 
 use std::collections::BTreeMap;
@@ -15,11 +16,14 @@ use crate::message::{ContentBlock, Usage};
 use crate::repl::Repl;
 use crate::screen::count;
 use crate::session::{FOLDER, Record};
+use crate::terminal::fit;
 use days::{DAYS, chart, days, streak};
 
 /// The user's own, in dollars for a million tokens; made with [`PRICES`] when it is not there.
 const TABLE: &str = "prices.txt";
 const PRICES: &str = include_str!("stats/prices.txt");
+const HEAD: &str =
+    "                            turns requests   tokens in       out    cached  from cache";
 /// Where Ctrl+S leaves a copy.
 const COPY: &str = "stats.txt";
 const COPIED: &str = "Copied, where the terminal takes it; and written to .sessions/stats.txt.";
@@ -43,8 +47,9 @@ struct Account {
     sums: BTreeMap<(String, String), Sum>,
 }
 
-/// Adds `/stats` and Ctrl+S.
+/// Adds `/stats`, Ctrl+S, and the bill of a turn in which several agents worked.
 pub fn attach(repl: &mut Repl) {
+    bill::attach(repl);
     repl.action("/stats", "turns, tokens and days; Ctrl+S copies it", |_| {
         text()
     });
@@ -74,11 +79,12 @@ impl Sum {
         [it.input_tokens, it.output_tokens, cache[0], cache[1]]
     }
 
-    fn line(&self) -> String {
+    /// A line of the table under [`HEAD`].
+    fn line(&self, what: &str, turns: &str) -> String {
         let [input, output, written, cached] = self.tokens().map(grouped);
-        let requests = grouped(self.requests);
+        let (what, requests) = (fit(what, 27).0, grouped(self.requests));
         format!(
-            "{requests:>6} requests  {input:>11} in  {output:>9} out  {written:>9} cached  {cached:>11} from cache"
+            "{what:<27} {turns:>5} {requests:>8} {input:>11} {output:>9} {written:>9} {cached:>11}"
         )
     }
 }
@@ -132,9 +138,8 @@ fn text() -> String {
     if accounts.is_empty() {
         return "No sessions so far.".to_string();
     }
-    let mut lines = Vec::new();
-    let line =
-        |what: &str, turns: usize, sum: Sum| format!("{what:<24} {turns:>5} turns  {}", sum.line());
+    let mut lines = vec![HEAD.to_string()];
+    let line = |what: &str, turns: usize, sum: Sum| sum.line(what, &grouped(turns as u64));
     let opened = accounts.iter().filter(|it| it.opened.is_some());
     if let Some(here) = opened.max_by_key(|it| it.opened) {
         let what = format!("This session, {}", here.name);
@@ -163,8 +168,8 @@ fn text() -> String {
                 .map(|(tokens, price)| tokens as f64 * price);
             format!("  ${:.2}", dollars.sum::<f64>() / 1e6)
         });
-        let price = price.unwrap_or("  no price known".to_string());
-        lines.push(format!("  {model:<28} {}{price}", sum.line()));
+        let price = price.unwrap_or("  no price".to_string());
+        lines.push(sum.line(&format!("  {model}"), "") + &price);
     }
     if let Some((model, _)) = models.iter().max_by_key(|(_, sum)| sum.requests) {
         lines.push(format!(
@@ -173,7 +178,7 @@ fn text() -> String {
     }
     lines.push("\nBy agent:".to_string());
     let agents = agents.iter();
-    lines.extend(agents.map(|(agent, sum)| format!("  {agent:<28} {}", sum.line())));
+    lines.extend(agents.map(|(agent, sum)| sum.line(&format!("  {agent}"), "")));
     let days = days(&turns);
     let today = days.last().map_or(0, |(today, _)| *today);
     let active: BTreeMap<i64, usize> = days
