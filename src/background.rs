@@ -31,6 +31,10 @@ pub enum Kind {
     Agent(Priority),
     /// Board tasks, one after the other.
     Pipeline,
+    /// A process that answers calls.
+    Server,
+    /// A call that a server answers.
+    Call,
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.

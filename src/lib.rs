@@ -70,6 +70,8 @@ pub mod session;
 pub mod memory;
 // s15: a plan that is carried out.
 pub mod pipeline;
+// s17: tools of somebody else.
+pub mod mcp;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -53,7 +53,10 @@ impl Foreground {
         let current = lock(&self.current);
         let rows = lock(&self.executor).all().into_iter().map(row(false));
         let current = current.iter().map(|(task, _)| task.status(None));
-        let mut rows: Vec<Row> = rows.chain(current.map(row(true))).collect();
+        let servers = lock(&self.servers);
+        let servers = servers.iter().map(|task| row(false)(task.status(None)));
+        let rows = rows.chain(current.map(row(true)));
+        let mut rows: Vec<Row> = rows.chain(servers).collect();
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }
@@ -81,9 +84,8 @@ impl Row {
     /// Its id, kind, status and time, and what it does.
     fn cells(&self) -> [String; 5] {
         let kind = match self.status.task.kind {
-            Kind::Command => "command",
-            Kind::Agent(_) => "agent",
-            Kind::Pipeline => "pipeline",
+            Kind::Agent(_) => "agent".to_string(),
+            other => format!("{other:?}").to_lowercase(),
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),
@@ -94,7 +96,7 @@ impl Row {
         };
         let cells = [
             self.status.task.id.to_string(),
-            kind.to_string(),
+            kind,
             status.lines().next().unwrap_or_default().to_string(),
             format!("{:.1} s", self.status.elapsed.as_secs_f64()),
             self.status.progress.what.clone(),
