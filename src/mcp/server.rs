@@ -201,14 +201,11 @@ impl Server {
                 None => break,
             }
         }
-        let mut now = lock(&self.now);
-        now.tools = tools;
+        lock(&self.now).tools = tools;
         if let more @ 1.. = left_out.len() {
             left_out.truncate(5);
-            let some = left_out.join(", ");
-            now.problem = format!("{more} of its tools left out: {some}");
-            let events = &self.foreground.context.events;
-            events.notice(format!("{}: {}.", self.name, now.problem));
+            let why = format!("{more} of its tools left out: {}", left_out.join(", "));
+            self.say_once(&why, &self.foreground.context.events);
         }
         Ok(())
     }
