@@ -33,8 +33,6 @@ pub enum Kind {
     Pipeline,
     /// A process that answers calls.
     Server,
-    /// A call that a server answers.
-    Call,
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.

@@ -146,7 +146,7 @@ impl Foreground {
         context: &Context,
     ) -> ToolOutcome {
         let (task, (tell, news)) = (
-            Task::new(Kind::Call, &self.free_name("", Some(name))?),
+            Task::new(Kind::Command, &self.free_name("", Some(name))?),
             unbounded(),
         );
         task.control.attach(watch);

@@ -158,7 +158,11 @@ impl Servers {
             "{CONFIG} wants to start the server {name}, now and in later sessions:\n{}\nMay it? [y]es, [n]o: ",
             behind_bars(&command)
         );
-        while self.asks {
+        if !self.asks {
+            let why = format!("{WAITS}; `/mcp on {name}` does: {command}");
+            return typed.then_some(()).ok_or(why);
+        }
+        loop {
             let answer = (self.context.ask)(&question, &self.context.interrupt)?;
             match answer.trim().to_lowercase().as_str() {
                 "y" | "yes" => {
@@ -175,9 +179,6 @@ impl Servers {
                 _ => question = "Please type y or n.\nMay it? [y]es, [n]o: ".to_string(),
             }
         }
-        typed
-            .then_some(())
-            .ok_or(format!("{WAITS}; `/mcp on {name}` does: {command}"))
     }
 
     /// Carries out `/mcp`. False for any other line.

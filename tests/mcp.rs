@@ -272,8 +272,8 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     terminal.until_shows("odd-quiet: [running] moved to the background by the user");
     terminal.until_ends("\n1 running\ns17 >>");
     terminal.line("/tasks");
-    terminal.until_shows("odd-quiet  call    running");
-    terminal.until_shows("mcp odd    server  running");
+    terminal.until_shows("odd-quiet  command  running");
+    terminal.until_shows("mcp odd    server   running");
     terminal.line("/stop odd-quiet");
     terminal.until_shows("◆ odd-quiet: ERROR: it was stopped");
     let its = pids(terminal.folder.path());

@@ -133,12 +133,13 @@ impl Server {
         drop(now);
         let task = Task::new(Kind::Server, &TaskId::new(&format!("mcp {}", self.name))?);
         let (servers, control) = (self.foreground.servers.clone(), task.control.clone());
-        lock(&servers).push(task);
+        let (shown, its) = (servers.clone(), control.clone());
         let at_end = move || lock(&servers).retain(|task| !task.control.is(&control));
-        let link = Link::start(&self.config.shell()?, at_end)?;
-        lock(&self.foreground.servers)
-            .last()
-            .map(|it| it.control.attach(link.clone()));
+        let command = self.config.shell()?;
+        lock(&shown).push(task); // before it can end
+        let link = Link::start(&command, at_end);
+        let link = link.inspect_err(|_| drop(lock(&shown).pop()))?;
+        its.attach(link.clone());
         let begun = self.begin(&link, stop);
         begun.inspect_err(|_| link.stop())?;
         lock(&self.now).link = Some(link.clone());
