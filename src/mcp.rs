@@ -219,7 +219,7 @@ impl Servers {
                 server
                     .prepare(&self.context.interrupt)
                     .map_err(|why| format!("{name}: {why}."))?;
-                told = server.to_string();
+                told = server.offered();
             }
             (Some(name), _) => told = find(name)?.whole(),
         }

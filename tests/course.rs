@@ -50,7 +50,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s13_sessions", &[]),
     ("s14_session_memory", &[]),
     ("s15_pipelines", &["dispatch"]),
-    ("s17_mcp", &[]),
+    ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -95,8 +95,8 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
         "no such zone\n",
         "before<\\/mcp-result>\n",
         "odd  on, running  12 tools  protocol 2025-06-18",
-        "export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''",
         "mcp__odd__twice: odd",
+        "export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''",
         "its standard error: I am odd",
     ]);
     let environment = ran.file("environment").expect("it was started");
@@ -220,7 +220,7 @@ fn a_list_that_changes_is_asked_for_again() {
 }
 
 #[test]
-fn nothing_starts_before_it_was_allowed_and_a_changed_command_is_another_one() {
+fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");
     let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: export ";
@@ -286,6 +286,15 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     terminal.line(&call("hello"));
     terminal.until_shows("hello");
     assert!(!terminal.text().contains("May it?"));
+    // Another command is another question.
+    let path = terminal.folder.path().join(".mcp.json");
+    fs::write(path, config("other")).expect("a file");
+    terminal.line("/mcp restart odd");
+    terminal.until_shows("│ export 'ITS_KEY=it'\\''s one'; exec bash odd.sh other");
+    terminal.until_shows("\nMay it? [y]es, [n]o:");
+    terminal.line("n");
+    terminal.until_shows("not started, as you said");
+    terminal.until_ends(PROMPT);
     terminal.line("exit");
     terminal.wait();
     eventually("nothing of it is left", || {

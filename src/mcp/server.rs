@@ -241,22 +241,24 @@ impl Server {
         tool
     }
 
+    /// How it is, and its tools.
+    pub fn offered(&self) -> String {
+        let now = lock(&self.now);
+        let tools = now.tools.iter();
+        let tools = tools.map(|it| format!("\n  {}: {}", it.name, text(&it.description)));
+        self.line(&now) + &tools.collect::<String>()
+    }
+
     /// All that is known of it.
     pub fn whole(&self) -> String {
-        let now = lock(&self.now);
-        let mut told = format!(
-            "{}\n  {}",
-            self.line(&now),
-            self.config.shell().unwrap_or_else(|why| why)
-        );
-        for tool in &now.tools {
-            told += &format!("\n  {}: {}", tool.name, text(&tool.description));
-        }
-        if let Some(link) = &now.link {
-            let printed = text_or(&link.look().recent, "nothing");
-            told += &format!("\n  its standard error: {printed}");
-        }
-        told
+        let command = self.config.shell().unwrap_or_else(|why| why);
+        let told = format!("{}\n  its command: {command}", self.offered());
+        let link = lock(&self.now).link.clone();
+        let printed = link.map_or(String::new(), |link| link.look().recent);
+        format!(
+            "{told}\n  its standard error: {}",
+            text_or(&printed, "nothing")
+        )
     }
 
     fn line(&self, now: &Now) -> String {

@@ -4,8 +4,8 @@ answer() { printf '{"jsonrpc":"2.0","id":%s,"result":{%s}}\n' "$id" "$1"; }
 text() { answer '"content":[{"type":"text","text":"'"$1"'"}]'; }
 field() { [[ $line =~ \"$1\":\"?([^\",}]*) ]] && printf %s "${BASH_REMATCH[1]}"; }
 
-zone='"properties":{"zone":{"type":"string","description":"Such as Asia/Tokyo"}},"required":["zone"]'
-tools='"tools":[{"name":"now","description":"The time, in UTC","inputSchema":{"type":"object"}},'
+zone='"properties":{"zone":{"type":"string","description":"Such as Asia/Tokyo"}},"required":["zone"],"additionalProperties":false'
+tools='"tools":[{"name":"now","description":"The time, in UTC","inputSchema":{"type":"object","additionalProperties":false}},'
 tools+='{"name":"in_zone","description":"The time in a zone","inputSchema":{"type":"object",'$zone'}}]'
 about='"serverInfo":{"name":"time","version":"1"},"capabilities":{"tools":{}}'
 

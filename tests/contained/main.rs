@@ -21,5 +21,6 @@ mod outcomes;
 mod pipeline;
 mod reuse;
 mod schedules;
+mod server;
 mod stopping;
 mod worktree;

@@ -43,7 +43,7 @@ row() { # name, good call, bad call, command and arguments
     rm "$folder/lines"
     for _ in {1..50}; do killed=$(left "$folder"); [ "$killed" = 0 ] && break; sleep 0.1; done
     line=${line#*running  }
-    echo "| \`$name\` | ${line%%  protocol*} | ${line##*protocol } | $called | $refused | $toggled | $exited, $killed |"
+    echo "| ${name%_} | ${line%%  protocol*} | ${line##*protocol } | $called | $refused | $toggled | $exited, $killed |"
 }
 
 # How many processes work in this folder, this program aside.
@@ -58,7 +58,7 @@ left() {
 
 echo '| Server | Tools | Protocol | Call | Call with an error | off, on | Left after exit, kill -9 |'
 echo '|---|---|---|---|---|---|---|'
-row clock 'get_current_time {"timezone":"UTC"}' 'get_current_time {"timezone":"No/Where"}' \
+row time_ 'get_current_time {"timezone":"UTC"}' 'get_current_time {"timezone":"No/Where"}' \
     "$work/venv/bin/mcp-server-time"
 row git "git_status {\"repo_path\":\"$work/repo\"}" 'git_status {"repo_path":"/nowhere"}' \
     "$work/venv/bin/mcp-server-git"
