@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::foreground::Foreground;
+use meanwhile::mcp::Servers;
 use meanwhile::message::{Message, push_user};
 use meanwhile::notification::NotificationBus;
 use meanwhile::pipeline;
@@ -88,6 +89,10 @@ enum Way {
     SupervisorKilled,
 }
 
+/// A server that answers, and has started seven runs.
+const CONFIG: &str = r#"{"mcpServers": {"time": {"command": "bash", "args": ["-c", "bash tree.sh >&2 & exec bash time.sh"]}}}"#;
+const TIME: &str = include_str!("../src/mcp/time.sh");
+
 /// What it does at that moment.
 #[derive(Clone, Copy, PartialEq)]
 enum While {
@@ -101,12 +106,14 @@ enum While {
     Worktree,
     /// The command is that of an agent of a pipeline.
     Pipeline,
+    /// The command is a server that has started it.
+    Server,
 }
 
 impl While {
     /// Whether the prompt waits for a line.
     fn is_idle(self) -> bool {
-        self == While::Idle || self.is_told()
+        self == While::Idle || self == While::Server || self.is_told()
     }
 
     /// Whether the program says, before it ends, what would end with it.
@@ -165,6 +172,7 @@ fn print_table() -> ExitCode {
             "foreground call,",
             "agent in a",
             "agent of a",
+            "server that",
         ],
     );
     row(
@@ -176,6 +184,7 @@ fn print_table() -> ExitCode {
             "the screen is held",
             "worktree (s12)",
             "pipeline (s15)",
+            "answers (s17)",
         ],
     );
     let mut failed = false;
@@ -187,6 +196,7 @@ fn print_table() -> ExitCode {
             While::Held,
             While::Worktree,
             While::Pipeline,
+            While::Server,
         ]
         .map(|state| {
             let attempt = || {
@@ -206,8 +216,10 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree, pipeline]: [&str; 6]) {
-    println!("{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline}");
+fn row(name: &str, [idle, blocks, waited, held, tree, pipeline, server]: [&str; 7]) {
+    println!(
+        "{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline:<20} {server}"
+    );
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -224,6 +236,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         (While::Idle, _) => r#"run "bash tree.sh" in the background as tree"#,
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
         (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
+        (While::Server, _) => "/mcp on time",
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
@@ -282,6 +295,7 @@ impl Program {
             While::Waited => "s11_foreground_background",
             While::Worktree => "s12_worktrees",
             While::Pipeline => "s15_pipelines",
+            While::Server => "s17_mcp",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -290,6 +304,8 @@ impl Program {
             _ => Seat::new(lesson),
         };
         fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
+        fs::write(seat.folder.path().join("time.sh"), TIME).expect("a script");
+        fs::write(seat.folder.path().join(".mcp.json"), CONFIG).expect("a file");
         if state == While::Worktree {
             let mut bash = Command::new("bash");
             bash.args(["-c", REPOSITORY])
@@ -299,13 +315,14 @@ impl Program {
         }
         mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
         if way != Way::EndOfPipe {
-            let terminal = seat.start();
+            let terminal = seat.argument("--yes").start();
             terminal.until_ends(" >>");
             return Program::Terminal(terminal);
         }
         let mut command = Command::new(program(lesson));
         clean_environment(&mut command, seat.folder.path());
         let mut child = command
+            .arg("--yes")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -355,6 +372,10 @@ impl Program {
         let terminal = self.terminal();
         match state {
             While::Idle | While::Worktree | While::Pipeline => terminal.until_ends(" >>"),
+            While::Server => {
+                terminal.until_shows("time  on, running");
+                terminal.until_ends(" >>");
+            }
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -377,7 +398,7 @@ impl Program {
             Way::CtrlCTwice => {
                 terminal.send("\x03");
                 match state {
-                    While::Idle => terminal.until_shows("To leave"),
+                    While::Idle | While::Server => terminal.until_shows("To leave"),
                     state if state.is_told() => terminal.until_shows("Still running: tree."),
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
@@ -542,6 +563,8 @@ fn lesson_that_panics() -> ExitCode {
         let task = worktree::task(&agent.toolbox);
         agent.toolbox.replace([task]);
     }
+    let foreground = Foreground::new(&executor, repl.context());
+    let servers = Servers::attach(&options, &foreground, &mut repl);
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();
         push_user(&mut messages, prompt);
@@ -561,6 +584,7 @@ fn lesson_that_panics() -> ExitCode {
                 let _ = fs::read("panic"); // until somebody opens this gate
                 panic!("as the line said");
             }
+            None if servers.command(&repl, &line) => {}
             None if line == "panic" => panic!("as the line said"),
             None => turn(&agent, &line),
         }
