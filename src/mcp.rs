@@ -202,7 +202,7 @@ impl Servers {
         };
         let mut told = String::new();
         match (what, name) {
-            (None, _) => all.values().for_each(|it| told += &format!("{it}\n")),
+            (None, _) => all.values().for_each(|it| told += &(it.line() + "\n")),
             (Some("off"), Some(name)) => {
                 find(name)?.stop();
                 self.set_off(name, true)?;

@@ -70,7 +70,7 @@ impl Link {
         let both = [open(0, true, true)?, open(1, true, true)?];
         let (to, from) = (open(0, false, true)?, open(1, true, false)?);
         let [input, output] = paths.each_ref().map(|path| path.display());
-        let command = format!("{command} <{input} >{output}");
+        let command = format!("{command} <'{input}' >'{output}'");
         let (handle, news) = process::start(&command, Path::new(""));
         let link = Arc::new(Link {
             handle,
@@ -255,7 +255,7 @@ impl Link {
     pub fn progress(&self) -> String {
         let state = lock(&self.state);
         let told = state.waiting.values().map(|(_, told)| told.as_str());
-        told.collect::<Vec<_>>().join(" ").trim().to_string()
+        told.collect::<String>()
     }
 }
 

@@ -1,6 +1,6 @@
 //! s17 · What a server offers and answers, as the model may have it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use serde_json::Value;
@@ -39,17 +39,12 @@ pub fn misfit(name: &str, schema: &Value) -> Option<&'static str> {
 
 /// A name that lives as long as the program. Each is kept once.
 pub fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = lock(&NAMES);
-    let names = names.get_or_insert_default();
-    match names.get(name) {
-        Some(known) => known,
-        None => {
-            let new: &'static str = Box::leak(name.into());
-            names.insert(new);
-            new
-        }
-    }
+    let known = names.get(name).copied();
+    let name = known.unwrap_or_else(|| Box::leak(name.into()));
+    names.insert(name);
+    name
 }
 
 /// The first line of a marked block's text.

@@ -1,6 +1,5 @@
 //! s17 · A server: off, or on with a link that is made when it is needed, and again when it is lost.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,17 +56,14 @@ fn limit(variable: &str, millis: u64) -> Duration {
 
 impl Server {
     pub fn new(name: &str, config: Config, is_off: bool, foreground: &Foreground) -> Arc<Self> {
-        let on = !is_off;
-        let now = Now {
-            on,
-            ..Now::default()
-        };
-        Arc::new(Server {
+        let server = Server {
             name: name.to_string(),
             config,
             foreground: foreground.clone(),
-            now: Mutex::new(now),
-        })
+            now: Mutex::default(),
+        };
+        lock(&server.now).on = !is_off;
+        Arc::new(server)
     }
 
     pub fn is_built_in(&self) -> bool {
@@ -243,10 +239,9 @@ impl Server {
 
     /// How it is, and its tools.
     pub fn offered(&self) -> String {
-        let now = lock(&self.now);
-        let tools = now.tools.iter();
+        let tools = self.tools().into_iter();
         let tools = tools.map(|it| format!("\n  {}: {}", it.name, text(&it.description)));
-        self.line(&now) + &tools.collect::<String>()
+        self.line() + &tools.collect::<String>()
     }
 
     /// All that is known of it.
@@ -261,7 +256,9 @@ impl Server {
         )
     }
 
-    fn line(&self, now: &Now) -> String {
+    /// How it is.
+    pub fn line(&self) -> String {
+        let now = lock(&self.now);
         let link = now.link.as_ref();
         let state = match link {
             _ if !now.on => "off",
@@ -278,12 +275,6 @@ impl Server {
             "" => told,
             problem => format!("{told}  last error: {problem}"),
         }
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line(&lock(&self.now)))
     }
 }
 
