@@ -35,11 +35,6 @@ impl Control {
         watch.map_or_else(|| watched.last.clone(), |watch| watch.look())
     }
 
-    /// True if both are the same.
-    pub fn is(&self, other: &Control) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Asks the job to end, and returns at once. Without effect on one that has ended.
     pub fn stop(&self) {
         let mut watched = lock(&self.0);

@@ -128,14 +128,14 @@ impl Server {
         }
         drop(now);
         let task = Task::new(Kind::Server, &TaskId::new(&format!("mcp {}", self.name))?);
-        let (servers, control) = (self.foreground.servers.clone(), task.control.clone());
-        let (shown, its) = (servers.clone(), control.clone());
-        let at_end = move || lock(&servers).retain(|task| !task.control.is(&control));
+        let (servers, shown) = (self.foreground.servers.clone(), &self.foreground.servers);
+        let (started, control) = (task.started, task.control.clone());
+        let at_end = move || lock(&servers).retain(|task| task.started != started);
         let command = self.config.shell()?;
-        lock(&shown).push(task); // before it can end
+        lock(shown).push(task); // before it can end
         let link = Link::start(&command, at_end);
-        let link = link.inspect_err(|_| drop(lock(&shown).pop()))?;
-        its.attach(link.clone());
+        let link = link.inspect_err(|_| drop(lock(shown).pop()))?;
+        control.attach(link.clone());
         let begun = self.begin(&link, stop);
         begun.inspect_err(|_| link.stop())?;
         lock(&self.now).link = Some(link.clone());
