@@ -33,6 +33,8 @@ pub enum Kind {
     Pipeline,
     /// A time that is waited for.
     Timer,
+    /// A process that answers calls.
+    Server,
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Task};
+use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Task, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
@@ -37,8 +37,10 @@ const TIME_LIMIT: u64 = 120;
 #[derive(Clone)]
 pub struct Foreground {
     executor: Arc<Mutex<BackgroundExecutor>>,
-    context: Context,
+    pub(crate) context: Context,
     current: Arc<Mutex<Waiting>>,
+    /// Those that run: nobody waits for their end, and none is told.
+    pub(crate) servers: Arc<Mutex<Vec<Task>>>,
 }
 
 /// What is waited for, for the keyboard's thread, which lists it and stops it; and the key that
@@ -65,6 +67,7 @@ impl Foreground {
             executor: executor.clone(),
             context,
             current: Arc::default(),
+            servers: Arc::default(),
         }
     }
 
@@ -114,6 +117,17 @@ impl Foreground {
         let task = Task::new(Kind::Command, &self.free_name(command, description)?);
         let (handle, news) = process::start(command, context.folder.path());
         task.control.attach(Arc::new(handle));
+        self.attend(task, news, limit, context)
+    }
+
+    /// Waits for work that asks nothing, at most so many seconds.
+    fn attend(
+        &self,
+        task: Task,
+        news: Receiver<News>,
+        limit: u64,
+        context: &Context,
+    ) -> ToolOutcome {
         let work = Work {
             task,
             news,
@@ -121,6 +135,27 @@ impl Foreground {
             waiter: Arc::default(),
         };
         self.wait(work, after(Duration::from_secs(limit)), context)
+    }
+
+    /// Does work on a thread of its own, and waits for it as for a command.
+    pub fn call(
+        &self,
+        name: &str,
+        watch: Arc<dyn Watch>,
+        work: impl FnOnce() -> Outcome + Send + 'static,
+        context: &Context,
+    ) -> ToolOutcome {
+        let (task, (tell, news)) = (
+            Task::new(Kind::Command, &self.free_name("", Some(name))?),
+            unbounded(),
+        );
+        task.control.attach(watch);
+        let run = move || {
+            let _ = tell.send(News::Ended(Outcome::of(work)));
+        };
+        let spawned = thread::Builder::new().name("call".into()).spawn(run);
+        spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
+        self.attend(task, news, TIME_LIMIT, context)
     }
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.

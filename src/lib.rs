@@ -73,6 +73,8 @@ pub mod memory;
 pub mod pipeline;
 // s16: told while it runs, and told later.
 pub mod monitor;
+// s17: tools of somebody else.
+pub mod mcp;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

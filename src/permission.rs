@@ -51,7 +51,7 @@ pub fn gate(open: bool) -> Gate {
 
 /// What is asked about: each row behind a bar, so that none can pass for the question. Empty lines
 /// are left out, and a text that would push its beginning out of sight is cut in the middle.
-fn behind_bars(text: &str) -> String {
+pub(crate) fn behind_bars(text: &str) -> String {
     let columns = size().map_or(80, |(columns, _)| columns.max(20));
     let mut rows = Vec::new();
     for mut rest in text.lines() {

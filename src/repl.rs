@@ -23,7 +23,7 @@ use crate::tool::Context;
 pub use commands::Action;
 use commands::{Commands, is_leaving};
 use keyboard::Editor;
-pub use keyboard::OnKey;
+pub use keyboard::{OnKey, state_file};
 use shared::Shared;
 pub use shared::{Beside, Doing};
 

@@ -51,6 +51,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s14_session_memory", &[]),
     ("s15_pipelines", &["dispatch"]),
     ("s16_monitors", &["monitor", "timer"]),
+    ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::foreground::Foreground;
+use meanwhile::mcp::Servers;
 use meanwhile::message::{Message, push_user};
 use meanwhile::monitor::Monitors;
 use meanwhile::notification::NotificationBus;
@@ -89,6 +90,10 @@ enum Way {
     SupervisorKilled,
 }
 
+/// A server that answers, and has started seven runs.
+const CONFIG: &str = r#"{"mcpServers": {"time": {"command": "bash", "args": ["-c", "bash tree.sh >&2 & exec bash time.sh"]}}}"#;
+const TIME: &str = include_str!("../src/mcp/time.sh");
+
 /// What it does at that moment.
 #[derive(Clone, Copy, PartialEq)]
 enum While {
@@ -104,12 +109,14 @@ enum While {
     Pipeline,
     /// The command is watched by a monitor.
     Monitor,
+    /// The command is a server that has started it.
+    Server,
 }
 
 impl While {
     /// Whether the prompt waits for a line.
     fn is_idle(self) -> bool {
-        self == While::Idle || self.is_told()
+        self == While::Idle || self == While::Server || self.is_told()
     }
 
     /// Whether the program says, before it ends, what would end with it.
@@ -169,6 +176,7 @@ fn print_table() -> ExitCode {
             "agent in a",
             "agent of a",
             "monitor,",
+            "server that",
         ],
     );
     row(
@@ -181,6 +189,7 @@ fn print_table() -> ExitCode {
             "worktree (s12)",
             "pipeline (s15)",
             "prompt is idle (s16)",
+            "answers (s17)",
         ],
     );
     let mut failed = false;
@@ -193,6 +202,7 @@ fn print_table() -> ExitCode {
             While::Worktree,
             While::Pipeline,
             While::Monitor,
+            While::Server,
         ]
         .map(|state| {
             let attempt = || {
@@ -212,10 +222,9 @@ fn print_table() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-fn row(name: &str, [idle, blocks, waited, held, tree, pipeline, monitor]: [&str; 7]) {
-    println!(
-        "{name:<28} {idle:<20} {blocks:<20} {waited:<20} {held:<20} {tree:<20} {pipeline:<20} {monitor}"
-    );
+fn row<const N: usize>(name: &str, cells: [&str; N]) {
+    let cells = cells.map(|cell| format!("{cell:<20}")).join(" ");
+    println!("{name:<28} {}", cells.trim_end());
 }
 
 fn possible(way: Way, state: While) -> bool {
@@ -233,6 +242,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         (While::Worktree, _) => r#"delegate "run 'bash tree.sh'" as tree in a worktree"#,
         (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
         (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
+        (While::Server, _) => "/mcp on time",
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
@@ -292,6 +302,7 @@ impl Program {
             While::Worktree => "s12_worktrees",
             While::Pipeline => "s15_pipelines",
             While::Monitor => "s16_monitors",
+            While::Server => "s17_mcp",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -300,6 +311,8 @@ impl Program {
             _ => Seat::new(lesson),
         };
         fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
+        fs::write(seat.folder.path().join("time.sh"), TIME).expect("a script");
+        fs::write(seat.folder.path().join(".mcp.json"), CONFIG).expect("a file");
         if state == While::Worktree {
             let mut bash = Command::new("bash");
             bash.args(["-c", REPOSITORY])
@@ -309,13 +322,14 @@ impl Program {
         }
         mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
         if way != Way::EndOfPipe {
-            let terminal = seat.start();
+            let terminal = seat.argument("--yes").start();
             terminal.until_ends(" >>");
             return Program::Terminal(terminal);
         }
         let mut command = Command::new(program(lesson));
         clean_environment(&mut command, seat.folder.path());
         let mut child = command
+            .arg("--yes")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -367,6 +381,10 @@ impl Program {
             While::Idle | While::Worktree | While::Pipeline | While::Monitor => {
                 terminal.until_ends(" >>")
             }
+            While::Server => {
+                terminal.until_shows("time  on, running");
+                terminal.until_ends(" >>");
+            }
             While::Running | While::Waited => {} // the command has grown, so it is waited for
             While::Held => {
                 // All threads that draw wait for the terminal: for the keys, and for the time.
@@ -389,7 +407,7 @@ impl Program {
             Way::CtrlCTwice => {
                 terminal.send("\x03");
                 match state {
-                    While::Idle => terminal.until_shows("To leave"),
+                    While::Idle | While::Server => terminal.until_shows("To leave"),
                     state if state.is_told() => terminal.until_shows("Still running: tree."),
                     _ => eventually("the command was asked to end", || asked.exists()),
                 }
@@ -555,6 +573,8 @@ fn lesson_that_panics() -> ExitCode {
         agent.toolbox.replace([task]);
         agent.toolbox.add(Monitors::new(&executor).tools());
     }
+    let foreground = Foreground::new(&executor, repl.context());
+    let servers = Servers::attach(&options, &foreground, &mut repl);
     let turn = |agent: &Agent, prompt: &str| {
         let mut messages = Vec::<Message>::new();
         push_user(&mut messages, prompt);
@@ -574,6 +594,7 @@ fn lesson_that_panics() -> ExitCode {
                 let _ = fs::read("panic"); // until somebody opens this gate
                 panic!("as the line said");
             }
+            None if servers.command(&repl, &line) => {}
             None if line == "panic" => panic!("as the line said"),
             None => turn(&agent, &line),
         }

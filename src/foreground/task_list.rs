@@ -53,7 +53,10 @@ impl Foreground {
         let current = lock(&self.current);
         let rows = lock(&self.executor).all().into_iter().map(row(false));
         let current = current.iter().map(|(task, _)| task.status(None));
-        let mut rows: Vec<Row> = rows.chain(current.map(row(true))).collect();
+        let servers = lock(&self.servers);
+        let servers = servers.iter().map(|task| row(false)(task.status(None)));
+        let rows = rows.chain(current.map(row(true)));
+        let mut rows: Vec<Row> = rows.chain(servers).collect();
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }

@@ -107,13 +107,8 @@ pub(super) fn newlines(bytes: &[u8]) -> u64 {
 
 impl Whole {
     fn create() -> Self {
-        static COUNT: Mutex<usize> = Mutex::new(0);
-        let mut count = lock(&COUNT);
-        // Its name is not secret: a folder that is there already is somebody else's.
-        let folder = scratch_folder();
-        let made = *count > 0 || DirBuilder::new().mode(0o700).create(folder).is_ok();
-        *count += usize::from(made);
-        let path = folder.join(format!("output-{count}.txt"));
+        let (path, made) = scratch_path("output");
+        let path = path.with_extension("txt");
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         Whole {
@@ -156,6 +151,17 @@ pub(super) fn scratch_folder() -> &'static Path {
         let name = format!("{SCRATCH}{}-{:x}", std::process::id(), now.as_nanos());
         std::env::temp_dir().join(name)
     })
+}
+
+/// A new path in that folder, and whether the folder is there: its name is not secret, and one that
+/// was there before is somebody else's.
+pub(crate) fn scratch_path(name: &str) -> (PathBuf, bool) {
+    static COUNT: Mutex<usize> = Mutex::new(0);
+    let mut count = lock(&COUNT);
+    let folder = scratch_folder();
+    let made = *count > 0 || DirBuilder::new().mode(0o700).create(folder).is_ok();
+    *count += usize::from(made);
+    (folder.join(format!("{name}-{count}")), made)
 }
 
 /// A text without white space at its end, or what is said instead of an empty one.

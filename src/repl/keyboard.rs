@@ -83,7 +83,7 @@ impl Editor {
             shared: shared.clone(),
             is_drawn: Cell::new(false),
         }));
-        let history = history_file().filter(|path| match check_history(path) {
+        let history = state_file("history").filter(|path| match check_history(path) {
             Ok(()) => editor.load_history(path).is_ok(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
             Err(why) => {
@@ -228,11 +228,12 @@ impl Editor {
     }
 }
 
-fn history_file() -> Option<PathBuf> {
+/// A file that the program keeps for its user, whatever folder it runs in.
+pub fn state_file(name: &str) -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let folder = state.or_else(home)?;
-    Some(folder.join("meanwhile/history"))
+    Some(folder.join("meanwhile").join(name))
 }
 
 /// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.

@@ -22,5 +22,6 @@ mod outcomes;
 mod pipeline;
 mod reuse;
 mod schedules;
+mod server;
 mod stopping;
 mod worktree;

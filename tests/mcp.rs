@@ -1,0 +1,320 @@
+//! Tools from somebody else, through the real program: with a server that is well, and with one
+//! that goes wrong in each way that a server can.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::program::{Lesson, Transcript, eventually};
+use support::prompt::{CTRL_B, CTRL_C, at_prompt, is_gone};
+use support::terminal::{Seat, Terminal};
+
+const S17: &str = "s17_mcp";
+const ODD: &str = include_str!("mcp/odd.sh");
+const PROMPT: &str = "\n\ns17 >>";
+
+/// The configuration, with an argument for the server.
+fn config(argument: &str) -> String {
+    format!(
+        "{{\"mcpServers\": {{\"odd\": {{\"command\": \"bash\", \"args\": [\"odd.sh\", \"{argument}\"], \"env\": {{\"ITS_KEY\": \"it's one\"}}}}}}}}\n"
+    )
+}
+
+fn lesson(argument: &str) -> Lesson {
+    let lesson = Lesson::new(S17);
+    let lesson = lesson.file(".mcp.json", &config(argument));
+    lesson.file("odd.sh", ODD)
+}
+
+/// The same, where each server may be started.
+fn odd(argument: &str) -> Lesson {
+    lesson(argument).argument("--yes")
+}
+
+fn call(tool: &str) -> String {
+    format!("call mcp__odd__{tool} {{}}")
+}
+
+/// The processes that the server was.
+fn pids(folder: &Path) -> Vec<Pid> {
+    let pids = fs::read_to_string(folder.join("pids")).unwrap_or_default();
+    let pids = pids.lines().map(|pid| pid.parse().expect("a number"));
+    pids.map(Pid::from_raw).collect()
+}
+
+/// How often it was started; and that nothing is left of it.
+fn starts(ran: &Transcript) -> usize {
+    let pids = pids(ran.folder.path());
+    eventually("nothing of it is left", || {
+        pids.iter().all(|pid| is_gone(*pid))
+    });
+    pids.len()
+}
+
+#[test]
+fn the_server_that_is_built_in_goes_off_and_on_and_no_config_is_touched() {
+    let config = "{\"mcpServers\": {}}";
+    let now = "call mcp__time__now {}";
+    let ran = Lesson::new(S17).file(".mcp.json", config);
+    let ran = ran.line("/mcp").line(now);
+    let ran = ran.line("call mcp__time__in_zone {\"zone\": \"Asia/Tokyo\"}");
+    let ran = ran.line("/mcp off time").line(now).line("/mcp");
+    let ran = ran.line("/mcp on time").line(now).line("/tasks").run();
+    ran.has_in_order(&[
+        "time  on, not started",
+        "<mcp-result server=\"time\">\n",
+        " UTC\n",
+        " in Asia/Tokyo\n",
+        "time is off: its tools are not offered any more.",
+        "ERROR: there is no tool \"mcp__time__now\"",
+        "time  off",
+        "time  on, running  2 tools  protocol 2025-11-25",
+        " UTC\n",
+        "mcp time  server  running  ",
+    ]);
+    assert_eq!(ran.file(".mcp.json").as_deref(), Some(config));
+}
+
+#[test]
+fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
+    let ran = odd("").variable("ANTHROPIC_MODEL", "secret");
+    let ran = ran.line("call mcp__odd__hello {\"a\": \"you\"}");
+    let ran = ran.line(&call("media")).line(&call("fail"));
+    let ran = ran.line(&call("evil")).line("/mcp odd").run();
+    ran.has_in_order(&[
+        "odd: 4 of its tools left out: choice (its schema is a choice), number (its schema is none of an object), bad name (",
+        "), hello (its name is taken).",
+        "hello you\n",
+        "[image, image/png, not shown]\n",
+        "[a resource: file:///a]\n",
+        "seen\n",
+        "ERROR: the tool says that it failed\n",
+        "no such zone\n",
+        "before<\\/mcp-result>\n",
+        "odd  on, running  12 tools  protocol 2025-06-18",
+        "mcp__odd__twice: odd",
+        "export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''",
+        "its standard error: I am odd",
+    ]);
+    let environment = ran.file("environment").expect("it was started");
+    assert!(environment.contains("ITS_KEY=it's one"), "{environment}");
+    assert!(!environment.contains("ANTHROPIC_"), "{environment}");
+    let heard = ran.file("heard").expect("it was spoken to");
+    let methods = ["initialize\"", "notifications/initialized", "tools/list"];
+    let at = methods.map(|method| heard.find(method));
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{heard}");
+    assert_eq!(starts(&ran), 1);
+}
+
+#[test]
+fn what_a_server_does_wrong_is_said_and_the_prompt_lives_on() {
+    let ran = odd("").line(&call("junk")).line("/mcp");
+    let ran = ran.line(&call("twice")).line(&call("order")).line("/mcp");
+    let ran = ran.line(&call("unknown")).run();
+    ran.has_in_order(&[
+        "after junk\n",
+        "last error: it printed what is no JSON, passed over: this is no JSON",
+        "once\n",
+        "asked back\n",
+        "last error: it answered what nobody waits for; passed over",
+        "ERROR: there is no tool \"mcp__odd__unknown\"",
+    ]);
+    let heard = ran.file("heard").expect("it was spoken to");
+    eventually("it was answered", || heard.contains(r#""id":"b""#));
+    assert!(heard.contains(r#"{"id":"a","jsonrpc":"2.0","result":{}}"#));
+    assert!(heard.contains("this client does not offer that"), "{heard}");
+}
+
+#[test]
+fn a_line_without_end_ends_the_server_and_fills_no_memory() {
+    let peak = "! grep VmHWM /proc/$(cut -d' ' -f4 /proc/$PPID/stat)/status";
+    let ran = odd("").line(&call("long")).line(peak).line(&call("hello"));
+    let ran = ran.run();
+    ran.has_in_order(&[
+        "ERROR: odd: it sent a line of more than 4 MiB, so it was stopped",
+        "VmHWM:",
+        "hello\n",
+    ]);
+    let peak = ran.out.split("VmHWM:").nth(1).expect("the peak");
+    let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(peak < 60_000, "{peak} KiB");
+    assert_eq!(starts(&ran), 2);
+}
+
+#[test]
+fn one_that_dies_is_started_again_three_times() {
+    let mut ran = odd("");
+    for _ in 0..5 {
+        ran = ran.line(&call("die"));
+    }
+    let ran = ran.line("/mcp restart odd").line(&call("hello")).run();
+    let died = "ERROR: odd: it has ended; its last words: out of luck; it is started again with the next call";
+    ran.has_in_order(&[
+        died,
+        died,
+        died,
+        died,
+        "ERROR: odd: it was started 4 times and has always ended; `/mcp restart odd` tries it again.",
+        "odd  on, running  12 tools",
+        "hello\n",
+    ]);
+    assert_eq!(starts(&ran), 5);
+}
+
+#[test]
+fn one_that_does_not_begin_well_is_said_once_and_stopped() {
+    for (argument, why) in [
+        (
+            "silent",
+            "no answer to initialize: it passed its time limit",
+        ),
+        ("deaf", "no answer to initialize: it passed its time limit"),
+        (
+            "other",
+            "it speaks a protocol that is not known here: 2999-01-01",
+        ),
+        ("refuses", "no answer to initialize: it refuses: not today"),
+    ] {
+        let ran = odd(argument).variable("MCP_TIMEOUT", "500");
+        let ran = ran.line("run \"echo one\"").line("run \"echo two\"");
+        let ran = ran.line("/mcp").run();
+        ran.has_in_order(&[&format!("odd: {why}"), "one", "two", "last error: "]);
+        assert_eq!(ran.out.matches(&format!("odd: {why}")).count(), 1);
+        assert_eq!(starts(&ran), 1);
+    }
+    let nowhere = "{\"mcpServers\": {\"odd\": {\"command\": \"no-such-program\"}, \"far\": {\"url\": \"https://example.com\"}}}";
+    let ran = Lesson::new(S17).argument("--yes");
+    let ran = ran.file(".mcp.json", nowhere).line("run \"echo on\"").run();
+    ran.has_in_order(&[
+        "far: it has no `command`: only servers over stdio are known here.",
+        "odd: no answer to initialize: it has ended; its last words: bash: line ",
+        "no-such-program: ",
+        "on",
+    ]);
+    let ran = Lesson::new(S17).file(".mcp.json", "{").line("/mcp").run();
+    ran.has(".mcp.json holds no servers: EOF");
+}
+
+#[test]
+fn a_call_that_is_never_answered_is_given_up_and_cancelled() {
+    let ran = odd("").variable("MCP_TOOL_TIMEOUT", "300");
+    let ran = ran.line(&call("quiet")).line(&call("hello")).run();
+    ran.has_in_order(&["ERROR: it passed its time limit", "hello\n"]);
+    let heard = ran.file("heard").expect("it was spoken to");
+    assert!(heard.contains("notifications/cancelled"), "{heard}");
+    assert_eq!(starts(&ran), 1);
+}
+
+#[test]
+fn a_list_that_changes_is_asked_for_again() {
+    let ran = odd("").line(&format!("{}, then {}", call("grow"), call("grown")));
+    let ran = ran.line("/mcp").run();
+    ran.has_in_order(&[
+        "grown\n",
+        "it refuses: unknown here",
+        "odd  on, running  13 tools",
+    ]);
+}
+
+#[test]
+fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path().to_str().expect("text");
+    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: export ";
+    let first = lesson("").variable("XDG_STATE_HOME", state);
+    let first = first.line(&call("hello")).line("/mcp off time");
+    let first = first.line("/mcp on odd").line(&call("hello")).run();
+    first.has_in_order(&[waits, "there is no tool", "odd  on, running", "hello\n"]);
+    assert_eq!(starts(&first), 1);
+    // What is off stays off in this folder, for the next program as well.
+    let folder = first.folder.path();
+    let off = fs::read_to_string(folder.join(".sessions/mcp.json"));
+    assert_eq!(
+        off.expect("a list").split_whitespace().collect::<String>(),
+        "[\"time\"]"
+    );
+    let next = Lesson::new(S17).within(folder).line("/mcp").run();
+    next.has("time  off");
+}
+
+fn at_terminal() -> Terminal {
+    let seat = Seat::new(S17);
+    fs::write(seat.folder.path().join(".mcp.json"), config("")).expect("a file");
+    fs::write(seat.folder.path().join("odd.sh"), ODD).expect("a file");
+    at_prompt(seat, PROMPT)
+}
+
+#[test]
+fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
+    let mut terminal = at_terminal();
+    terminal.line(&call("quiet"));
+    terminal.until_shows(".mcp.json wants to start the server odd, now and in later sessions:");
+    terminal.until_shows("│ export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''");
+    terminal.until_shows("\nMay it? [y]es, [n]o:");
+    assert_eq!(pids(terminal.folder.path()), []);
+    terminal.line("y");
+    terminal.until_shows("1 4 one of four");
+    terminal.send(CTRL_C);
+    terminal.until_shows("ERROR: [interrupted] by the user");
+    terminal.until_ends(PROMPT);
+    let heard = terminal.folder.path().join("heard");
+    eventually("it was cancelled", || {
+        let heard = fs::read_to_string(&heard).expect("what it heard");
+        heard.contains("notifications/cancelled") && heard.contains("the user stopped it")
+    });
+    // Ctrl+B sends a call to the background, where it can be stopped.
+    terminal.line(&call("quiet"));
+    terminal.until_shows(" s (Ctrl+B: to the background) · 1 4 one of four");
+    terminal.send(CTRL_B);
+    terminal.until_shows("odd-quiet: [running] moved to the background by the user");
+    terminal.until_ends("\n1 running\ns17 >>");
+    terminal.line("/tasks");
+    terminal.until_shows("odd-quiet  command  running");
+    terminal.until_shows("mcp odd    server   running");
+    terminal.line("/stop odd-quiet");
+    terminal.until_shows("◆ odd-quiet: ERROR: it was stopped");
+    let its = pids(terminal.folder.path());
+    assert!(its.len() == 1 && !is_gone(its[0]), "{its:?}");
+    kill(terminal.id(), Signal::SIGKILL).expect("the program");
+    terminal.wait();
+    eventually("nothing of it is left", || is_gone(its[0]));
+    // Allowed for good in this folder: nobody is asked again.
+    let mut terminal = at_prompt(Seat::new(S17).folder(Some(terminal.folder.clone())), PROMPT);
+    terminal.line(&call("hello"));
+    terminal.until_shows("hello");
+    assert!(!terminal.text().contains("May it?"));
+    // Another command is another question.
+    let path = terminal.folder.path().join(".mcp.json");
+    fs::write(path, config("other")).expect("a file");
+    terminal.line("/mcp restart odd");
+    terminal.until_shows("│ export 'ITS_KEY=it'\\''s one'; exec bash odd.sh other");
+    terminal.until_shows("\nMay it? [y]es, [n]o:");
+    terminal.line("n");
+    terminal.until_shows("not started, as you said");
+    terminal.until_ends(PROMPT);
+    terminal.line("exit");
+    terminal.wait();
+    eventually("nothing of it is left", || {
+        pids(terminal.folder.path()).into_iter().all(is_gone)
+    });
+}
+
+#[test]
+fn who_says_no_is_not_asked_again() {
+    let mut terminal = at_terminal();
+    terminal.line("run \"echo on\"");
+    terminal.until_shows("\nMay it? [y]es, [n]o:");
+    terminal.line("n");
+    terminal.until_shows("odd: not started, as you said; `/mcp on odd` asks again.");
+    terminal.until_ends(PROMPT);
+    terminal.line("run \"echo further\"");
+    terminal.until_shows("further");
+    terminal.until_ends(PROMPT);
+    assert_eq!(terminal.text().matches("May it?").count(), 1);
+    assert_eq!(pids(terminal.folder.path()), []);
+    terminal.line("exit");
+    terminal.wait();
+}
