@@ -9,7 +9,7 @@ mod server;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,10 +24,12 @@ use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
 use crate::tool::Context;
-use crate::tools::files::make_own_folder;
+use crate::tools::files::{failed, make_own_folder, read_text, replace};
 use server::Server;
 
 const CONFIG: &str = ".mcp.json";
+/// Bytes of a configuration, and of a list of ours.
+const MAX_FILE: u64 = 1 << 20;
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
 /// What is said of one that nobody has allowed.
@@ -41,6 +43,9 @@ struct Config {
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// Ours, so that nobody need be asked. No file can say that.
+    #[serde(skip)]
+    built_in: bool,
 }
 
 #[derive(Deserialize)]
@@ -55,11 +60,12 @@ impl Config {
             command: Some("bash".to_string()),
             args: vec!["-c".to_string(), TIME.to_string()],
             env: BTreeMap::new(),
+            built_in: true,
         };
         let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-        let text = match fs::read_to_string(CONFIG) {
-            Err(_) if !Path::new(CONFIG).exists() => return Ok(all),
-            text => text.map_err(|why| format!("{CONFIG} cannot be read: {why}."))?,
+        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
+            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
+            text => text.map_err(failed("read", CONFIG))?.0,
         };
         let file: File = serde_json::from_str(&text)
             .map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
@@ -114,8 +120,10 @@ impl Servers {
 
     /// Reads the configuration again. One that has not changed stays as it is.
     fn load(&self) -> Result<(), String> {
-        let (mut all, off) = (self.all.borrow_mut(), list(&off_file()));
-        for (name, config) in Config::all()? {
+        let (mut all, off, configs) = (self.all.borrow_mut(), list(&off_file()), Config::all()?);
+        let gone = all.extract_if(.., |name, _| !configs.contains_key(name));
+        gone.for_each(|(_, server)| server.stop());
+        for (name, config) in configs {
             if all.get(&name).is_none_or(|old| old.config != config) {
                 let is_off = off.contains(&name);
                 let new = Server::new(&name, config, is_off, &self.foreground);
@@ -150,7 +158,7 @@ impl Servers {
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
         let mut allowed = list(&file);
-        if self.open || server.is_built_in() || allowed.contains(&line) {
+        if self.open || server.config.built_in || allowed.contains(&line) {
             return Ok(());
         }
         let name = &server.name;
@@ -232,12 +240,7 @@ impl Servers {
             true => off.insert(name.to_string()),
             false => off.remove(name),
         };
-        let _ = make_own_folder(FOLDER.as_ref());
-        if changed {
-            keep(&off_file(), &off)
-        } else {
-            Ok(())
-        }
+        changed.then(|| keep(&off_file(), &off)).unwrap_or(Ok(()))
     }
 }
 
@@ -247,13 +250,14 @@ fn off_file() -> PathBuf {
 }
 
 fn list(path: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = read_text(path, MAX_FILE).unwrap_or_default().0;
     serde_json::from_str(&text).unwrap_or_default()
 }
 
+/// Whole or not at all, and never where a link leads.
 fn keep(path: &Path, list: &BTreeSet<String>) -> Result<(), String> {
-    let _ = path.parent().map(fs::create_dir_all);
     let text = serde_json::to_string_pretty(list).unwrap_or_default();
-    let written = fs::write(path, text);
-    written.map_err(|why| format!("{} cannot be written: {why}.", path.display()))
+    let folder = make_own_folder(path.parent().unwrap_or(path));
+    let written = folder.and_then(|()| replace(path, &text));
+    written.map_err(failed("written", &path.to_string_lossy()))
 }

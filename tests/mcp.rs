@@ -134,7 +134,8 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
     let ran = odd("").line(&call("long")).line(peak).line(&call("hello"));
     let ran = ran.run();
     ran.has_in_order(&[
-        "ERROR: odd: it sent a line of more than 4 MiB, so it was stopped",
+        "ERROR: odd did not answer; it is started again with the next call",
+        "it sent a line of more than 4 MiB, so it was stopped",
         "VmHWM:",
         "hello\n",
     ]);
@@ -151,13 +152,13 @@ fn one_that_dies_is_started_again_three_times() {
         ran = ran.line(&call("die"));
     }
     let ran = ran.line("/mcp restart odd").line(&call("hello")).run();
-    let died = "ERROR: odd: it has ended; its last words: out of luck; it is started again with the next call";
+    let died = "ERROR: odd did not answer; it is started again with the next call\n    <mcp-error server=\"odd\">\n    it has ended; its last words: out of luck\n";
     ran.has_in_order(&[
         died,
         died,
         died,
         died,
-        "ERROR: odd: it was started 4 times and has always ended; `/mcp restart odd` tries it again.",
+        "it was started 4 times and has always ended; `/mcp restart odd` tries it again\n",
         "odd  on, running  12 tools",
         "hello\n",
     ]);
@@ -238,6 +239,72 @@ fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     );
     let next = Lesson::new(S17).within(folder).line("/mcp").run();
     next.has("time  off");
+}
+
+/// Each of these got around consent, or out of the folder.
+#[test]
+fn no_file_of_a_project_starts_writes_or_waits_for_anything_unasked() {
+    // The text of the server that is built in, as the last argument of something else.
+    let ours = include_str!("../src/mcp/time.sh");
+    let config = |name: &str| {
+        let server =
+            serde_json::json!({ "command": "bash", "args": ["-c", "touch started", ours] });
+        serde_json::json!({ "mcpServers": { name: server } }).to_string()
+    };
+    for name in ["clock", "time"] {
+        let ran = Lesson::new(S17).file(".mcp.json", &config(name));
+        let ran = ran.line("run \"echo on\"").run();
+        ran.has_in_order(&[&format!("{name}: not started yet: nobody was there"), "on"]);
+        assert_eq!(ran.file("started"), None);
+    }
+    // A list that is a link, and its folder.
+    for link in [".sessions/mcp.json", ".sessions"] {
+        let lesson = Lesson::new(S17).file("elsewhere/mcp.json", "[]");
+        let folder = lesson.folder.path().to_owned();
+        if link != ".sessions" {
+            fs::create_dir(folder.join(".sessions")).expect("a folder");
+        }
+        let to = folder.join(if link == ".sessions" {
+            "elsewhere"
+        } else {
+            "elsewhere/mcp.json"
+        });
+        std::os::unix::fs::symlink(to, folder.join(link)).expect("a link");
+        let ran = lesson.line("/mcp off time").run();
+        assert_eq!(
+            ran.file("elsewhere/mcp.json").as_deref(),
+            Some("[]"),
+            "{link}"
+        );
+        if link == ".sessions" {
+            ran.has(".sessions/mcp.json cannot be written: it is a symbolic link");
+        }
+    }
+    // A configuration that never ends.
+    let lesson = Lesson::new(S17);
+    let fifo = lesson.folder.path().join(".mcp.json");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let ran = lesson.line("run \"echo on\"").run();
+    ran.has_in_order(&[
+        ".mcp.json cannot be read: it is no regular file but a pipe",
+        "on",
+    ]);
+}
+
+#[test]
+fn a_server_that_is_configured_no_more_is_offered_no_more() {
+    let ran = odd("").line(&call("hello"));
+    let ran = ran
+        .line("run \"echo {} > .mcp.json\"")
+        .line("/mcp")
+        .line("run \"echo '{\\\"mcpServers\\\": {}}' > .mcp.json\"");
+    let ran = ran.line("/mcp").line(&call("hello")).run();
+    ran.has_in_order(&[
+        "hello\n",
+        "holds no servers",
+        "time  on",
+        "there is no tool \"mcp__odd__hello\"",
+    ]);
 }
 
 fn at_terminal() -> Terminal {

@@ -47,6 +47,11 @@ pub fn intern(name: &str) -> &'static str {
     name
 }
 
+/// What a server says, in a block that it cannot end.
+pub fn marked(what: &str, server: &str, text: &str) -> String {
+    block(what, &format!(" server=\"{server}\""), text)
+}
+
 /// The first line of a marked block's text.
 pub fn text(block: &str) -> &str {
     block.lines().nth(1).unwrap_or_default()
@@ -63,8 +68,8 @@ pub fn outcome(server: &str, answer: Result<Value, End>, lives: bool) -> Outcome
             } else {
                 "; it is started again with the next call"
             };
-            let why = format!("{server}: {why}{again}");
-            return Outcome::new(End::Failed(why), "");
+            let what = End::Failed(format!("{server} did not answer{again}"));
+            return Outcome::new(what, marked("mcp-error", server, &why));
         }
         Err(end) => return Outcome::new(end, ""),
     };
@@ -82,11 +87,7 @@ pub fn outcome(server: &str, answer: Result<Value, End>, lives: bool) -> Outcome
         output.push(format!("{told}\n").as_bytes());
     }
     let text = output.render();
-    let text = block(
-        "mcp-result",
-        &format!(" server=\"{server}\""),
-        text.trim_end(),
-    );
+    let text = marked("mcp-result", server, text.trim_end());
     match answer["isError"] == true {
         true => Outcome::new(
             End::Failed("the tool says that it failed".to_string()),

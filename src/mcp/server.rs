@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::Config;
 use super::link::Link;
-use super::offer::{intern, misfit, outcome, text};
+use super::offer::{intern, marked, misfit, outcome, text};
 use crate::background::{Kind, Task};
 use crate::caught::lock;
-use crate::delivery::block;
 use crate::event::Events;
 use crate::foreground::Foreground;
 use crate::interrupt::Interrupt;
@@ -64,10 +63,6 @@ impl Server {
         };
         lock(&server.now).on = !is_off;
         Arc::new(server)
-    }
-
-    pub fn is_built_in(&self) -> bool {
-        self.config.args.last().is_some_and(|it| it == super::TIME)
     }
 
     pub fn is_on(&self) -> bool {
@@ -212,7 +207,7 @@ impl Server {
         let run = move |arguments: Value, context: &Context| {
             let server = server.upgrade().ok_or("its server is gone")?;
             let link = server.link(&context.interrupt);
-            let link = link.map_err(|why| format!("{}: {why}.", server.name))?;
+            let link = link.map_err(|why| marked("mcp-error", &server.name, &why))?;
             let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
             let watch = Call(name.clone(), stop.clone(), link.clone());
             let params = json!({ "name": call, "arguments": arguments });
@@ -227,11 +222,7 @@ impl Server {
                 .call(&name, Arc::new(watch), work, context)
         };
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
-        let about = block(
-            "mcp-description",
-            &format!(" server=\"{}\"", self.name),
-            &about,
-        );
+        let about = marked("mcp-description", &self.name, &about);
         let mut tool = Tool::new(intern(full), about, Value::Null, Access::Ask, run);
         tool.input_schema = spec["inputSchema"].clone();
         tool

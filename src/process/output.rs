@@ -67,13 +67,13 @@ impl Output {
         self.tail.extend_from_slice(rest);
     }
 
-    /// The last 4 KiB, so far.
+    /// The last 8 KiB, so far.
     pub fn end(&self) -> String {
         let kept = match self.tail.is_empty() {
             true => &self.head,
             false => &self.tail,
         };
-        readable(&kept[kept.len().saturating_sub(4 * 1024)..])
+        readable(&kept[kept.len().saturating_sub(8 * 1024)..])
     }
 
     /// All of it as text; or, if it was too long, head and tail cut at line ends, with how much
