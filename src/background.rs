@@ -29,12 +29,8 @@ pub enum Kind {
     Command,
     /// A sub-agent, as urgent as its todo.
     Agent(Priority),
-    /// Board tasks, one after the other.
-    Pipeline,
-    /// A time that is waited for.
-    Timer,
-    /// A process that answers calls.
-    Server,
+    /// Something else, of that name. It takes no place.
+    Other(&'static str),
 }
 
 /// Work with a name, whether it has ended or not. Clones are the same work.
@@ -110,8 +106,7 @@ impl BackgroundExecutor {
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let mut running = self.running();
-        // What only waits takes no place; a pipeline's agents have places of their own.
-        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Pipeline | Kind::Timer));
+        running.retain(|id| !matches!(self.tasks[id].kind, Kind::Other(_)));
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }

@@ -124,7 +124,7 @@ pub fn tools(
             control.attach(runner.clone());
             announced(&events, &name, &what, || runner.run())
         };
-        lock(&executor).submit(Kind::Pipeline, &id, job)?;
+        lock(&executor).submit(Kind::Other("pipeline"), &id, job)?;
         Ok(format!(
             "{id}: started in the background. Go on with other work; the result will come by itself."
         ))

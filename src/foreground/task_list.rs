@@ -84,8 +84,9 @@ impl Row {
     /// Its id, kind, status and time, and what it does.
     fn cells(&self) -> [String; 5] {
         let kind = match self.status.task.kind {
-            Kind::Agent(_) => "agent".to_string(),
-            other => format!("{other:?}").to_lowercase(),
+            Kind::Command => "command",
+            Kind::Agent(_) => "agent",
+            Kind::Other(kind) => kind,
         };
         let status = match &self.status.outcome {
             None if self.in_foreground => "in the foreground".to_string(),
@@ -96,7 +97,7 @@ impl Row {
         };
         let cells = [
             self.status.task.id.to_string(),
-            kind,
+            kind.to_string(),
             status.lines().next().unwrap_or_default().to_string(),
             format!("{:.1} s", self.status.elapsed.as_secs_f64()),
             self.status.progress.what.clone(),

@@ -122,7 +122,8 @@ impl Server {
             _ => now.starts += 1,
         }
         drop(now);
-        let task = Task::new(Kind::Server, &TaskId::new(&format!("mcp {}", self.name))?);
+        let id = TaskId::new(&format!("mcp {}", self.name))?;
+        let task = Task::new(Kind::Other("server"), &id);
         let (servers, shown) = (self.foreground.servers.clone(), &self.foreground.servers);
         let (started, control) = (task.started, task.control.clone());
         let at_end = move || lock(&servers).retain(|task| task.started != started);

@@ -127,7 +127,7 @@ impl Monitors {
                 Outcome::new(End::Killed, &*timer.note)
             })
         };
-        lock(&self.executor).start(Task::new(Kind::Timer, &id), job)?;
+        lock(&self.executor).start(Task::new(Kind::Other("timer"), &id), job)?;
         Ok(format!(
             "{id}: due in {seconds} s; its note comes by itself."
         ))
