@@ -70,6 +70,8 @@ pub mod session;
 pub mod memory;
 // s15: a plan that is carried out.
 pub mod pipeline;
+// s18: another keyboard, whose lines become tasks.
+pub mod slack;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

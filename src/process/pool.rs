@@ -182,9 +182,10 @@ fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
         .env("SSH_ASKPASS_REQUIRE", "never")
         .env("PAGER", "cat")
         .env("GIT_PAGER", "cat");
-    // The key is ours, not the command's.
+    // The keys are ours, not the command's.
     for (name, _) in std::env::vars_os() {
-        if name.as_bytes().starts_with(b"ANTHROPIC_") {
+        let name_is = |start: &[u8]| name.as_bytes().starts_with(start);
+        if name_is(b"ANTHROPIC_") || name_is(b"SLACK_") {
             command.env_remove(name);
         }
     }
