@@ -97,39 +97,42 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// Adds `/slack`, and connects as the environment says. Its agents are sub-agents of this one,
-    /// as it is now.
-    pub fn attach(
+    /// Its agents are sub-agents of this one, as it is now.
+    pub fn new(
         agent: &Agent,
         definitions: &Definitions,
         executor: &Arc<Mutex<BackgroundExecutor>>,
-        repl: &mut Repl,
     ) -> Arc<Self> {
-        let slack = Arc::new(Slack {
+        Arc::new(Slack {
             executor: executor.clone(),
             delegation: background_agent::delegation(agent, definitions),
             context: agent.context.clone(),
             line: Mutex::default(),
             state: Mutex::default(),
             bell: bounded(1),
-        });
-        let asked = slack.clone();
-        let what = "who may ask from where; off: do not listen";
-        repl.action("/slack [off|on]", what, move |rest| asked.command(rest));
-        let config = Config::from_vars(|name| std::env::var(name).ok());
-        let connected = config.and_then(|config| slack.connect(config, Path::new(FOLDER)));
-        if let Err(why) = connected {
-            repl.say(&why);
-            lock(&slack.state).says = why;
-        }
-        slack
+        })
     }
 
-    /// Listens to a channel from now on, on a thread of its own. The file is in this folder.
+    /// Adds `/slack`, and listens where the environment says.
+    pub fn attach(self: &Arc<Self>, repl: &mut Repl) {
+        let slack = self.clone();
+        let what = "where it listens, to whom; off: not now";
+        repl.action("/slack [off|on]", what, move |rest| slack.command(rest));
+        let config = Config::from_vars(|name| std::env::var(name).ok());
+        match config.and_then(|config| self.connect(config, Path::new(FOLDER))) {
+            Ok(()) => self.listen(),
+            Err(why) => {
+                repl.say(&why);
+                lock(&self.state).says = why;
+            }
+        }
+    }
+
+    /// Connects to a channel; nothing is asked of it yet. The file is in this folder.
     ///
     /// # Errors
     /// When the file cannot be had: a sentence.
-    pub fn connect(self: &Arc<Self>, config: Config, folder: &Path) -> Result<(), String> {
+    pub fn connect(&self, config: Config, folder: &Path) -> Result<(), String> {
         if let Some(line) = &*lock(&self.line) {
             let channel = &line.config.channel;
             return Err(format!("Slack is connected already, to {channel}."));
@@ -177,17 +180,25 @@ impl Slack {
             says: "Slack: connecting.".to_string(),
             outbox: open,
         };
-        let listener = self.clone();
+        Ok(())
+    }
+
+    /// Listens from now on, on a thread of its own.
+    pub fn listen(self: &Arc<Self>) {
+        let slack = self.clone();
         let listen = move || {
             loop {
-                let _ = listener.bell.1.recv_timeout(listener.round());
+                let _ = slack.bell.1.recv_timeout(slack.round());
             }
         };
         let spawned = thread::Builder::new().name("slack".into()).spawn(listen);
-        spawned.map_err(failed).map(drop)
+        if let Err(why) = spawned {
+            self.say(format!("Slack: nobody listens: {why}."));
+        }
     }
 
-    fn command(&self, what: &str) -> String {
+    /// What `/slack` does.
+    pub fn command(&self, what: &str) -> String {
         let mut state = lock(&self.state);
         match what {
             "off" => state.on = false,

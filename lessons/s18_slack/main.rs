@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     let foreground = Foreground::attach(&executor, &mut repl);
     let task = background_agent::tool(&agent, &agents, &executor);
     agent.toolbox.replace([task]);
-    let slack = Slack::attach(&agent, &agents, &executor, &mut repl);
+    let slack = Slack::new(&agent, &agents, &executor);
+    slack.attach(&mut repl);
     aids::slack::attach(&slack, &mut repl);
     let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
     agent.toolbox.add([todo_read]);

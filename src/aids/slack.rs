@@ -184,6 +184,7 @@ fn connected(slack: &Arc<Slack>) -> Result<StandIn, String> {
     let connected = slack.connect(config, &folder);
     let _ = std::fs::remove_dir_all(folder);
     connected?;
+    slack.listen();
     slack.round(); // what is said from now on is new
     Ok(stand_in)
 }
