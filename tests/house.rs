@@ -20,7 +20,13 @@ const ALL: usize = 9_800;
 /// Planned are 7,500, and they are missed. This is what there is, so that it can only get less.
 const UP_TO_S11: usize = 7_583;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 3] = ["src/held.rs", "src/journal.rs", "src/message/stored.rs"];
+const LATER: [&str; 5] = [
+    "src/held.rs",
+    "src/journal.rs",
+    "src/message/stored.rs",
+    "src/slack/api.rs",
+    "src/slack/heard.rs",
+];
 const FILE: usize = 300;
 /// Files with a limit of their own.
 const SMALL_FILES: [(&str, usize); 2] = [("src/background.rs", 200), ("src/notification.rs", 110)];

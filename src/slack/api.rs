@@ -1,4 +1,4 @@
-//! s18 · The Web API of Slack over ureq: one call, and what a refusal means.
+//! foundation · The Web API of Slack over ureq: one call, and what a refusal means.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! s18 · What is heard in a channel or a thread, page by page, and what of it asks for work.
+//! foundation · What is said in a channel of Slack or in a thread, read page by page.
 
 use std::mem::take;
 
