@@ -24,7 +24,6 @@ pub mod process;
 
 pub mod held;
 pub mod journal;
-
 pub mod tools;
 
 pub mod inbox;
@@ -77,6 +76,5 @@ pub mod slack;
 pub mod aids;
 
 mod program;
-
 pub use aids::messages::show;
 pub use program::{connect, prompt, start};

@@ -1,18 +1,21 @@
 //! aids · A stand-in for Slack: four methods of the Web API over one channel, in memory. It is not
 //! Slack. It is there to practise with, and for tests; it can be told to answer with failures.
 
+mod http;
+
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::caught::lock;
 use crate::journal::now;
 use crate::repl::Repl;
 use crate::slack::{Config, Slack};
+use http::serve;
 
 /// The only token that it takes.
 pub const TOKEN: &str = "xoxb-stand-in-token";
@@ -64,7 +67,12 @@ impl StandIn {
                 state.connections.extend(stream.try_clone());
                 drop(state);
                 let shared = shared.clone();
-                let serve = move || drop(serve(&stream, &shared));
+                let serve = move || {
+                    let answer = |method: &str, token: &str, fields| {
+                        lock(&shared).take_in(method, token, fields)
+                    };
+                    let _ = serve(&stream, answer);
+                };
                 let _ = thread::Builder::new().name("stand-in".into()).spawn(serve);
             }
         };
@@ -203,6 +211,19 @@ impl State {
         ts
     }
 
+    /// Notes a call and answers it, as planned or truly: status, headers, body.
+    fn take_in(&mut self, method: &str, token: &str, fields: Fields) -> (u16, String, String) {
+        let planned = self.planned.iter().position(|it| it.0 == method);
+        let planned = planned.and_then(|at| self.planned.remove(at));
+        let mut body = || self.answer(method, token, &fields).to_string();
+        let answer = match planned {
+            Some((_, status, headers, body)) => (status, headers, body),
+            None => (200, String::new(), body()),
+        };
+        self.calls.push((method.to_string(), fields));
+        answer
+    }
+
     /// The true answer.
     fn answer(&mut self, method: &str, token: &str, fields: &Fields) -> Value {
         let field = |name: &str| fields.get(name).map_or("", String::as_str);
@@ -271,97 +292,4 @@ fn page(mut all: Vec<Value>, fields: &Fields) -> Value {
     };
     let messages: Vec<Value> = rest.into_iter().take(limit).collect();
     json!({ "ok": true, "messages": messages, "has_more": more, "response_metadata": { "next_cursor": next } })
-}
-
-/// Answers calls until the connection ends.
-fn serve(mut stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut lines = reader.by_ref().lines().map_while(Result::ok);
-        let Some(start) = lines.next() else {
-            return Ok(());
-        };
-        let headers = lines.take_while(|line| !line.is_empty());
-        let headers: HashMap<String, String> = headers
-            .filter_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                Some((name.to_lowercase(), value.trim().to_string()))
-            })
-            .collect();
-        let header = |name: &str| headers.get(name).map_or("", String::as_str);
-        let mut body = String::new();
-        match header("content-length").parse() {
-            Ok(length) => drop(reader.by_ref().take(length).read_to_string(&mut body)?),
-            Err(_) if header("transfer-encoding") == "chunked" => body = chunks(&mut reader)?,
-            Err(_) => {}
-        }
-        let target = start.split(' ').nth(1).unwrap_or_default();
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let method = path.rsplit('/').next().unwrap_or_default();
-        let mut fields = form(query);
-        match serde_json::from_str::<Map<String, Value>>(&body) {
-            Ok(sent) => fields.extend(sent.into_iter().map(|(name, value)| {
-                let text = value.as_str().map(str::to_string);
-                (name, text.unwrap_or_else(|| value.to_string()))
-            })),
-            Err(_) => fields.extend(form(&body)),
-        }
-        let token = header("authorization").trim_start_matches("Bearer ");
-        let mut state = lock(state);
-        state.calls.push((method.to_string(), fields.clone()));
-        let planned = state.planned.iter().position(|it| it.0 == method);
-        let (_, status, more, body) = match planned.and_then(|at| state.planned.remove(at)) {
-            Some(planned) => planned,
-            None => (
-                "",
-                200,
-                String::new(),
-                state.answer(method, token, &fields).to_string(),
-            ),
-        };
-        drop(state);
-        let length = body.len();
-        let answer = format!(
-            "HTTP/1.1 {status} Status\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {length}\r\n{more}\r\n{body}"
-        );
-        stream.write_all(answer.as_bytes())?;
-    }
-}
-
-/// A body that comes in chunks.
-fn chunks(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut body = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let length = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
-        reader.by_ref().take(length).read_to_end(&mut body)?;
-        reader.read_line(&mut line)?;
-        if length == 0 {
-            return Ok(String::from_utf8_lossy(&body).into_owned());
-        }
-    }
-}
-
-/// The fields of a form or a query.
-fn form(text: &str) -> Fields {
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    let plain = |text: &str| {
-        let (mut bytes, mut plain) = (text.bytes(), Vec::new());
-        while let Some(byte) = bytes.next() {
-            plain.push(match byte {
-                b'+' => b' ',
-                b'%' => {
-                    let digits = [bytes.next(), bytes.next()].map(|it| it.unwrap_or(b'0'));
-                    let digits = String::from_utf8_lossy(&digits).into_owned();
-                    u8::from_str_radix(&digits, 16).unwrap_or(b'?')
-                }
-                byte => byte,
-            });
-        }
-        String::from_utf8_lossy(&plain).into_owned()
-    };
-    pairs
-        .map(|(name, value)| (plain(name), plain(value)))
-        .collect()
 }

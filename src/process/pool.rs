@@ -182,10 +182,9 @@ fn spawn(control: UnixStream, output: PipeWriter) -> io::Result<Child> {
         .env("SSH_ASKPASS_REQUIRE", "never")
         .env("PAGER", "cat")
         .env("GIT_PAGER", "cat");
-    // The keys are ours, not the command's.
     for (name, _) in std::env::vars_os() {
-        let name_is = |start: &[u8]| name.as_bytes().starts_with(start);
-        if name_is(b"ANTHROPIC_") || name_is(b"SLACK_") {
+        let ours = [&b"ANTHROPIC_"[..], b"SLACK_"]; // the keys are not the command's
+        if ours.iter().any(|start| name.as_bytes().starts_with(start)) {
             command.env_remove(name);
         }
     }
