@@ -13,7 +13,7 @@ const PAGE: &str = "15";
 const MAX_SAID: usize = 50;
 const MAX_CHARS: usize = 1000;
 /// Characters of an answer.
-const MAX_ANSWER: usize = 3500;
+const MAX_ANSWER: usize = 3_500;
 
 /// A message as Slack tells it.
 #[derive(Deserialize, Default)]
