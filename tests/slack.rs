@@ -26,7 +26,7 @@ use meanwhile::subagent::Definitions;
 use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::object;
 use support::program::{Lesson, PATIENCE, eventually};
-use support::session::{By, Shared, calls, executor, id, names, says, until_ended};
+use support::session::{By, Shared, calls, executor, id, names, nobody, says, until_ended};
 use tempfile::TempDir;
 
 const S18: &str = "s18_slack";
@@ -478,8 +478,16 @@ fn what_is_missing_or_useless_in_the_environment_is_said() {
     let stand_in = stand_in();
     let bench = Bench::new(&stand_in, 1);
     let config = config(&stand_in.url()).expect("a configuration");
-    let twice = bench.slack.connect(config, Path::new("elsewhere"));
+    let twice = bench.slack.connect(config.clone(), Path::new("elsewhere"));
     assert!(twice.is_err_and(|why| why.contains("connected already")));
+    let agent = Agent::new(Arc::new(By(nobody)), "main", Context::default());
+    let second = Slack::new(
+        &agent,
+        &Definitions::load("no/such/folder"),
+        &bench.executor,
+    );
+    let second = second.connect(config, bench.folder.path());
+    assert!(second.is_err_and(|why| why.contains("another program here listens to C0PRACTICE")));
 }
 
 fn connected(stand_in: &StandIn) -> Lesson {

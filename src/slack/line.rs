@@ -97,6 +97,7 @@ impl Line {
             self.keep(&Record::Since(newest.clone()))?;
             self.sources[0].oldest = newest;
         }
+        self.failures = 0;
         self.me = us["user_id"].as_str().unwrap_or_default().to_string();
         Ok(())
     }
