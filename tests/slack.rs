@@ -468,6 +468,8 @@ fn what_is_missing_or_useless_in_the_environment_is_said() {
         ("SLACK_USERS", "U1,,U2"),
         ("SLACK_USERS", "*"),
         ("SLACK_API_URL", "http://slack.example"),
+        ("SLACK_API_URL", "http://localhost.example"),
+        ("SLACK_API_URL", "http://localhost@example.org"),
         ("SLACK_API_URL", "file:///etc"),
         ("SLACK_BOT_TOKEN", "a\nb"),
     ] {

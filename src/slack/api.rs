@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::http::Uri;
+
+use crate::process::output::text_or;
 
 const URL: &str = "https://slack.com/api";
+const NAMES: [&str; 3] = ["SLACK_BOT_TOKEN", "SLACK_CHANNEL", "SLACK_USERS"];
 /// Errors of Slack that pass by themselves. All others last until somebody does something.
 const PASSING: [&str; 5] = [
     "ratelimited",
@@ -42,19 +46,17 @@ impl Config {
     /// # Errors
     /// When one is missing or is of no use: a sentence that says what to set.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let mut names = vec!["SLACK_BOT_TOKEN", "SLACK_CHANNEL", "SLACK_USERS"];
-        let values = names.iter().map(|name| var(name).unwrap_or_default());
-        let values: Vec<String> = values.map(|value| value.trim().to_string()).collect();
-        names.retain(|name| var(name).unwrap_or_default().trim().is_empty());
-        if !names.is_empty() {
+        let var = |name: &str| var(name).unwrap_or_default().trim().to_string();
+        let mut missing = NAMES.to_vec();
+        missing.retain(|name| var(name).is_empty());
+        if !missing.is_empty() {
             return Err(format!(
                 "Slack is not connected. To connect it, set {}: the bot's token, the id of a channel, the ids of those who may ask.",
-                names.join(", ")
+                missing.join(", ")
             ));
         }
-        let url = var("SLACK_API_URL").filter(|url| !url.trim().is_empty());
-        let url = url.unwrap_or(URL.to_string());
-        Self::new(&url, &values[0], &values[1], &values[2])
+        let ([token, channel, users], url) = (NAMES.map(&var), var("SLACK_API_URL"));
+        Self::new(&text_or(&url, URL), &token, &channel, &users)
     }
 
     /// The API at `url`. Nothing is asked of it yet. `users` are separated by commas.
@@ -67,10 +69,9 @@ impl Config {
         if !is_id(channel) || !users.iter().all(|user| is_id(user)) {
             return Err("Slack is not connected: SLACK_CHANNEL is an id such as C0123ABCD, SLACK_USERS are ids such as U0123ABCD with commas between.".to_string());
         }
-        let here = ["http://localhost", "http://127.0.0.1"].iter();
-        let here = here.clone().any(|start| url.starts_with(start));
-        let is_url = url.parse::<ureq::http::Uri>().is_ok();
-        if !is_url || !(here || url.starts_with("https://")) {
+        let uri = url.trim().parse::<Uri>().unwrap_or_default();
+        let here = matches!(uri.host(), Some("localhost" | "127.0.0.1"));
+        if uri.host().is_none() || uri.scheme_str() != Some("https") && !here {
             return Err(format!(
                 "Slack is not connected: SLACK_API_URL must be an https address such as {URL}."
             ));
@@ -127,7 +128,7 @@ impl Config {
             return Ok(body);
         }
         let code = body["error"].as_str().unwrap_or("no reason given");
-        let shown: String = code.replace(&self.token, "[token]");
+        let shown = code.replace(&self.token, "[token]");
         let shown: String = shown.chars().take(80).collect();
         let what = format!("Slack refused {method}: {shown}");
         Err(match code {

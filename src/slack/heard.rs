@@ -123,17 +123,16 @@ pub fn is_later(ts: &str, other: &str) -> bool {
 /// The name of a task: the first words of what is asked, to the first mark.
 pub fn name(asked: &str, number: u32) -> String {
     let text = asked.to_lowercase();
-    let text = text.split([':', '.', ',', ';', '!', '?', '\n']).next();
-    let words = text
+    let title = text.split([':', '.', ',', ';', '!', '?', '\n']).next();
+    let words = title
         .unwrap_or_default()
         .split(|c: char| !c.is_alphanumeric());
     let words = words.filter(|word| !word.is_empty()).take(4);
-    let words: String = words.map(|word| format!("-{word}")).collect();
-    let words: String = words.chars().take(40).collect();
-    match (words.is_empty(), number) {
-        (true, number) => format!("slack-task-{number}"),
-        (_, 1) => format!("slack{words}"),
-        (_, number) => format!("slack{words}-{number}"),
+    let name = words.map(|word| format!("-{word}")).collect::<String>();
+    let name: String = name.chars().take(40).collect();
+    match number {
+        1 if !name.is_empty() => format!("slack{name}"),
+        _ => format!("slack{name}-{number}"),
     }
 }
 
