@@ -117,7 +117,7 @@ impl Bench {
 }
 
 fn config(url: &str) -> Result<Config, String> {
-    Config::new(url, TOKEN, CHANNEL, &format!("{ADA}, U0EVE"))
+    Config::new(url, TOKEN, CHANNEL, &format!("{ADA}, U0EVE, {AGENT}"))
 }
 
 fn hold(request: &Request<'_>, ask: &Sender<Asked>) -> Result<Reply, ModelError> {
@@ -160,7 +160,7 @@ fn a_mention_becomes_an_agent_and_its_result_is_the_answer_in_the_thread() {
     let stand_in = stand_in();
     let bench = Bench::new(&stand_in, 2);
     bench.slack.round();
-    let greeting = "Slack: listening as U0AGENT in C0PRACTICE to U0ADA, U0EVE, every 3 s.";
+    let greeting = "Slack: listening as U0AGENT in C0PRACTICE to U0ADA, U0EVE, U0AGENT, every 3 s.";
     assert_eq!(bench.notices(), [greeting]);
     let first = stand_in.say(ADA, &mention("Login fails: a &lt; b &amp; c"), None);
     let second = stand_in.say("U0EVE", &mention("login fails, too"), None);
@@ -319,6 +319,29 @@ fn what_a_crash_cut_off_is_told_once_and_not_begun_again() {
     assert_eq!(answers(&stand_in).len(), 2);
     assert_eq!(answers(&stand_in)[1].0, meanwhile);
     drop(held);
+}
+
+#[test]
+fn a_thread_that_is_gone_is_said_and_then_forgotten() {
+    let stand_in = stand_in();
+    let file = "{\"Since\":\"0\"}\n{\"Begun\":[\"5.000001\",\"5.000001\"]}\n";
+    let bench = Bench::with_file(&stand_in, 1, Some(file.to_string()));
+    let gone = json!({ "ok": false, "error": "thread_not_found" }).to_string();
+    stand_in.plan(("chat.postMessage", 200, String::new(), gone));
+    for _ in 0..3 {
+        bench.slack.round();
+    }
+    let told = bench.notices();
+    let gone = |it: &&String| it.contains("thread_not_found");
+    // The answer, then the thread itself.
+    assert_eq!(told.iter().filter(gone).count(), 2, "{told:?}");
+    stand_in.say(ADA, &mention("work"), None);
+    bench.slack.round();
+    assert_eq!(bench.ids(), ["slack-work"]);
+    bench.finish("slack-work", "done");
+    let again = Bench::with_file(&stand_in, 1, Some(bench.file()));
+    again.slack.round();
+    assert_eq!(answers(&stand_in).len(), 1);
 }
 
 #[test]
