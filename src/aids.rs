@@ -6,5 +6,6 @@ pub mod messages;
 pub mod practice;
 pub mod replay;
 pub mod sessions;
+pub mod slack;
 pub mod stats;
 pub mod timeline;

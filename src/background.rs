@@ -106,6 +106,7 @@ impl BackgroundExecutor {
         job: impl FnOnce(&Control) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let mut running = self.running();
+        // Commands and agents have places. What only waits for others takes none.
         running.retain(|id| !matches!(self.tasks[id].kind, Kind::Other(_)));
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));

@@ -29,6 +29,7 @@ use crate::subagent::Delegation;
 use crate::tool::{Context, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::bash::{answer, left_running};
+pub use tools::free_name;
 
 /// A command that takes longer goes on in the background, in seconds.
 const TIME_LIMIT: u64 = 120;
@@ -114,7 +115,7 @@ impl Foreground {
         limit: u64,
         context: &Context,
     ) -> ToolOutcome {
-        let task = Task::new(Kind::Command, &self.free_name(command, description)?);
+        let task = Task::new(Kind::Command, &self.name(command, description)?);
         let (handle, news) = process::start(command, context.folder.path());
         task.control.attach(Arc::new(handle));
         self.attend(task, news, limit, context)
@@ -146,7 +147,7 @@ impl Foreground {
         context: &Context,
     ) -> ToolOutcome {
         let (task, (tell, news)) = (
-            Task::new(Kind::Command, &self.free_name("", Some(name))?),
+            Task::new(Kind::Command, &self.name("", Some(name))?),
             unbounded(),
         );
         task.control.attach(watch);

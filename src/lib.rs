@@ -75,6 +75,8 @@ pub mod pipeline;
 pub mod monitor;
 // s17: tools of somebody else.
 pub mod mcp;
+// s18: another keyboard, whose lines become tasks.
+pub mod slack;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -236,11 +236,11 @@ impl Servers {
 
     fn set_off(&self, name: &str, is_off: bool) -> Result<(), String> {
         let mut off = list(&off_file());
-        let changed = match is_off {
-            true => off.insert(name.to_string()),
-            false => off.remove(name),
-        };
-        changed.then(|| keep(&off_file(), &off)).unwrap_or(Ok(()))
+        match is_off {
+            true if off.insert(name.to_string()) => keep(&off_file(), &off),
+            false if off.remove(name) => keep(&off_file(), &off),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What is promised of every command, in the foreground and in the background:
 //!
 //! - It has no terminal and no input: what wants to ask gets end of file at once.
-//! - It runs in the folder it is given, and sees no `ANTHROPIC_` variable; outside the folder of the
+//! - It runs in the folder it is given, and sees no `ANTHROPIC_` or `SLACK_` variable; outside the folder of the
 //!   program, no `GIT_` variable either, which would lead git away from there.
 //! - Its output is kept in bounded memory ([`output`]).
 //! - It can be ended with everything it started: SIGTERM, and SIGKILL two seconds later.

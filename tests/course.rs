@@ -52,6 +52,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s15_pipelines", &["dispatch"]),
     ("s16_monitors", &["monitor", "timer"]),
     ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
+    ("s18_slack", &[]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -16,17 +16,18 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 10_955;
+const ALL: usize = 11_672;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500, and
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
-const UP_TO_S11: usize = 7_685;
+const UP_TO_S11: usize = 7_694;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 5] = [
+const LATER: [&str; 6] = [
     "src/held.rs",
     "src/journal.rs",
     "src/mailbox.rs",
     "src/message/stored.rs",
     "src/process/heard.rs",
+    "src/slack/api.rs",
 ];
 const FILE: usize = 300;
 /// Files with a limit of their own.

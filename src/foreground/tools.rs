@@ -1,10 +1,13 @@
 //! s11 · `bash`, which can be sent to the background, and `task`, which can be waited for.
 
+use std::sync::Mutex;
+
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Foreground, TIME_LIMIT};
 use crate::agent::Agent;
+use crate::background::BackgroundExecutor;
 use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
@@ -68,24 +71,31 @@ impl Foreground {
         Tool::new("task", old.description, old.input_schema, Access::Free, run)
     }
 
-    /// A name for a command that is not taken: its description or its first two words, as in
-    /// `npm-install`.
-    pub(super) fn free_name(
-        &self,
-        command: &str,
-        description: Option<&str>,
-    ) -> Result<TaskId, String> {
+    /// A name for a command: its description or its first two words, as in `npm-install`.
+    pub(super) fn name(&self, command: &str, description: Option<&str>) -> Result<TaskId, String> {
         let description = description.filter(|it| it.contains(char::is_alphanumeric));
         let (text, count) = description.map_or((command, 2), |it| (it, usize::MAX));
-        let words = text.split(|c: char| !c.is_alphanumeric());
-        let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
-        let (name, _) = fit(&words.join("-"), NAME_WIDTH);
-        let name = text_or(name.trim_end_matches('-'), "bash");
-        let (mut id, mut number) = (TaskId::new(&name)?, 1);
-        while lock(&self.executor).expect_new(&id).is_err() {
-            number += 1;
-            id = TaskId::new(&format!("{name}-{number}"))?;
-        }
-        Ok(id)
+        free_name(&self.executor, text, count)
     }
+}
+
+/// A name that is not taken, of so many words of a text.
+///
+/// # Errors
+/// When no name can be made of them.
+pub fn free_name(
+    executor: &Mutex<BackgroundExecutor>,
+    text: &str,
+    count: usize,
+) -> Result<TaskId, String> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
+    let (name, _) = fit(&words.join("-"), NAME_WIDTH);
+    let name = text_or(name.trim_end_matches('-'), "bash");
+    let (mut id, mut number) = (TaskId::new(&name)?, 1);
+    while lock(executor).expect_new(&id).is_err() {
+        number += 1;
+        id = TaskId::new(&format!("{name}-{number}"))?;
+    }
+    Ok(id)
 }

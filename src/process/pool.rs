@@ -180,9 +180,9 @@ fn spawn(control: UnixStream, output: PipeWriter, errors: PipeWriter) -> io::Res
         .env("SSH_ASKPASS_REQUIRE", "never")
         .env("PAGER", "cat")
         .env("GIT_PAGER", "cat");
-    // The key is ours, not the command's.
     for (name, _) in std::env::vars_os() {
-        if name.as_bytes().starts_with(b"ANTHROPIC_") {
+        let ours = [&b"ANTHROPIC_"[..], b"SLACK_"]; // the keys are not the command's
+        if ours.iter().any(|start| name.as_bytes().starts_with(start)) {
             command.env_remove(name);
         }
     }

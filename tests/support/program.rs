@@ -94,7 +94,8 @@ pub struct Transcript {
 /// No key, no network, no thinking time, nothing of the person who runs the tests.
 pub fn clean_environment(command: &mut Command, folder: &Path) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ANTHROPIC_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("ANTHROPIC_") || text.starts_with("SLACK_") {
             command.env_remove(name);
         }
     }

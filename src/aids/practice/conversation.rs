@@ -133,8 +133,9 @@ pub fn current_turn(messages: &[Message]) -> (&[Message], &str) {
     let turn = messages.iter().enumerate().rev().find_map(|(at, message)| {
         let is_prompt = |block: &&ContentBlock| message.role == Role::User && block.is_prompt();
         let prompt = message.content.iter().rfind(is_prompt)?.as_text()?;
-        // Results that it was given stand behind it.
+        // Results that it was given stand behind it, and so does what was said in a thread.
         let prompt = prompt.split("<task-result ").next()?;
+        let prompt = prompt.split("<slack-thread>").next()?;
         Some((&messages[at + 1..], prompt.trim()))
     });
     turn.unwrap_or_default()

@@ -132,6 +132,10 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
                 1 => String::new(),
                 _ => format!("step {}, ", index + 1),
             };
+            // What it is about may stand before it: `login fails: run "date"`.
+            if let Some(Ok(steps)) = prompt.split_once(": ").map(|(_, rest)| parse(rest)) {
+                return Ok(steps);
+            }
             let part = short(&source(part), 60);
             return Err(format!(
                 "I do not understand {number}\"{part}\". I did nothing."

@@ -25,7 +25,9 @@ pub fn attach(repl: &mut Repl) {
         }
         Event::TurnFinished => {
             let sums = take(&mut *lock(&sums)); // unlocked before emitting
-            text(&sums).map(|bill| events.notice(bill));
+            if let Some(bill) = text(&sums) {
+                events.notice(bill);
+            }
         }
         _ => {}
     };
