@@ -71,6 +71,9 @@ pub mod memory;
 // s15: a plan that is carried out.
 pub mod pipeline;
 
+// s19: what you will probably type next.
+pub mod suggestion;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 
