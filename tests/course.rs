@@ -50,6 +50,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s13_sessions", &[]),
     ("s14_session_memory", &[]),
     ("s15_pipelines", &["dispatch"]),
+    ("s19_suggestions", &[]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -39,6 +39,7 @@ const COMPLETE: &[&str] = &[
     "s13_sessions",
     "s14_session_memory",
     "s15_pipelines",
+    "s19_suggestions",
 ];
 
 /// A package that builds in no time, as a learner may have one.

@@ -216,10 +216,9 @@ fn a_question_of_consent_is_never_answered_by_it() {
     });
     terminal.send(TAB);
     terminal.send(RIGHT);
+    terminal.until_keys_are_read();
     server.push(reply_text("Not done."));
     server.push(reply_text("-"));
-    terminal.send(ENTER);
-    // An empty line is no consent.
     terminal.line("no");
     terminal.until_shows("Not done.");
     until_asked(&server, 5);
@@ -278,4 +277,13 @@ fn enter_twice_at_each_prompt_walks_through_the_page() {
     }
     terminal.until_ends(PROMPT);
     assert!(!terminal.text().contains("I did nothing"));
+}
+
+#[test]
+fn nobody_is_asked_where_lines_come_from_a_pipe() {
+    let server = Server::start([reply_text("Hello."), reply_text("Again.")]);
+    let lesson = Lesson::new(S19).variable("ANTHROPIC_BASE_URL", &server.url());
+    let said = lesson.line("hello").line("hello").run();
+    said.has_in_order(&["Hello.", "Again."]);
+    assert_eq!(server.requests().len(), 2);
 }
