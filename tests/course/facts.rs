@@ -123,6 +123,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s15", "claimed 200 tasks 316 times", Said),
     ("s15", "works in `.worktrees/task-3-1`: task 3, first attempt", Said),
     ("s15", "A task is begun {word} times", Source("src/pipeline.rs", "ATTEMPTS: u64 = ")),
+    ("s19", "so does `MEANWHILE_SUGGESTIONS=0`", Said),
     ("s19", "for less than {} ms is not taken", Source("src/repl/offer.rs", "from_millis(")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
