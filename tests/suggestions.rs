@@ -287,3 +287,40 @@ fn nobody_is_asked_where_lines_come_from_a_pipe() {
     said.has_in_order(&["Hello.", "Again."]);
     assert_eq!(server.requests().len(), 2);
 }
+
+#[test]
+fn of_a_line_that_is_too_long_the_beginning_is_shown_and_all_of_it_is_taken() {
+    let long = format!("run the tests {}once more", "and then ".repeat(12));
+    let (server, mut terminal) = after_a_turn([reply_text(&long)]);
+    terminal.until("its beginning, in one row", |screen| {
+        let row = screen.lines().last().unwrap_or_default();
+        row.starts_with("s19 >> run the tests and then") && row.ends_with("… [Tab]")
+    });
+    thread::sleep(Duration::from_millis(200));
+    terminal.send(TAB);
+    terminal.until("all of it", |screen| {
+        let screen = screen.replace('\n', "");
+        screen.ends_with(&format!("s19 >> {long}"))
+    });
+    assert_eq!(server.requests().len(), 2, "nothing is sent");
+}
+
+#[test]
+fn what_was_typed_before_the_reply_came_is_no_idle_prompt() {
+    let (open, answer) = held(reply_text("Hello."));
+    let server = Server::start([answer]);
+    let mut terminal = at_prompt(served(S19, &server), PROMPT);
+    terminal.line("hello");
+    until_asked(&server, 1);
+    terminal.send("half a li");
+    terminal.until_ends("\ns19 >> half a li");
+    let _ = open.send(());
+    terminal.until_shows("Hello.");
+    server.push(reply_text("Done."));
+    server.push(reply_text("-"));
+    terminal.line("ne");
+    terminal.until_shows("Done.");
+    until_asked(&server, 3);
+    assert!(said(&server, 1).contains("half a line"));
+    assert!(!said(&server, 1).contains(ASKED), "nobody was asked before");
+}
