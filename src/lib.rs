@@ -74,6 +74,9 @@ pub mod pipeline;
 // s16: told while it runs, and told later.
 pub mod monitor;
 
+// s19: what you will probably type next.
+pub mod suggestion;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 

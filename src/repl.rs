@@ -5,6 +5,7 @@
 
 mod commands;
 mod keyboard;
+mod offer;
 mod shared;
 mod status;
 
@@ -24,6 +25,7 @@ pub use commands::Action;
 use commands::{Commands, is_leaving};
 use keyboard::Editor;
 pub use keyboard::OnKey;
+pub use offer::Offer;
 use shared::Shared;
 pub use shared::{Beside, Doing};
 
@@ -190,6 +192,9 @@ impl Repl {
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
+        if self.shared.end_offer().is_some() {
+            self.shared.screen.redraw();
+        }
         let events = &self.context.events;
         match &input {
             Some(Input::Line(line)) => events.emit(Event::TurnStarted(line.clone())),

@@ -51,6 +51,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s14_session_memory", &[]),
     ("s15_pipelines", &["dispatch"]),
     ("s16_monitors", &["monitor", "timer"]),
+    ("s19_suggestions", &[]),
 ];
 
 /// What the practice model says when it does nothing.

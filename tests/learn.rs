@@ -40,6 +40,7 @@ const COMPLETE: &[&str] = &[
     "s14_session_memory",
     "s15_pipelines",
     "s16_monitors",
+    "s19_suggestions",
 ];
 
 /// A package that builds in no time, as a learner may have one.

@@ -130,6 +130,8 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s16", "lines within 0.2 s belong together", Said),
     ("s16", "the first {} lines or", Source("src/process/heard.rs", "MOST_LINES: u64 = ")),
     ("s16", "lines or {} KiB", Source("src/process/heard.rs", "MOST_BYTES: usize = ")),
+    ("s19", "so does `MEANWHILE_SUGGESTIONS=0`", Said),
+    ("s19", "for less than {} ms is not taken", Source("src/repl/offer.rs", "from_millis(")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
