@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::program::Lesson;
-use support::prompt::{LEFT, at_prompt, served};
-use support::server::{Answer, Server, held, reply_error, reply_text, reply_tool};
+use support::prompt::{LEFT, at_prompt, served, until_on_the_bus};
+use support::server::{Answer, Server, held, reply_blocks, reply_error, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal, eventually};
 
 const S19: &str = "s19_suggestions";
@@ -156,13 +156,20 @@ fn one_that_was_complete_when_a_key_came_is_dropped_or_vanishes() {
 #[test]
 fn a_request_that_fails_is_silent() {
     let refused = reply_error(400, "invalid_request_error", "no suggestions today");
-    let tool = reply_tool("t_1", "bash", json!({ "command": "touch ran" }));
+    let call = json!({ "type": "tool_use", "id": "t_1", "name": "bash", "input": { "command": "touch ran" } });
+    let text = json!({ "type": "text", "text": "run the tests" });
+    let tool = reply_blocks(&[text, call], "tool_use");
     let control = reply_text("run \u{1b}[2J the tests");
     let two = reply_text("run the tests\nor not");
     for answer in [refused, tool, control, two] {
         let (server, mut terminal) = after_a_turn([answer]);
         until_asked(&server, 2);
+        until_on_the_bus(&terminal, "suggestion"); // its thread is gone
+        thread::sleep(Duration::from_millis(200));
+        terminal.send(TAB);
+        terminal.until_keys_are_read();
         goes_on(&server, &mut terminal, 2);
+        assert!(!said(&server, 2).contains("the tests"));
         let screen = terminal.text();
         let words = [
             "suggestion",
