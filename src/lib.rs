@@ -78,6 +78,9 @@ pub mod mcp;
 // s18: another keyboard, whose lines become tasks.
 pub mod slack;
 
+// s19: what you will probably type next.
+pub mod suggestion;
+
 // What helps to teach, and where it is attached.
 pub mod aids;
 

@@ -133,16 +133,23 @@ impl Servers {
         Ok(())
     }
 
-    /// The agent with the tools of all servers that are on, as they are now.
-    pub fn offer(&self, agent: &Agent) -> Agent {
-        let (mut agent, events) = (agent.clone(), &self.context.events);
+    /// Starts the servers that are on and may be started, and asks what they have. What goes wrong is
+    /// said.
+    pub fn prepare(&self) {
         for server in self.all.borrow().values().filter(|server| server.is_on()) {
             let allowed = self.may_start(server, false);
             let ready = allowed.and_then(|()| server.prepare(&self.context.interrupt));
-            ready.unwrap_or_else(|why| server.say_once(&why, events));
+            ready.unwrap_or_else(|why| server.say_once(&why, &self.context.events));
+        }
+    }
+
+    /// The agent with the tools of all servers that are on, as they are now.
+    pub fn offer(&self, agent: &Agent) -> Agent {
+        let mut agent = agent.clone();
+        for server in self.all.borrow().values().filter(|server| server.is_on()) {
             for tool in server.tools() {
                 match agent.toolbox.get(tool.name) {
-                    Ok(_) => server.say_once("two tools have one name", events),
+                    Ok(_) => server.say_once("two tools have one name", &self.context.events),
                     Err(_) => agent.toolbox.tools.push(tool),
                 }
             }

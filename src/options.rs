@@ -28,6 +28,7 @@ pub struct Options {
     /// How much faster than recorded; 0 for at once.
     pub speed: Option<u64>,
     pub dry: bool,
+    pub no_suggestions: bool,
     pub trace: Option<PathBuf>,
     pub chart: Option<PathBuf>,
     pub html: Option<PathBuf>,
@@ -51,6 +52,7 @@ Options:
   --replay NAME  play that session with its recorded replies (from s13 on)
   --speed N      so many times as fast; 0: at once
   --dry          what the tools said is shown, and they do not run
+  --no-suggestions  show no next line in grey (from s19 on)
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
   --html FILE    at the end, write a page that plays the session in a browser
@@ -115,6 +117,7 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             Arg::Long("replay") => options.replay = Some(parser.value()?.string()?),
             Arg::Long("speed") => options.speed = Some(parser.value()?.parse()?),
             Arg::Long("dry") => options.dry = true,
+            Arg::Long("no-suggestions") => options.no_suggestions = true,
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("html") => options.html = Some(parser.value()?.into()),

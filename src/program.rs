@@ -72,7 +72,7 @@ pub fn connect(options: &Options) -> Arc<dyn Model> {
     }
     let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
         Some(model) => Arc::new(model),
-        None => Arc::new(Practice::from_env()),
+        None => Arc::new(Practice::from_env(&options.scenario)),
     };
     step(options, model)
 }

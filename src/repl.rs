@@ -4,7 +4,9 @@
 //! whatever comes first: a line, the end of something in the background, Ctrl+C.
 
 mod commands;
+mod history;
 mod keyboard;
+mod offer;
 mod shared;
 mod status;
 
@@ -22,8 +24,10 @@ use crate::terminal::{self, person_is_there};
 use crate::tool::Context;
 pub use commands::Action;
 use commands::{Commands, is_leaving};
+pub use history::state_file;
 use keyboard::Editor;
-pub use keyboard::{OnKey, state_file};
+pub use keyboard::OnKey;
+pub use offer::Offer;
 use shared::Shared;
 pub use shared::{Beside, Doing};
 
@@ -186,6 +190,9 @@ impl Repl {
         self.context.events.emit(Event::TurnFinished);
         let input = self.next();
         self.shared.set(Doing::Working);
+        if self.shared.end_offer().is_some() {
+            self.shared.screen.redraw();
+        }
         let events = &self.context.events;
         match &input {
             Some(Input::Line(line)) => events.emit(Event::TurnStarted(line.clone())),

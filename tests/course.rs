@@ -53,6 +53,7 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s16_monitors", &["monitor", "timer"]),
     ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
     ("s18_slack", &[]),
+    ("s19_suggestions", &[]),
 ];
 
 /// What the practice model says when it does nothing.

@@ -21,12 +21,13 @@ const ALL: usize = 11_672;
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
 const UP_TO_S11: usize = 7_694;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 6] = [
+const LATER: [&str; 7] = [
     "src/held.rs",
     "src/journal.rs",
     "src/mailbox.rs",
     "src/message/stored.rs",
     "src/process/heard.rs",
+    "src/repl/offer.rs",
     "src/slack/api.rs",
 ];
 const FILE: usize = 300;

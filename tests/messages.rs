@@ -209,7 +209,8 @@ fn with_tool(prompt: &str) -> (Vec<Message>, Vec<Value>) {
         },
     );
     let thinking = Duration::ZERO;
-    let model = Arc::new(Practice { thinking });
+    let lines = Vec::new();
+    let model = Arc::new(Practice { thinking, lines });
     let mut agent = Agent::new(model, "", Context::default());
     agent.toolbox.add([now]);
     let mut messages = Vec::new();

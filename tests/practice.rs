@@ -50,6 +50,7 @@ const S07: &[&str] = &[
 
 const MODEL: Practice = Practice {
     thinking: Duration::ZERO,
+    lines: Vec::new(),
 };
 
 fn ask_with(
@@ -870,9 +871,7 @@ fn a_summary_lists_prompts_calls_and_results() {
     );
     // What compaction asks for is one of the phrases.
     let folder = tempfile::tempdir().unwrap();
-    let model = Arc::new(Practice {
-        thinking: Duration::ZERO,
-    });
+    let model = Arc::new(MODEL);
     let agent = Agent::new(model, "", Context::default());
     let compactor = Compactor::new(10_000, folder.path());
     compactor.compact(&agent, &mut messages).expect("a summary");

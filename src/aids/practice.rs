@@ -14,8 +14,8 @@ use crate::event::Event;
 use crate::message::{ContentBlock, Reply, StopReason, ToolCall, Usage};
 use crate::model::{Model, ModelError, Request};
 use conversation::{
-    Call, calls, current_turn, fresh_id, is_cut, memory, news, results, summary, texts,
-    wants_memory,
+    Call, calls, current_turn, fresh_id, is_cut, memory, news, results, suggestion, summary, texts,
+    wants_memory, wants_suggestion,
 };
 use phrases::Step;
 
@@ -29,21 +29,27 @@ const CUT: &str = "This turn was compacted halfway, and from a summary I cannot 
 pub struct Practice {
     /// How long it pretends to think before each reply.
     pub thinking: Duration,
+    /// The "Try it" lines of the page, which it suggests.
+    pub lines: Vec<String>,
 }
 
 impl Practice {
-    /// Thinks for `MEANWHILE_THINKING_MS` milliseconds, or 300.
-    pub fn from_env() -> Self {
+    /// Thinks for `MEANWHILE_THINKING_MS` milliseconds, or 300. Suggests these lines.
+    pub fn from_env(lines: &[String]) -> Self {
         let millis = std::env::var("MEANWHILE_THINKING_MS").ok();
         let millis = millis.and_then(|millis| millis.parse().ok()).unwrap_or(300);
         let thinking = Duration::from_millis(millis);
-        Practice { thinking }
+        let lines = lines.to_vec();
+        Practice { thinking, lines }
     }
 }
 
 impl Model for Practice {
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let (text, uses) = answer(request);
+        let (text, uses) = match wants_suggestion(request.messages) {
+            true => (suggestion(&self.lines, request.messages), Vec::new()),
+            false => answer(request),
+        };
         let recent = request.messages.rchunks(2).next().unwrap_or_default();
         let tasks = tasks(request);
         let again = calls(recent).iter().any(|look| look.says_running(&tasks));

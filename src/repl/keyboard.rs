@@ -3,11 +3,12 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{self, ErrorKind, stdin};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, stdin, stdout};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use nix::unistd::write;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{
@@ -16,6 +17,7 @@ use rustyline::{
 };
 
 use super::commands::{Commands, is_leaving};
+use super::history::{check_history, is_control, state_file};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
 use crate::caught::{catch, lock};
@@ -24,8 +26,6 @@ use crate::terminal;
 
 /// Wishes to leave in a row after which nobody is asked again: the terminal has gone.
 const ENOUGH: usize = 4;
-/// In bytes; the editor keeps a hundred lines.
-const MAX_HISTORY: u64 = 1 << 20;
 
 /// Reads lines into the inbox, on a thread of its own: with the editor, or else from a pipe or a
 /// terminal that can only print.
@@ -100,28 +100,39 @@ impl Editor {
             shared: shared.clone(),
         };
         let shared = shared.clone();
-        editor.bind(KeyCode::Char('C'), move |typed| {
+        editor.bind(KeyCode::Char('C'), move |typed, _| {
             on_interrupt(&shared, typed)
         });
-        editor.bind(KeyCode::Char('Z'), |_| {
+        editor.bind(KeyCode::Char('Z'), |_, _| {
             terminal::suspend();
             Some(Cmd::Repaint)
         });
+        editor.bind(KeyCode::Enter, |_, offered| Some(Cmd::Insert(1, offered?)));
+        editor.bind(KeyCode::Right, |_, offered| Some(Cmd::Insert(1, offered?)));
+        let other = Key(editor.shared.clone(), |_: &EventContext<'_>, _| None);
+        let other = EventHandler::Conditional(Box::new(other));
+        editor.editor.bind_sequence(Keys::Any, other);
         Ok(editor)
     }
 
-    /// A letter with Ctrl, or another key; also after an Esc that was pressed by mistake.
+    /// A letter with Ctrl, or another key; also after an Esc that was pressed by mistake. The action
+    /// is told what is typed, and given the line that was offered.
     fn bind(
         &mut self,
         key: KeyCode,
-        action: impl Fn(&EventContext<'_>) -> Option<Cmd> + Clone + Send + Sync + 'static,
+        action: impl Fn(&EventContext<'_>, Option<String>) -> Option<Cmd>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     ) {
         let ctrl = match key {
             KeyCode::Char(_) => Modifiers::CTRL,
             _ => Modifiers::NONE,
         };
         for modifiers in [ctrl, ctrl | Modifiers::ALT] {
-            let handler = EventHandler::Conditional(Box::new(Key(action.clone())));
+            let handler =
+                EventHandler::Conditional(Box::new(Key(self.shared.clone(), action.clone())));
             self.editor.bind_sequence(KeyEvent(key, modifiers), handler);
         }
     }
@@ -130,7 +141,7 @@ impl Editor {
     pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
         *lock(&self.shared.hint) = format!(" ({hint})"); // there is room for one
         let shared = self.shared.clone();
-        self.bind(KeyCode::Char(key), move |typed| {
+        self.bind(KeyCode::Char(key), move |typed, _| {
             let doing = shared.doing();
             if doing == Doing::Idle && !typed.line().is_empty() {
                 return None;
@@ -149,11 +160,14 @@ impl Editor {
         }
         let (known, shared) = (commands.clone(), self.shared.clone());
         let queue = shared.clone();
-        self.bind(KeyCode::Up, move |typed| match typed.line() {
+        self.bind(KeyCode::Up, move |typed, _| match typed.line() {
             "" => queue.take_back().map(|line| Cmd::Insert(1, line)),
             _ => None,
         });
-        self.bind(KeyCode::Tab, move |typed| {
+        self.bind(KeyCode::Tab, move |typed, offered| {
+            if let Some(line) = offered {
+                return Some(Cmd::Insert(1, line));
+            }
             let line = typed.line().get(..typed.pos())?;
             let ids = shared.beside.get().map(|beside| beside.known());
             match known.complete(line, ids.unwrap_or_default()) {
@@ -228,40 +242,21 @@ impl Editor {
     }
 }
 
-/// A file that the program keeps for its user, whatever folder it runs in.
-pub fn state_file(name: &str) -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let folder = state.or_else(home)?;
-    Some(folder.join("meanwhile").join(name))
-}
-
-/// Finds what cannot be a history: it would be drawn raw, fill the memory, or never be read.
-fn check_history(path: &Path) -> io::Result<()> {
-    let file = fs::metadata(path)?;
-    if !file.is_file() || file.len() > MAX_HISTORY {
-        return Err(io::Error::other("it is no regular file of at most 1 MB"));
-    }
-    if fs::read_to_string(path)?.contains(is_control) {
-        return Err(io::Error::other("it holds control characters"));
-    }
-    Ok(())
-}
-
-fn is_control(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
-}
-
-/// A key that does something at once. The action is told what is typed; with `None` the key is the
-/// editor's.
-struct Key<F>(F);
+/// A key that does something at once; with `None` the key is the editor's. Any key ends the offer, and
+/// wipes it off the screen: the cursor stands before it.
+struct Key<F>(Arc<Shared>, F);
 
 impl<F> ConditionalEventHandler for Key<F>
 where
-    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync,
+    F: Fn(&EventContext<'_>, Option<String>) -> Option<Cmd> + Send + Sync,
 {
     fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        (self.0)(context)
+        let shown = self.0.end_offer();
+        if shown.is_some() {
+            let _ = write(stdout(), b"\x1b[K");
+        }
+        let offered = shown.and_then(|(line, stood)| stood.then_some(line));
+        (self.1)(context, offered)
     }
 }
 

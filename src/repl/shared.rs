@@ -4,6 +4,7 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::offer::Grey;
 use super::status::Status;
 use crate::caught::lock;
 use crate::inbox::{Inbox, Wake};
@@ -55,6 +56,7 @@ pub struct Shared {
     pub status: Mutex<Status>,
     /// For the status line, in brackets and after a space.
     pub hint: Mutex<String>,
+    pub grey: Mutex<Grey>,
     state: Mutex<State>,
 }
 
@@ -67,6 +69,7 @@ impl Shared {
             beside: OnceLock::new(),
             status: Mutex::default(),
             hint: Mutex::default(),
+            grey: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -90,6 +93,7 @@ impl Shared {
     /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
     pub fn line_ends(&self) {
         self.screen.prompt_ends();
+        lock(&self.grey).typed = false;
         if lock(&self.state).doing == Doing::Idle {
             self.interrupt.reset();
         }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 
 use super::shared::Shared;
@@ -141,13 +141,21 @@ impl Highlighter for Helper {
             self.shared.screen.prompt_stands();
         }
         if !default || !prompt.starts_with('\n') {
+            self.shared.end_offer(); // a history search, say
             return Cow::Borrowed(prompt);
         }
         let columns = size().map_or(80, |(columns, _)| columns);
         let status = lock(&self.shared.status).clone();
         let line = status.line(&lock(&self.shared.hint));
         let (line, _) = fit(&line, columns.saturating_sub(1));
-        (self.shared.screen.styled(&line, Style::Dim) + prompt).into()
+        let grey = self.shared.grey(columns.saturating_sub(prompt.len()));
+        let [line, grey] = [line, grey].map(|it| self.shared.screen.styled(&it, Style::Dim));
+        (line + prompt + &grey).into()
+    }
+
+    fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
+        lock(&self.shared.grey).typed = !line.is_empty() && kind != CmdKind::ForcedRefresh;
+        false
     }
 }
 

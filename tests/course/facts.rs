@@ -149,6 +149,8 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s18", "once a minute, for 15 messages. If it answers 429 with `Retry-After: 60`", Said),
     ("s18", "only the newest {}.", Source("src/slack/line.rs", "MAX_THREADS: usize = ")),
     ("s18", "Messages longer than {} characters", Source("src/slack/api.rs", "MAX_ANSWER: usize = ")),
+    ("s19", "so does `MEANWHILE_SUGGESTIONS=0`", Said),
+    ("s19", "for less than {} ms is not taken", Source("src/repl/offer.rs", "from_millis(")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];

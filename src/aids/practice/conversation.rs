@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::short;
 use crate::message::{ContentBlock, Message, Role, ToolCall};
+use crate::suggestion::ASK;
 
 /// The beginning of every call's id; the number of the step is its end.
 const ID: &str = "toolu_practice_";
@@ -244,4 +245,20 @@ pub fn memory(messages: &[Message]) -> String {
         format!("{heading}\n{}", lines.join("\n"))
     });
     texts.collect::<Vec<_>>().join("\n")
+}
+
+/// True if the next line is asked for.
+pub fn wants_suggestion(messages: &[Message]) -> bool {
+    let last = messages.last().and_then(|message| message.content.last());
+    last.and_then(ContentBlock::as_text) == Some(ASK)
+}
+
+/// The line of the page after the one that was said last.
+pub fn suggestion(lines: &[String], messages: &[Message]) -> String {
+    let blocks = messages.iter().flat_map(|message| &message.content).rev();
+    let said = blocks.filter(|block| block.is_prompt());
+    let mut said = said.filter_map(ContentBlock::as_text);
+    let last = said.find_map(|text| lines.iter().rposition(|line| line.trim() == text.trim()));
+    let next = lines.get(last.map_or(0, |at| at + 1));
+    next.map_or("-".to_string(), String::clone)
 }
