@@ -3,7 +3,6 @@
 //!
 //! What a server says is text from outside: it reaches the model in marked blocks only.
 
-mod link;
 mod offer;
 mod server;
 
@@ -14,16 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::foreground::Foreground;
 use crate::options::Options;
 use crate::permission::behind_bars;
+use crate::process::Watch;
 use crate::process::output::text_or;
 use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
-use crate::tool::Context;
 use crate::tools::files::{failed, make_own_folder, read_text, replace};
 use server::Server;
 
@@ -32,71 +32,79 @@ const CONFIG: &str = ".mcp.json";
 const MAX_FILE: u64 = 1 << 20;
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
-/// What is said of one that nobody has allowed.
-const WAITS: &str = "not started yet: nobody was there to allow it";
 
-/// What is configured: a command without a shell, and variables of its environment.
-#[derive(Clone, PartialEq, Deserialize)]
+/// What starts a server.
+#[derive(PartialEq)]
+struct Start {
+    /// For bash, which becomes the server; or why there is nothing to start.
+    line: Result<String, String>,
+    /// Ours, so that nobody need be asked. No file can say that.
+    built_in: bool,
+}
+
+/// What a file says of one: a command without a shell, and variables of its environment.
+#[derive(Deserialize)]
 struct Config {
     command: Option<String>,
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Ours, so that nobody need be asked. No file can say that.
-    #[serde(skip)]
-    built_in: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct File {
-    mcp_servers: BTreeMap<String, Config>,
 }
 
 impl Config {
-    fn all() -> Result<BTreeMap<String, Config>, String> {
-        let built_in = Config {
-            command: Some("bash".to_string()),
-            args: vec!["-c".to_string(), TIME.to_string()],
-            env: BTreeMap::new(),
-            built_in: true,
-        };
-        let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
-            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
-            text => text.map_err(failed("read", CONFIG))?.0,
-        };
-        let file: File = serde_json::from_str(&text)
-            .map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
-        all.extend(file.mcp_servers);
-        Ok(all)
-    }
-
-    /// For bash, which becomes the command.
-    fn shell(&self) -> Result<String, String> {
-        let command = self.command.as_ref();
-        let command =
-            command.ok_or("it has no `command`: only servers over stdio are known here")?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-        let quote = |text: &String| match text.is_empty() || !text.chars().all(plain) {
-            true => format!("'{}'", text.replace('\'', r"'\''")),
-            false => text.clone(),
-        };
+    fn line(self) -> Result<String, String> {
+        let command = self
+            .command
+            .ok_or("it has no `command`: only servers over stdio are known here")?;
+        let words = [command].into_iter().chain(self.args);
+        let words = words.map(|word| quoted(&word)).collect::<Vec<_>>();
         let set = self
             .env
             .iter()
-            .map(|(name, value)| quote(&format!("{name}={value}")));
+            .map(|(name, value)| quoted(&format!("{name}={value}")));
         let set = set.map(|it| format!("export {it}; ")).collect::<String>();
-        let words = [command].into_iter().chain(&self.args).map(quote);
-        Ok(format!("{set}exec {}", words.collect::<Vec<_>>().join(" ")))
+        Ok(format!("{set}exec {}", words.join(" ")))
     }
+}
+
+/// One word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn configured() -> Result<BTreeMap<String, Start>, String> {
+    let built_in = Start {
+        line: Ok(format!("exec bash -c {}", quoted(TIME))),
+        built_in: true,
+    };
+    let mut all = BTreeMap::from([("time".to_string(), built_in)]);
+    let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
+        text => text.map_err(failed("read", CONFIG))?.0,
+    };
+    let servers = serde_json::from_str(&text)
+        .and_then(|file: Value| BTreeMap::<String, Config>::deserialize(&file["mcpServers"]))
+        .map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
+    all.extend(servers.into_iter().map(|(name, config)| {
+        (
+            name,
+            Start {
+                line: config.line(),
+                built_in: false,
+            },
+        )
+    }));
+    Ok(all)
 }
 
 /// All servers of this folder. Those that are on start with the first request.
 pub struct Servers {
     foreground: Foreground,
-    context: Context,
     /// Whether all may be started, and whether somebody can be asked.
     open: bool,
     asks: bool,
@@ -109,7 +117,6 @@ impl Servers {
         repl.command("/mcp [NAME]", "servers; off, on or restart NAME");
         let servers = Servers {
             foreground: foreground.clone(),
-            context: repl.context(),
             open: options.yes,
             asks: person_is_there() && !options.is_script(),
             all: RefCell::default(),
@@ -120,29 +127,28 @@ impl Servers {
 
     /// Reads the configuration again. One that has not changed stays as it is.
     fn load(&self) -> Result<(), String> {
-        let (mut all, off, configs) = (self.all.borrow_mut(), list(&off_file()), Config::all()?);
-        let gone = all.extract_if(.., |name, _| !configs.contains_key(name));
-        gone.for_each(|(_, server)| server.stop());
-        for (name, config) in configs {
-            if all.get(&name).is_none_or(|old| old.config != config) {
-                let is_off = off.contains(&name);
-                let new = Server::new(&name, config, is_off, &self.foreground);
-                all.insert(name, new).inspect(|old| old.stop());
-            }
+        let (mut all, off, starts) = (self.all.borrow_mut(), list(&off_file()), configured()?);
+        let old = all.extract_if(.., |name, server| starts.get(name) != Some(&server.start));
+        old.for_each(|(_, server)| server.switch(false));
+        for (name, start) in starts {
+            let is_on = !off.contains(&name);
+            let new = |name: &String| Server::new(name, start, is_on, &self.foreground);
+            all.entry(name).or_insert_with_key(new);
         }
         Ok(())
     }
 
     /// The agent with the tools of all servers that are on, as they are now.
     pub fn offer(&self, agent: &Agent) -> Agent {
-        let (mut agent, events) = (agent.clone(), &self.context.events);
+        let mut agent = agent.clone();
         for server in self.all.borrow().values().filter(|server| server.is_on()) {
-            let allowed = self.may_start(server, false);
-            let ready = allowed.and_then(|()| server.prepare(&self.context.interrupt));
-            ready.unwrap_or_else(|why| server.say_once(&why, events));
+            let ready = self
+                .may_start(server, false)
+                .and_then(|()| server.prepare());
+            ready.unwrap_or_else(|why| server.say_once(&why));
             for tool in server.tools() {
                 match agent.toolbox.get(tool.name) {
-                    Ok(_) => server.say_once("two tools have one name", events),
+                    Ok(_) => server.say_once("two tools have one name"),
                     Err(_) => agent.toolbox.tools.push(tool),
                 }
             }
@@ -153,40 +159,36 @@ impl Servers {
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (command, here) = (server.config.shell()?, std::env::current_dir());
-        let here = here.map_err(|why| why.to_string())?;
+        let (name, command) = (&server.name, server.start.line.clone()?);
+        let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
         let mut allowed = list(&file);
-        if self.open || server.config.built_in || allowed.contains(&line) {
+        if self.open || server.start.built_in || allowed.contains(&line) {
             return Ok(());
         }
-        let name = &server.name;
-        let mut question = format!(
+        if !self.asks {
+            let why = "not started yet: nobody was there to allow it";
+            let why = format!("{why}; `/mcp on {name}` does: {command}");
+            return typed.then_some(()).ok_or(why);
+        }
+        let question = format!(
             "{CONFIG} wants to start the server {name}, now and in later sessions:\n{}\nMay it? [y]es, [n]o: ",
             behind_bars(&command)
         );
-        if !self.asks {
-            let why = format!("{WAITS}; `/mcp on {name}` does: {command}");
-            return typed.then_some(()).ok_or(why);
+        let context = &self.foreground.context;
+        let answer = (context.ask)(&question, &context.interrupt)?
+            .trim()
+            .to_lowercase();
+        if ["y", "yes"].contains(&answer.as_str()) {
+            allowed.insert(line);
+            return keep(&file, &allowed);
         }
-        loop {
-            let answer = (self.context.ask)(&question, &self.context.interrupt)?;
-            match answer.trim().to_lowercase().as_str() {
-                "y" | "yes" => {
-                    allowed.insert(line);
-                    return keep(&file, &allowed);
-                }
-                "n" | "no" => {
-                    self.set_off(name, true)?;
-                    server.stop();
-                    return Err(format!(
-                        "not started, as you said; `/mcp on {name}` asks again"
-                    ));
-                }
-                _ => question = "Please type y or n.\nMay it? [y]es, [n]o: ".to_string(),
-            }
-        }
+        self.set_off(name, true)?;
+        server.switch(false);
+        Err(format!(
+            "not started, as you said; `/mcp on {name}` asks again"
+        ))
     }
 
     /// Carries out `/mcp`. False for any other line.
@@ -203,35 +205,42 @@ impl Servers {
     fn carry_out(&self, what: Option<&str>, name: Option<&str>) -> Result<String, String> {
         self.load()?;
         let all = self.all.borrow();
-        let find = |name: &str| {
-            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
-            all.get(name)
-                .ok_or(format!("There is no server {name:?}. Known: {names}."))
+        let Some(last) = name.or(what) else {
+            let lines = all.values().map(|server| server.line());
+            return Ok(lines.collect::<Vec<_>>().join("\n"));
         };
-        let mut told = String::new();
-        match (what, name) {
-            (None, _) => all.values().for_each(|it| told += &(it.line() + "\n")),
-            (Some("off"), Some(name)) => {
-                find(name)?.stop();
-                self.set_off(name, true)?;
-                told = format!("{name} is off: its tools are not offered any more.");
+        let server = all.get(last).ok_or_else(|| {
+            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
+            format!("There is no server {last:?}. Known: {names}.")
+        })?;
+        match what.filter(|_| name.is_some()) {
+            Some("off") => {
+                server.switch(false);
+                self.set_off(last, true)?;
+                Ok(format!(
+                    "{last} is off: its tools are not offered any more."
+                ))
             }
-            (Some(on @ ("on" | "restart")), Some(name)) => {
-                let server = find(name)?;
+            Some(on @ ("on" | "restart")) => {
                 if on == "restart" {
-                    server.stop();
+                    server.switch(false);
                 }
                 self.may_start(server, true)?;
-                self.set_off(name, false)?;
-                server.switch_on();
-                server
-                    .prepare(&self.context.interrupt)
-                    .map_err(|why| format!("{name}: {why}."))?;
-                told = server.offered();
+                self.set_off(last, false)?;
+                server.switch(true);
+                let ready = server.prepare();
+                ready.map_err(|why| format!("{last}: {why}."))?;
+                Ok(server.offered())
             }
-            (Some(name), _) => told = find(name)?.whole(),
+            _ => {
+                let (told, now) = (server.offered(), server.look());
+                let printed = text_or(&now.recent, "nothing");
+                let command = now.what;
+                Ok(format!(
+                    "{told}\n  its command: {command}\n  its standard error: {printed}"
+                ))
+            }
         }
-        Ok(text_or(&told, "No servers."))
     }
 
     fn set_off(&self, name: &str, is_off: bool) -> Result<(), String> {

@@ -89,7 +89,7 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
         "), hello (its name is taken).",
         "hello you\n",
         "[image, image/png, not shown]\n",
-        "[a resource: file:///a]\n",
+        "[resource_link, file:///a, not shown]\n",
         "seen\n",
         "ERROR: the tool says that it failed\n",
         "no such zone\n",
