@@ -33,73 +33,55 @@ const MAX_FILE: u64 = 1 << 20;
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
 
-/// What starts a server.
-#[derive(PartialEq)]
-struct Start {
-    /// For bash, which becomes the server; or why there is nothing to start.
-    line: Result<String, String>,
-    /// Ours, so that nobody need be asked. No file can say that.
-    built_in: bool,
-}
-
-/// What a file says of one: a command without a shell, and variables of its environment.
-#[derive(Deserialize)]
+/// What is configured: a command without a shell, and variables of its environment.
+#[derive(Default, PartialEq, Deserialize)]
 struct Config {
     command: Option<String>,
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// Ours, so that nobody need be asked. No file can say that.
+    #[serde(skip)]
+    built_in: bool,
 }
 
 impl Config {
-    fn line(self) -> Result<String, String> {
-        let command = self
-            .command
-            .ok_or("it has no `command`: only servers over stdio are known here")?;
-        let words = [command].into_iter().chain(self.args);
-        let words = words.map(|word| quoted(&word)).collect::<Vec<_>>();
+    fn all() -> Result<BTreeMap<String, Config>, String> {
+        let built_in = Config {
+            command: Some("bash".to_string()),
+            args: vec!["-c".to_string(), TIME.to_string()],
+            built_in: true,
+            ..Config::default()
+        };
+        let mut all = BTreeMap::from([("time".to_string(), built_in)]);
+        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
+            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
+            text => text.map_err(failed("read", CONFIG))?.0,
+        };
+        let servers = serde_json::from_str(&text)
+            .and_then(|file: Value| BTreeMap::deserialize(&file["mcpServers"]));
+        all.append(&mut servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?);
+        Ok(all)
+    }
+
+    /// For bash, which becomes the command.
+    fn line(&self) -> Result<String, String> {
+        let command = self.command.clone();
+        let command =
+            command.ok_or("it has no `command`: only servers over stdio are known here")?;
         let set = self
             .env
             .iter()
-            .map(|(name, value)| quoted(&format!("{name}={value}")));
-        let set = set.map(|it| format!("export {it}; ")).collect::<String>();
-        Ok(format!("{set}exec {}", words.join(" ")))
+            .map(|(name, value)| format!("{name}={value}"));
+        let words = set.chain([command]).chain(self.args.clone());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+        let quoted = words.map(|word| match !word.is_empty() && word.chars().all(plain) {
+            true => format!(" {word}"),
+            false => format!(" '{}'", word.replace('\'', r"'\''")),
+        });
+        Ok(format!("exec env{}", quoted.collect::<String>()))
     }
-}
-
-/// One word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-fn configured() -> Result<BTreeMap<String, Start>, String> {
-    let built_in = Start {
-        line: Ok(format!("exec bash -c {}", quoted(TIME))),
-        built_in: true,
-    };
-    let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-    let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
-        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
-        text => text.map_err(failed("read", CONFIG))?.0,
-    };
-    let servers = serde_json::from_str(&text)
-        .and_then(|file: Value| BTreeMap::<String, Config>::deserialize(&file["mcpServers"]))
-        .map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
-    all.extend(servers.into_iter().map(|(name, config)| {
-        (
-            name,
-            Start {
-                line: config.line(),
-                built_in: false,
-            },
-        )
-    }));
-    Ok(all)
 }
 
 /// All servers of this folder. Those that are on start with the first request.
@@ -127,12 +109,12 @@ impl Servers {
 
     /// Reads the configuration again. One that has not changed stays as it is.
     fn load(&self) -> Result<(), String> {
-        let (mut all, off, starts) = (self.all.borrow_mut(), list(&off_file()), configured()?);
-        let old = all.extract_if(.., |name, server| starts.get(name) != Some(&server.start));
+        let (mut all, off, configs) = (self.all.borrow_mut(), list(&off_file()), Config::all()?);
+        let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
         old.for_each(|(_, server)| server.switch(false));
-        for (name, start) in starts {
+        for (name, config) in configs {
             let is_on = !off.contains(&name);
-            let new = |name: &String| Server::new(name, start, is_on, &self.foreground);
+            let new = |name: &String| Server::new(name, config, is_on, &self.foreground);
             all.entry(name).or_insert_with_key(new);
         }
         Ok(())
@@ -142,9 +124,8 @@ impl Servers {
     pub fn offer(&self, agent: &Agent) -> Agent {
         let mut agent = agent.clone();
         for server in self.all.borrow().values().filter(|server| server.is_on()) {
-            let ready = self
-                .may_start(server, false)
-                .and_then(|()| server.prepare());
+            let allowed = self.may_start(server, false);
+            let ready = allowed.and_then(|()| server.prepare());
             ready.unwrap_or_else(|why| server.say_once(&why));
             for tool in server.tools() {
                 match agent.toolbox.get(tool.name) {
@@ -159,12 +140,11 @@ impl Servers {
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (name, command) = (&server.name, server.start.line.clone()?);
+        let (name, command) = (&server.name, server.config.line()?);
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let mut allowed = list(&file);
-        if self.open || server.start.built_in || allowed.contains(&line) {
+        if self.open || server.config.built_in || list(&file).contains(&line) {
             return Ok(());
         }
         if !self.asks {
@@ -177,18 +157,14 @@ impl Servers {
             behind_bars(&command)
         );
         let context = &self.foreground.context;
-        let answer = (context.ask)(&question, &context.interrupt)?
-            .trim()
-            .to_lowercase();
-        if ["y", "yes"].contains(&answer.as_str()) {
-            allowed.insert(line);
-            return keep(&file, &allowed);
+        let answer = (context.ask)(&question, &context.interrupt)?;
+        if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+            return keep(&file, &line, true);
         }
-        self.set_off(name, true)?;
         server.switch(false);
-        Err(format!(
-            "not started, as you said; `/mcp on {name}` asks again"
-        ))
+        keep(&off_file(), name, true)?;
+        let again = format!("`/mcp on {name}` asks again");
+        Err(format!("not started, as you said; {again}"))
     }
 
     /// Carries out `/mcp`. False for any other line.
@@ -216,17 +192,16 @@ impl Servers {
         match what.filter(|_| name.is_some()) {
             Some("off") => {
                 server.switch(false);
-                self.set_off(last, true)?;
-                Ok(format!(
-                    "{last} is off: its tools are not offered any more."
-                ))
+                keep(&off_file(), last, true)?;
+                let told = "its tools are not offered any more";
+                Ok(format!("{last} is off: {told}."))
             }
             Some(on @ ("on" | "restart")) => {
                 if on == "restart" {
                     server.switch(false);
                 }
                 self.may_start(server, true)?;
-                self.set_off(last, false)?;
+                keep(&off_file(), last, false)?;
                 server.switch(true);
                 let ready = server.prepare();
                 ready.map_err(|why| format!("{last}: {why}."))?;
@@ -235,21 +210,10 @@ impl Servers {
             _ => {
                 let (told, now) = (server.offered(), server.look());
                 let printed = text_or(&now.recent, "nothing");
-                let command = now.what;
-                Ok(format!(
-                    "{told}\n  its command: {command}\n  its standard error: {printed}"
-                ))
+                let told = format!("{told}\n  its command: {}", now.what);
+                Ok(format!("{told}\n  its standard error: {printed}"))
             }
         }
-    }
-
-    fn set_off(&self, name: &str, is_off: bool) -> Result<(), String> {
-        let mut off = list(&off_file());
-        let changed = match is_off {
-            true => off.insert(name.to_string()),
-            false => off.remove(name),
-        };
-        changed.then(|| keep(&off_file(), &off)).unwrap_or(Ok(()))
     }
 }
 
@@ -263,9 +227,17 @@ fn list(path: &Path) -> BTreeSet<String> {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// Whole or not at all, and never where a link leads.
-fn keep(path: &Path, list: &BTreeSet<String>) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(list).unwrap_or_default();
+/// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
+fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
+    let mut list = list(path);
+    let changed = match is_in {
+        true => list.insert(entry.to_string()),
+        false => list.remove(entry),
+    };
+    if !changed {
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));
     let written = folder.and_then(|()| replace(path, &text));
     written.map_err(failed("written", &path.to_string_lossy()))

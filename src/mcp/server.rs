@@ -1,10 +1,10 @@
-//! s17 · A server: off, or on with a process that is started when it is needed, and again when it has
-//! ended. Messages are lines of JSON, each way through a named pipe.
+//! s17 · A server: its process, and the messages, lines of JSON, each way through a named pipe.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,59 +14,57 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
-use super::Start;
-use crate::background::{Kind, Task};
+use super::Config;
+use crate::background::Task;
 use crate::caught::lock;
 use crate::foreground::Foreground;
 use crate::interrupt::Interrupt;
-use crate::notification::TaskId;
 use crate::outcome::End;
-use crate::process::output::{last_line, readable, scratch_path, text_or};
+use crate::process::output::{last_line, readable, scratch_path};
 use crate::process::{self, Handle, News, Progress, Watch};
 use crate::terminal::short;
 use crate::tool::Tool;
 
-/// How often a server is started before somebody has to look.
-const STARTS: usize = 4;
 /// What is longer is no line that a server would send: it is ended.
 const MAX_LINE: u64 = 4 * 1024 * 1024;
 /// Messages that may wait until the server takes them in.
 const MAX_UNREAD: usize = 64;
+/// So that each request of this program has a number of its own.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// One server of the configuration.
 pub struct Server {
     pub name: String,
-    pub start: Start,
+    pub config: Config,
     pub foreground: Foreground,
     pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    on: bool,
+    pub on: bool,
     /// How often it was started since somebody switched it on.
-    starts: usize,
-    process: Option<Handle>,
+    pub starts: usize,
+    pub process: Option<Handle>,
     /// To its input. `None`: it does not run.
-    to: Option<Sender<String>>,
-    last_id: u64,
+    pub to: Option<Sender<String>>,
     /// Who waits for which answer: a result, or what the server says went wrong.
     waiting: HashMap<u64, Sender<Result<Value, String>>>,
     /// How far a call is, in the server's words.
     pub progress: String,
     pub version: String,
     pub tools: Vec<Arc<Tool>>,
-    list_changed: bool,
+    pub list_changed: bool,
     /// What went wrong last with the process, and what the person was told last.
-    problem: String,
-    said: String,
+    pub problem: String,
+    pub said: String,
 }
 
 impl Server {
-    pub fn new(name: &str, start: Start, is_on: bool, foreground: &Foreground) -> Arc<Self> {
+    pub fn new(name: &str, config: Config, is_on: bool, foreground: &Foreground) -> Arc<Self> {
         let server = Server {
             name: name.to_string(),
-            start,
+            config,
             foreground: foreground.clone(),
             state: Mutex::default(),
         };
@@ -74,96 +72,46 @@ impl Server {
         Arc::new(server)
     }
 
-    /// On: from here on it may be started (again). Off: it is ended, and its tools are gone.
+    /// On: from here on it may be started. Off: it is ended, and its tools are gone.
     pub fn switch(&self, on: bool) {
-        if !on {
+        let runs = lock(&self.state).to.is_some();
+        if !on || !runs {
             self.end();
-            let mut state = lock(&self.state);
-            let last_id = state.last_id; // late answers must find nobody
-            *state = State {
-                last_id,
-                ..State::default()
-            };
+            *lock(&self.state) = State::default();
+            lock(&self.state).on = on;
         }
-        let mut state = lock(&self.state);
-        (state.on, state.starts) = (on, 0);
-        state.said.clear();
     }
 
     pub fn is_on(&self) -> bool {
         lock(&self.state).on
     }
 
-    pub fn is_alive(&self) -> bool {
-        lock(&self.state).to.is_some()
-    }
-
     pub fn tools(&self) -> Vec<Arc<Tool>> {
         lock(&self.state).tools.clone()
     }
 
-    /// Says what went wrong, unless that was the last that was said.
-    pub fn say_once(&self, why: &str) {
-        let old = std::mem::replace(&mut lock(&self.state).said, why.to_string());
-        if old != why {
-            self.foreground
-                .context
-                .events
-                .notice(format!("{}: {why}.", self.name));
-        }
-    }
-
-    /// Starts it if it has never been, and asks for its tools if they have changed.
-    pub fn prepare(self: &Arc<Self>) -> Result<(), String> {
-        let (mut state, stop) = (lock(&self.state), &self.foreground.context.interrupt);
-        let changed = state.to.is_some() && std::mem::take(&mut state.list_changed);
-        let is_new = state.starts == 0;
-        drop(state);
-        match is_new {
-            true => self.connect(stop),
-            false if changed => self.list(stop),
-            false => Ok(()),
-        }
-    }
-
-    /// Starts it if it does not run.
-    pub fn connect(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let (command, mut state) = (self.start.line.clone()?, lock(&self.state));
-        match state.starts {
-            _ if state.to.is_some() => return Ok(()),
-            _ if !state.on => return Err("it is off".to_string()),
-            STARTS => {
-                let again = format!("`/mcp restart {}` tries it again", self.name);
-                return Err(format!(
-                    "it was started {STARTS} times and has always ended; {again}"
-                ));
-            }
-            _ => state.starts += 1,
-        }
-        drop(state);
-        let id = TaskId::new(&format!("mcp {}", self.name))?;
-        let started = self.run(&command, Task::new(Kind::Other("server"), &id));
-        started.map_err(|why| format!("it could not be started: {why}"))?;
-        self.begin(stop).inspect_err(|_| self.end())
-    }
-
-    fn run(self: &Arc<Self>, command: &str, task: Task) -> io::Result<()> {
+    /// Starts its process, with a thread for each way, and one that waits until nothing of it is left.
+    pub fn run(self: &Arc<Self>, command: &str, task: Task) -> io::Result<()> {
         let (input, output) = (pipe("to")?, pipe("from")?);
         let mut writer = File::options().write(true).open(&input.0)?;
-        let reader = File::open(&output.0)?;
+        let reader = BufReader::new(File::open(&output.0)?);
         let (to, lines) = bounded::<String>(MAX_UNREAD);
-        let [read_from, print_to] = [&input, &output].map(|(path, _)| path.display());
-        let command = format!("{command} <'{read_from}' >'{print_to}'");
+        let (server, mine) = (self.clone(), to.clone());
+        let spawn = |name: &str| thread::Builder::new().name(name.to_string());
+        let mut write = move |line: String| writer.write_all(line.as_bytes());
+        spawn("server-in").spawn(move || lines.iter().try_for_each(&mut write))?;
+        spawn("server-out").spawn(move || server.read(reader, &mine))?;
+        let pipes = [&input, &output].map(|(path, _)| path.display());
+        let command = format!("{command} <'{}' >'{}'", pipes[0], pipes[1]);
         let (servers, started) = (self.foreground.servers.clone(), task.started);
         task.control.attach(self.clone());
         lock(&servers).push(task); // before it can end
         let (handle, news) = process::start(&command, Path::new(""));
         let mut state = lock(&self.state);
         state.problem.clear();
-        (state.process, state.to) = (Some(handle.clone()), Some(to.clone()));
+        (state.process, state.to) = (Some(handle.clone()), Some(to));
         drop(state);
-        let spawn = |name: &str| thread::Builder::new().name(name.to_string());
-        spawn("server").spawn(move || {
+        let watch = move || {
             for news in news {
                 if let News::ShellExited(..) = news {
                     handle.stop();
@@ -171,41 +119,29 @@ impl Server {
             }
             lock(&servers).retain(|task| task.started != started);
             drop((input, output)); // from here on, the pipes have ends
-        })?;
-        spawn("server-in").spawn(move || {
-            lines
-                .iter()
-                .try_for_each(|it| writer.write_all(it.as_bytes()))
-        })?;
-        let server = self.clone();
-        spawn("server-out").spawn(move || server.read(BufReader::new(reader), &to))?;
-        Ok(())
+        };
+        let watched = spawn("server").spawn(watch).map(drop);
+        watched.inspect_err(|_| drop(lock(&self.foreground.servers).pop()))
     }
 
     /// Ends its process. Whoever waits for an answer hears that.
-    fn end(&self) {
+    pub fn end(&self) {
         let mut state = lock(&self.state);
         state.to = None;
-        state.waiting.clear();
+        state.waiting.clear(); // who waits hears that
         state.process.iter().for_each(Handle::stop);
     }
 
     /// Sends a request and waits for its answer, or until there is a reason not to.
-    pub fn ask(
-        &self,
-        method: &str,
-        mut params: Value,
-        limit: Duration,
-        stop: &Interrupt,
-    ) -> Result<Value, End> {
+    pub fn ask(&self, mut it: Value, limit: Duration, stop: &Interrupt) -> Result<Value, End> {
         let ((tell, answer), mut state) = (bounded(1), lock(&self.state));
-        state.last_id += 1;
-        let id = state.last_id;
+        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
         state.waiting.insert(id, tell);
         state.progress.clear();
         drop(state);
-        params["_meta"] = json!({ "progressToken": id });
-        self.send(json!({ "id": id, "method": method, "params": params }));
+        it["id"] = json!(id);
+        it["params"]["_meta"] = json!({ "progressToken": id });
+        self.send(it);
         let (end, why) = select! {
             recv(answer) -> answer => return match answer {
                 Ok(answer) => answer.map_err(End::Failed),
@@ -304,25 +240,6 @@ impl Server {
             _ => now.line,
         }
     }
-
-    /// How it is.
-    pub fn line(&self) -> String {
-        let state = lock(&self.state);
-        let now = match (&state.to, &state.process) {
-            _ if !state.on => "off".to_string(),
-            (Some(_), _) => format!(
-                "on, running  {} tools  protocol {}",
-                state.tools.len(),
-                state.version
-            ),
-            (None, None) => "on, not started".to_string(),
-            _ => "on, ended: starts again at the next call".to_string(),
-        };
-        match text_or(&state.problem, &state.said).as_str() {
-            "" => format!("{}  {now}", self.name),
-            problem => format!("{}  {now}  last error: {problem}", self.name),
-        }
-    }
 }
 
 impl Watch for Server {
@@ -330,9 +247,9 @@ impl Watch for Server {
     fn look(&self) -> Progress {
         let state = lock(&self.state);
         let printed = state.process.as_ref().map(|it| it.look().recent);
-        let (Ok(what) | Err(what)) = &self.start.line;
+        let (Ok(what) | Err(what)) = self.config.line();
         Progress {
-            what: what.clone(),
+            what,
             line: state.problem.clone(),
             recent: printed.unwrap_or_default(),
             ..Progress::default()
