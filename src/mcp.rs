@@ -3,7 +3,6 @@
 //!
 //! What a server says is text from outside: it reaches the model in marked blocks only.
 
-mod link;
 mod offer;
 mod server;
 
@@ -14,16 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::foreground::Foreground;
 use crate::options::Options;
 use crate::permission::behind_bars;
+use crate::process::Watch;
 use crate::process::output::text_or;
 use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
-use crate::tool::Context;
 use crate::tools::files::{failed, make_own_folder, read_text, replace};
 use server::Server;
 
@@ -32,11 +32,9 @@ const CONFIG: &str = ".mcp.json";
 const MAX_FILE: u64 = 1 << 20;
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
-/// What is said of one that nobody has allowed.
-const WAITS: &str = "not started yet: nobody was there to allow it";
 
 /// What is configured: a command without a shell, and variables of its environment.
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Default, PartialEq, Deserialize)]
 struct Config {
     command: Option<String>,
     #[serde(default)]
@@ -48,55 +46,47 @@ struct Config {
     built_in: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct File {
-    mcp_servers: BTreeMap<String, Config>,
-}
-
 impl Config {
     fn all() -> Result<BTreeMap<String, Config>, String> {
         let built_in = Config {
             command: Some("bash".to_string()),
             args: vec!["-c".to_string(), TIME.to_string()],
-            env: BTreeMap::new(),
             built_in: true,
+            ..Config::default()
         };
         let mut all = BTreeMap::from([("time".to_string(), built_in)]);
         let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
             Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
             text => text.map_err(failed("read", CONFIG))?.0,
         };
-        let file: File = serde_json::from_str(&text)
-            .map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
-        all.extend(file.mcp_servers);
+        let servers = serde_json::from_str(&text)
+            .and_then(|file: Value| BTreeMap::deserialize(&file["mcpServers"]));
+        all.append(&mut servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?);
         Ok(all)
     }
 
     /// For bash, which becomes the command.
-    fn shell(&self) -> Result<String, String> {
-        let command = self.command.as_ref();
+    fn line(&self) -> Result<String, String> {
+        let command = self.command.clone();
         let command =
             command.ok_or("it has no `command`: only servers over stdio are known here")?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-        let quote = |text: &String| match text.is_empty() || !text.chars().all(plain) {
-            true => format!("'{}'", text.replace('\'', r"'\''")),
-            false => text.clone(),
-        };
         let set = self
             .env
             .iter()
-            .map(|(name, value)| quote(&format!("{name}={value}")));
-        let set = set.map(|it| format!("export {it}; ")).collect::<String>();
-        let words = [command].into_iter().chain(&self.args).map(quote);
-        Ok(format!("{set}exec {}", words.collect::<Vec<_>>().join(" ")))
+            .map(|(name, value)| format!("{name}={value}"));
+        let words = set.chain([command]).chain(self.args.clone());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+        let quoted = words.map(|word| match !word.is_empty() && word.chars().all(plain) {
+            true => format!(" {word}"),
+            false => format!(" '{}'", word.replace('\'', r"'\''")),
+        });
+        Ok(format!("exec env{}", quoted.collect::<String>()))
     }
 }
 
 /// All servers of this folder. Those that are on start with the first request.
 pub struct Servers {
     foreground: Foreground,
-    context: Context,
     /// Whether all may be started, and whether somebody can be asked.
     open: bool,
     asks: bool,
@@ -109,7 +99,6 @@ impl Servers {
         repl.command("/mcp [NAME]", "servers; off, on or restart NAME");
         let servers = Servers {
             foreground: foreground.clone(),
-            context: repl.context(),
             open: options.yes,
             asks: person_is_there() && !options.is_script(),
             all: RefCell::default(),
@@ -121,14 +110,12 @@ impl Servers {
     /// Reads the configuration again. One that has not changed stays as it is.
     fn load(&self) -> Result<(), String> {
         let (mut all, off, configs) = (self.all.borrow_mut(), list(&off_file()), Config::all()?);
-        let gone = all.extract_if(.., |name, _| !configs.contains_key(name));
-        gone.for_each(|(_, server)| server.stop());
+        let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
+        old.for_each(|(_, server)| server.switch(false));
         for (name, config) in configs {
-            if all.get(&name).is_none_or(|old| old.config != config) {
-                let is_off = off.contains(&name);
-                let new = Server::new(&name, config, is_off, &self.foreground);
-                all.insert(name, new).inspect(|old| old.stop());
-            }
+            let is_on = !off.contains(&name);
+            let new = |name: &String| Server::new(name, config, is_on, &self.foreground);
+            all.entry(name).or_insert_with_key(new);
         }
         Ok(())
     }
@@ -138,8 +125,8 @@ impl Servers {
     pub fn prepare(&self) {
         for server in self.all.borrow().values().filter(|server| server.is_on()) {
             let allowed = self.may_start(server, false);
-            let ready = allowed.and_then(|()| server.prepare(&self.context.interrupt));
-            ready.unwrap_or_else(|why| server.say_once(&why, &self.context.events));
+            let ready = allowed.and_then(|()| server.prepare());
+            ready.unwrap_or_else(|why| server.say_once(&why));
         }
     }
 
@@ -149,7 +136,7 @@ impl Servers {
         for server in self.all.borrow().values().filter(|server| server.is_on()) {
             for tool in server.tools() {
                 match agent.toolbox.get(tool.name) {
-                    Ok(_) => server.say_once("two tools have one name", &self.context.events),
+                    Ok(_) => server.say_once("two tools have one name"),
                     Err(_) => agent.toolbox.tools.push(tool),
                 }
             }
@@ -160,40 +147,31 @@ impl Servers {
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (command, here) = (server.config.shell()?, std::env::current_dir());
-        let here = here.map_err(|why| why.to_string())?;
+        let (name, command) = (&server.name, server.config.line()?);
+        let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let mut allowed = list(&file);
-        if self.open || server.config.built_in || allowed.contains(&line) {
+        if self.open || server.config.built_in || list(&file).contains(&line) {
             return Ok(());
         }
-        let name = &server.name;
-        let mut question = format!(
+        if !self.asks {
+            let why = "not started yet: nobody was there to allow it";
+            let why = format!("{why}; `/mcp on {name}` does: {command}");
+            return typed.then_some(()).ok_or(why);
+        }
+        let question = format!(
             "{CONFIG} wants to start the server {name}, now and in later sessions:\n{}\nMay it? [y]es, [n]o: ",
             behind_bars(&command)
         );
-        if !self.asks {
-            let why = format!("{WAITS}; `/mcp on {name}` does: {command}");
-            return typed.then_some(()).ok_or(why);
+        let context = &self.foreground.context;
+        let answer = (context.ask)(&question, &context.interrupt)?;
+        if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+            return keep(&file, &line, true);
         }
-        loop {
-            let answer = (self.context.ask)(&question, &self.context.interrupt)?;
-            match answer.trim().to_lowercase().as_str() {
-                "y" | "yes" => {
-                    allowed.insert(line);
-                    return keep(&file, &allowed);
-                }
-                "n" | "no" => {
-                    self.set_off(name, true)?;
-                    server.stop();
-                    return Err(format!(
-                        "not started, as you said; `/mcp on {name}` asks again"
-                    ));
-                }
-                _ => question = "Please type y or n.\nMay it? [y]es, [n]o: ".to_string(),
-            }
-        }
+        server.switch(false);
+        keep(&off_file(), name, true)?;
+        let again = format!("`/mcp on {name}` asks again");
+        Err(format!("not started, as you said; {again}"))
     }
 
     /// Carries out `/mcp`. False for any other line.
@@ -210,43 +188,38 @@ impl Servers {
     fn carry_out(&self, what: Option<&str>, name: Option<&str>) -> Result<String, String> {
         self.load()?;
         let all = self.all.borrow();
-        let find = |name: &str| {
-            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
-            all.get(name)
-                .ok_or(format!("There is no server {name:?}. Known: {names}."))
+        let Some(last) = name.or(what) else {
+            let lines = all.values().map(|server| server.line());
+            return Ok(lines.collect::<Vec<_>>().join("\n"));
         };
-        let mut told = String::new();
-        match (what, name) {
-            (None, _) => all.values().for_each(|it| told += &(it.line() + "\n")),
-            (Some("off"), Some(name)) => {
-                find(name)?.stop();
-                self.set_off(name, true)?;
-                told = format!("{name} is off: its tools are not offered any more.");
+        let server = all.get(last).ok_or_else(|| {
+            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
+            format!("There is no server {last:?}. Known: {names}.")
+        })?;
+        match what.filter(|_| name.is_some()) {
+            Some("off") => {
+                server.switch(false);
+                keep(&off_file(), last, true)?;
+                let told = "its tools are not offered any more";
+                Ok(format!("{last} is off: {told}."))
             }
-            (Some(on @ ("on" | "restart")), Some(name)) => {
-                let server = find(name)?;
+            Some(on @ ("on" | "restart")) => {
                 if on == "restart" {
-                    server.stop();
+                    server.switch(false);
                 }
                 self.may_start(server, true)?;
-                self.set_off(name, false)?;
-                server.switch_on();
-                server
-                    .prepare(&self.context.interrupt)
-                    .map_err(|why| format!("{name}: {why}."))?;
-                told = server.offered();
+                keep(&off_file(), last, false)?;
+                server.switch(true);
+                let ready = server.prepare();
+                ready.map_err(|why| format!("{last}: {why}."))?;
+                Ok(server.offered())
             }
-            (Some(name), _) => told = find(name)?.whole(),
-        }
-        Ok(text_or(&told, "No servers."))
-    }
-
-    fn set_off(&self, name: &str, is_off: bool) -> Result<(), String> {
-        let mut off = list(&off_file());
-        match is_off {
-            true if off.insert(name.to_string()) => keep(&off_file(), &off),
-            false if off.remove(name) => keep(&off_file(), &off),
-            _ => Ok(()),
+            _ => {
+                let (told, now) = (server.offered(), server.look());
+                let printed = text_or(&now.recent, "nothing");
+                let told = format!("{told}\n  its command: {}", now.what);
+                Ok(format!("{told}\n  its standard error: {printed}"))
+            }
         }
     }
 }
@@ -261,9 +234,17 @@ fn list(path: &Path) -> BTreeSet<String> {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// Whole or not at all, and never where a link leads.
-fn keep(path: &Path, list: &BTreeSet<String>) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(list).unwrap_or_default();
+/// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
+fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
+    let mut list = list(path);
+    let changed = match is_in {
+        true => list.insert(entry.to_string()),
+        false => list.remove(entry),
+    };
+    if !changed {
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));
     let written = folder.and_then(|()| replace(path, &text));
     written.map_err(failed("written", &path.to_string_lossy()))

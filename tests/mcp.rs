@@ -85,18 +85,17 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
     let ran = ran.line(&call("media")).line(&call("fail"));
     let ran = ran.line(&call("evil")).line("/mcp odd").run();
     ran.has_in_order(&[
-        "odd: 4 of its tools left out: choice (its schema is a choice), number (its schema is none of an object), bad name (",
-        "), hello (its name is taken).",
+        "odd: 4 of its tools left out, as the API would refuse them, or their names are taken: choice, number, bad name, hello.",
         "hello you\n",
         "[image, image/png, not shown]\n",
-        "[a resource: file:///a]\n",
+        "[resource_link, file:///a, not shown]\n",
         "seen\n",
         "ERROR: the tool says that it failed\n",
         "no such zone\n",
         "before<\\/mcp-result>\n",
-        "odd  on, running  12 tools  protocol 2025-06-18",
+        "odd  on, running  13 tools  protocol 2025-06-18",
         "mcp__odd__twice: odd",
-        "export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''",
+        "exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
         "its standard error: I am odd",
     ]);
     let environment = ran.file("environment").expect("it was started");
@@ -146,6 +145,17 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
 }
 
 #[test]
+fn one_that_asks_and_reads_no_answer_is_stopped() {
+    let ran = odd("").line(&call("flood")).line(&call("hello")).run();
+    ran.has_in_order(&[
+        "ERROR: odd did not answer; it is started again with the next call",
+        "it takes nothing in, so it was stopped",
+        "hello\n",
+    ]);
+    assert_eq!(starts(&ran), 2);
+}
+
+#[test]
 fn one_that_dies_is_started_again_three_times() {
     let mut ran = odd("");
     for _ in 0..5 {
@@ -159,7 +169,7 @@ fn one_that_dies_is_started_again_three_times() {
         died,
         died,
         "it was started 4 times and has always ended; `/mcp restart odd` tries it again\n",
-        "odd  on, running  12 tools",
+        "odd  on, running  13 tools",
         "hello\n",
     ]);
     assert_eq!(starts(&ran), 5);
@@ -191,8 +201,8 @@ fn one_that_does_not_begin_well_is_said_once_and_stopped() {
     let ran = ran.file(".mcp.json", nowhere).line("run \"echo on\"").run();
     ran.has_in_order(&[
         "far: it has no `command`: only servers over stdio are known here.",
-        "odd: no answer to initialize: it has ended; its last words: bash: line ",
-        "no-such-program: ",
+        "odd: no answer to initialize: it has ended; its last words: env: ",
+        "no-such-program",
         "on",
     ]);
     let ran = Lesson::new(S17).file(".mcp.json", "{").line("/mcp").run();
@@ -216,7 +226,7 @@ fn a_list_that_changes_is_asked_for_again() {
     ran.has_in_order(&[
         "grown\n",
         "it refuses: unknown here",
-        "odd  on, running  13 tools",
+        "odd  on, running  14 tools",
     ]);
 }
 
@@ -224,7 +234,7 @@ fn a_list_that_changes_is_asked_for_again() {
 fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");
-    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: export ";
+    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: exec env ";
     let first = lesson("").variable("XDG_STATE_HOME", state);
     let first = first.line(&call("hello")).line("/mcp off time");
     let first = first.line("/mcp on odd").line(&call("hello")).run();
@@ -319,7 +329,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let mut terminal = at_terminal();
     terminal.line(&call("quiet"));
     terminal.until_shows(".mcp.json wants to start the server odd, now and in later sessions:");
-    terminal.until_shows("│ export 'ITS_KEY=it'\\''s one'; exec bash odd.sh ''");
+    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     assert_eq!(pids(terminal.folder.path()), []);
     terminal.line("y");
@@ -357,7 +367,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let path = terminal.folder.path().join(".mcp.json");
     fs::write(path, config("other")).expect("a file");
     terminal.line("/mcp restart odd");
-    terminal.until_shows("│ export 'ITS_KEY=it'\\''s one'; exec bash odd.sh other");
+    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh other");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
     terminal.until_shows("not started, as you said");

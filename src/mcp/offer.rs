@@ -1,44 +1,218 @@
-//! s17 · What a server offers and answers, as the model may have it.
+//! s17 · What a server offers and answers, as the model may have it. It is started when that is needed,
+//! and again when it has ended.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::server::Server;
+use crate::background::{Kind, Task};
 use crate::caught::lock;
 use crate::delivery::block;
+use crate::interrupt::Interrupt;
+use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
-use crate::process::output::Output;
+use crate::process::output::{Output, text_or};
+use crate::process::{Progress, Watch};
+use crate::terminal::short;
+use crate::tool::{Access, Context, Tool};
 
-/// The API takes no longer name of a tool, or of a field.
-const MAX_NAME: usize = 64;
+/// The revisions of the protocol that begin with `initialize`, newest first.
+const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// Pages of one list.
+const MAX_PAGES: usize = 100;
+/// How often a server is started before somebody has to look.
+const STARTS: usize = 4;
 
-/// Why the API would refuse this tool, and with it every request.
-pub fn misfit(name: &str, schema: &Value) -> Option<&'static str> {
-    let fits = |name: &str, more: &str| {
-        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good)
-    };
-    let fields = schema["properties"].as_object();
-    if !fits(name, "_-") {
-        return Some("the name is too long, or holds what no name may hold");
+impl Server {
+    /// Says what went wrong, unless that was the last that was said.
+    pub fn say_once(&self, why: &str) {
+        let old = std::mem::replace(&mut lock(&self.state).said, why.to_string());
+        let events = &self.foreground.context.events;
+        if old != why {
+            events.notice(format!("{}: {why}.", self.name));
+        }
     }
-    if schema["type"] != "object" || fields.is_none() && !schema["properties"].is_null() {
-        return Some("its schema is none of an object");
+
+    /// Starts it if it has never been, and asks for its tools if they have changed.
+    pub fn prepare(self: &Arc<Self>) -> Result<(), String> {
+        let (mut state, stop) = (lock(&self.state), &self.foreground.context.interrupt);
+        let changed = state.to.is_some() && std::mem::take(&mut state.list_changed);
+        let is_new = state.starts == 0;
+        drop(state);
+        match is_new {
+            true => self.connect(stop),
+            false if changed => self.list(stop),
+            false => Ok(()),
+        }
     }
-    if ["oneOf", "anyOf", "allOf"]
-        .iter()
-        .any(|it| schema.get(it).is_some())
-    {
-        return Some("its schema is a choice");
+
+    /// Starts it if it does not run.
+    pub fn connect(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+        let (command, mut state) = (self.config.line()?, lock(&self.state));
+        match state.starts {
+            _ if state.to.is_some() => return Ok(()),
+            _ if !state.on => return Err("it is off".to_string()),
+            STARTS => {
+                let name = &self.name;
+                let why = format!("it was started {STARTS} times and has always ended");
+                return Err(format!("{why}; `/mcp restart {name}` tries it again"));
+            }
+            _ => state.starts += 1,
+        }
+        drop(state);
+        let id = TaskId::new(&format!("mcp {}", self.name))?;
+        let started = self.run(&command, Task::new(Kind::Other("server"), &id));
+        started.map_err(|why| format!("it could not be started: {why}"))?;
+        self.begin(stop).inspect_err(|_| self.end())
     }
-    let names = fields.into_iter().flatten().map(|(name, _)| name);
-    let misfit = names.into_iter().any(|name| !fits(name, "_.-"));
-    misfit.then_some("the name of a field holds what no name may hold")
+
+    /// The handshake, and the first list.
+    fn begin(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+        let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
+        let hello = json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
+        let answer = self.request("initialize", hello, stop)?;
+        let version = answer["protocolVersion"].as_str().unwrap_or("none");
+        if !VERSIONS.contains(&version) {
+            let why = "it speaks a protocol that is not known here";
+            return Err(format!("{why}: {}", short(version, 20)));
+        }
+        lock(&self.state).version = version.to_string();
+        self.send(json!({ "method": "notifications/initialized" }));
+        self.list(stop)
+    }
+
+    /// All pages of its list of tools.
+    fn list(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+        let (mut tools, mut left_out) = (Vec::<Arc<Tool>>::new(), Vec::new());
+        let mut params = json!({});
+        for _ in 0..MAX_PAGES {
+            let page = self.request("tools/list", params, stop)?;
+            for spec in page["tools"].as_array().into_iter().flatten() {
+                let name = spec["name"].as_str().unwrap_or_default();
+                let full = format!("mcp__{}__{name}", self.name);
+                let is_taken = tools.iter().any(|it| it.name == full);
+                match fits(&full, &spec["inputSchema"]) && !is_taken {
+                    true => tools.push(Arc::new(self.tool(name, &full, spec))),
+                    false => left_out.push(short(name, 40)),
+                }
+            }
+            match page["nextCursor"].as_str() {
+                Some(cursor) => params = json!({ "cursor": cursor }),
+                None => break,
+            }
+        }
+        lock(&self.state).tools = tools;
+        if let more @ 1.. = left_out.len() {
+            let why = "as the API would refuse them, or their names are taken";
+            let names = short(&left_out.join(", "), 200);
+            self.say_once(&format!("{more} of its tools left out, {why}: {names}"));
+        }
+        Ok(())
+    }
+
+    fn request(&self, method: &str, params: Value, stop: &Interrupt) -> Result<Value, String> {
+        let asked = json!({ "method": method, "params": params });
+        let answer = self.ask(asked, limit("MCP_TIMEOUT", 30_000), stop);
+        answer.map_err(|end| {
+            let why = Outcome::new(end, "").error().unwrap_or_default();
+            format!("no answer to {method}: {why}")
+        })
+    }
+
+    fn tool(self: &Arc<Self>, name: &str, full: &str, spec: &Value) -> Tool {
+        let (server, call) = (Arc::downgrade(self), name.to_string());
+        let run = move |arguments: Value, context: &Context| {
+            let server = server.upgrade().ok_or("its server is gone")?;
+            let ready = server.connect(&context.interrupt);
+            ready.map_err(|why| marked("mcp-error", &server.name, &why))?;
+            let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
+            let watch = Call(name.clone(), stop.clone(), server.clone());
+            let params = json!({ "name": call, "arguments": arguments });
+            let message = json!({ "method": "tools/call", "params": params });
+            let asked = server.clone();
+            let work = move || {
+                let limit = limit("MCP_TOOL_TIMEOUT", 600_000);
+                outcome(&asked, asked.ask(message, limit, &stop))
+            };
+            let foreground = &server.foreground;
+            foreground.call(&name, Arc::new(watch), work, context)
+        };
+        let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
+        let about = marked("mcp-description", &self.name, &about);
+        let mut tool = Tool::new(intern(full), about, Value::Null, Access::Ask, run);
+        tool.input_schema = spec["inputSchema"].clone();
+        tool
+    }
+
+    /// How it is.
+    pub fn line(&self) -> String {
+        let state = lock(&self.state);
+        let (count, version) = (state.tools.len(), &state.version);
+        let now = match (&state.to, &state.process) {
+            _ if !state.on => "off",
+            (Some(_), _) => &format!("on, running  {count} tools  protocol {version}"),
+            (None, None) => "on, not started",
+            (None, Some(_)) => "on, ended: starts again at the next call",
+        };
+        match text_or(&state.problem, &state.said).as_str() {
+            "" => format!("{}  {now}", self.name),
+            problem => format!("{}  {now}  last error: {problem}", self.name),
+        }
+    }
+
+    /// How it is, and its tools.
+    pub fn offered(&self) -> String {
+        let mut told = self.line();
+        for tool in self.tools() {
+            let about = tool.description.lines().nth(1); // the first within its block
+            told += &format!("\n  {}: {}", tool.name, about.unwrap_or_default());
+        }
+        told
+    }
+}
+
+/// A call that is waited for: what it is, what stops it, and who works on it.
+struct Call(String, Interrupt, Arc<Server>);
+
+impl Watch for Call {
+    fn look(&self) -> Progress {
+        Progress {
+            what: self.0.clone(),
+            line: lock(&self.2.state).progress.clone(),
+            ..Progress::default()
+        }
+    }
+
+    fn stop(&self) {
+        self.1.trigger();
+    }
+}
+
+/// How long to wait, in milliseconds, or what this variable says.
+fn limit(variable: &str, millis: u64) -> Duration {
+    let said = std::env::var(variable).ok();
+    let said = said.and_then(|said| said.parse().ok());
+    Duration::from_millis(said.unwrap_or(millis))
+}
+
+/// Whether the API takes such a tool. If not, it would refuse every request.
+fn fits(name: &str, schema: &Value) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let plain = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(good);
+    let fields = &schema["properties"];
+    let names_fit = |it: &Map<String, Value>| it.keys().all(|name| plain(name));
+    let fields_fit = fields.is_null() || fields.as_object().is_some_and(names_fit);
+    let mut choices = ["oneOf", "anyOf", "allOf"].into_iter();
+    let is_choice = choices.any(|it| schema.get(it).is_some());
+    let is_object = schema["type"] == "object" && fields_fit && !is_choice;
+    is_object && plain(name) && !name.contains('.')
 }
 
 /// A name that lives as long as the program. Each is kept once.
-pub fn intern(name: &str) -> &'static str {
+fn intern(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = lock(&NAMES);
     let known = names.get(name).copied();
@@ -48,51 +222,39 @@ pub fn intern(name: &str) -> &'static str {
 }
 
 /// What a server says, in a block that it cannot end.
-pub fn marked(what: &str, server: &str, text: &str) -> String {
+fn marked(what: &str, server: &str, text: &str) -> String {
     block(what, &format!(" server=\"{server}\""), text)
 }
 
-/// The first line of a marked block's text.
-pub fn text(block: &str) -> &str {
-    block.lines().nth(1).unwrap_or_default()
-}
-
-/// What came of a call: text in a marked block, and a sentence for what is no text. `lives` is false if
-/// the server has ended.
-pub fn outcome(server: &str, answer: Result<Value, End>, lives: bool) -> Outcome {
+/// What came of a call: text in a marked block, and a sentence for what is no text.
+fn outcome(server: &Server, answer: Result<Value, End>) -> Outcome {
+    let name = &server.name;
     let answer = match answer {
         Ok(answer) => answer,
         Err(End::Failed(why)) => {
-            let again = if lives {
-                ""
-            } else {
-                "; it is started again with the next call"
-            };
-            let what = End::Failed(format!("{server} did not answer{again}"));
-            return Outcome::new(what, marked("mcp-error", server, &why));
+            let again = ["; it is started again with the next call", ""];
+            let again = again[usize::from(lock(&server.state).to.is_some())];
+            let end = End::Failed(format!("{name} did not answer{again}"));
+            return Outcome::new(end, marked("mcp-error", name, &why));
         }
         Err(end) => return Outcome::new(end, ""),
     };
     let mut output = Output::default();
     for part in answer["content"].as_array().into_iter().flatten() {
-        let field = |name: &str| part[name].as_str().unwrap_or("?").to_string();
-        let uri = part["resource"]["uri"].as_str();
-        let told = match (field("type").as_str(), part["resource"]["text"].as_str()) {
-            ("text", _) => field("text"),
-            ("resource", Some(text)) => text.to_string(),
-            ("resource", None) => format!("[a resource, not shown: {}]", uri.unwrap_or("?")),
-            ("resource_link", _) => format!("[a resource: {}]", field("uri")),
-            (kind, _) => format!("[{kind}, {}, not shown]", field("mimeType")),
+        let field = |name| part[name].as_str().or(part["resource"][name].as_str());
+        let told = match field("text") {
+            Some(text) => format!("{text}\n"),
+            None => {
+                let named = field("uri").or(field("mimeType")).unwrap_or("?");
+                format!("[{}, {named}, not shown]\n", field("type").unwrap_or("?"))
+            }
         };
-        output.push(format!("{told}\n").as_bytes());
+        output.push(told.as_bytes());
     }
-    let text = output.render();
-    let text = marked("mcp-result", server, text.trim_end());
-    match answer["isError"] == true {
-        true => Outcome::new(
-            End::Failed("the tool says that it failed".to_string()),
-            text,
-        ),
-        false => Outcome::new(End::Finished(None), text),
-    }
+    let text = marked("mcp-result", name, output.render().trim_end());
+    let end = match answer["isError"] == true {
+        true => End::Failed("the tool says that it failed".to_string()),
+        false => End::Finished(None),
+    };
+    Outcome::new(end, text)
 }

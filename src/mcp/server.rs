@@ -1,288 +1,270 @@
-//! s17 · A server: off, or on with a link that is made when it is needed, and again when it is lost.
+//! s17 · A server: its process, and the messages, lines of JSON, each way through a named pipe.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, TrySendError, after, bounded, select};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use super::Config;
-use super::link::Link;
-use super::offer::{intern, marked, misfit, outcome, text};
-use crate::background::{Kind, Task};
+use crate::background::Task;
 use crate::caught::lock;
-use crate::event::Events;
 use crate::foreground::Foreground;
 use crate::interrupt::Interrupt;
-use crate::notification::TaskId;
-use crate::outcome::Outcome;
-use crate::process::output::text_or;
-use crate::process::{Progress, Watch};
+use crate::outcome::End;
+use crate::process::output::{last_line, readable, scratch_path};
+use crate::process::{self, Handle, News, Progress, Watch};
 use crate::terminal::short;
-use crate::tool::{Access, Context, Tool};
+use crate::tool::Tool;
 
-/// The revisions of the protocol that begin with `initialize`, newest first.
-const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-/// How often a server is started before somebody has to look.
-const STARTS: usize = 4;
-/// Of one server.
-const MAX_TOOLS: usize = 200;
+/// What is longer is no line that a server would send: it is ended.
+const MAX_LINE: u64 = 4 * 1024 * 1024;
+/// Messages that may wait until the server takes them in.
+const MAX_UNREAD: usize = 64;
+/// So that each request of this program has a number of its own.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// One server of the configuration.
 pub struct Server {
     pub name: String,
     pub config: Config,
-    foreground: Foreground,
-    now: Mutex<Now>,
+    pub foreground: Foreground,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Now {
-    on: bool,
-    link: Option<Arc<Link>>,
+pub(super) struct State {
+    pub on: bool,
     /// How often it was started since somebody switched it on.
-    starts: usize,
-    version: String,
-    tools: Vec<Arc<Tool>>,
-    problem: String,
-}
-
-/// How long to wait, in milliseconds, or what this variable says.
-fn limit(variable: &str, millis: u64) -> Duration {
-    let said = std::env::var(variable).ok();
-    let said = said.and_then(|said| said.parse().ok());
-    Duration::from_millis(said.unwrap_or(millis))
+    pub starts: usize,
+    pub process: Option<Handle>,
+    /// To its input. `None`: it does not run.
+    pub to: Option<Sender<String>>,
+    /// Who waits for which answer: a result, or what the server says went wrong.
+    waiting: HashMap<u64, Sender<Result<Value, String>>>,
+    /// How far a call is, in the server's words.
+    pub progress: String,
+    pub version: String,
+    pub tools: Vec<Arc<Tool>>,
+    pub list_changed: bool,
+    /// What went wrong last with the process, and what the person was told last.
+    pub problem: String,
+    pub said: String,
 }
 
 impl Server {
-    pub fn new(name: &str, config: Config, is_off: bool, foreground: &Foreground) -> Arc<Self> {
+    pub fn new(name: &str, config: Config, is_on: bool, foreground: &Foreground) -> Arc<Self> {
         let server = Server {
             name: name.to_string(),
             config,
             foreground: foreground.clone(),
-            now: Mutex::default(),
+            state: Mutex::default(),
         };
-        lock(&server.now).on = !is_off;
+        server.switch(is_on);
         Arc::new(server)
     }
 
+    /// On: from here on it may be started. Off: it is ended, and its tools are gone.
+    pub fn switch(&self, on: bool) {
+        let runs = lock(&self.state).to.is_some();
+        if !on || !runs {
+            self.end();
+            *lock(&self.state) = State::default();
+            lock(&self.state).on = on;
+        }
+    }
+
     pub fn is_on(&self) -> bool {
-        lock(&self.now).on
-    }
-
-    /// From here on it may be started again.
-    pub fn switch_on(&self) {
-        let mut now = lock(&self.now);
-        (now.on, now.starts) = (true, 0);
-        now.problem.clear();
-    }
-
-    /// Ends it and takes its tools away.
-    pub fn stop(&self) {
-        let link = std::mem::take(&mut *lock(&self.now)).link;
-        link.inspect(|link| link.stop());
+        lock(&self.state).on
     }
 
     pub fn tools(&self) -> Vec<Arc<Tool>> {
-        lock(&self.now).tools.clone()
+        lock(&self.state).tools.clone()
     }
 
-    /// Says what went wrong, unless that was the last that was said.
-    pub fn say_once(&self, why: &str, events: &Events) {
-        let mut now = lock(&self.now);
-        if now.problem != why {
-            now.problem = why.to_string();
-            events.notice(format!("{}: {why}.", self.name));
-        }
-    }
-
-    /// Starts it if it has not been, and asks for its tools if they are not known.
-    pub fn prepare(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let now = lock(&self.now);
-        let (known, failed) = (now.link.clone(), now.starts > 0);
-        drop(now);
-        match known {
-            None if !failed => self.link(stop).map(drop),
-            Some(link) if link.is_alive() && link.list_changed() => self.list(&link, stop),
-            _ => Ok(()),
-        }
-    }
-
-    /// The link, a new one if the old one is lost.
-    fn link(self: &Arc<Self>, stop: &Interrupt) -> Result<Arc<Link>, String> {
-        let mut now = lock(&self.now);
-        match &now.link {
-            Some(link) if link.is_alive() => return Ok(link.clone()),
-            _ if !now.on => return Err("it is off".to_string()),
-            _ if now.starts == STARTS => {
-                let again = format!("`/mcp restart {}` tries it again", self.name);
-                return Err(format!(
-                    "it was started {STARTS} times and has always ended; {again}"
-                ));
-            }
-            _ => now.starts += 1,
-        }
-        drop(now);
-        let id = TaskId::new(&format!("mcp {}", self.name))?;
-        let task = Task::new(Kind::Other("server"), &id);
-        let (servers, shown) = (self.foreground.servers.clone(), &self.foreground.servers);
-        let (started, control) = (task.started, task.control.clone());
-        let at_end = move || lock(&servers).retain(|task| task.started != started);
-        let command = self.config.shell()?;
-        lock(shown).push(task); // before it can end
-        let link = Link::start(&command, at_end);
-        let link = link.inspect_err(|_| drop(lock(shown).pop()))?;
-        control.attach(link.clone());
-        let begun = self.begin(&link, stop);
-        begun.inspect_err(|_| link.stop())?;
-        lock(&self.now).link = Some(link.clone());
-        Ok(link)
-    }
-
-    /// The handshake, and the first list.
-    fn begin(self: &Arc<Self>, link: &Link, stop: &Interrupt) -> Result<(), String> {
-        let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
-        let params =
-            json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
-        let answer = self.ask(link, "initialize", params, stop)?;
-        let version = answer["protocolVersion"].as_str().unwrap_or("none");
-        if !VERSIONS.contains(&version) {
-            let version = short(version, 20);
-            return Err(format!(
-                "it speaks a protocol that is not known here: {version}"
-            ));
-        }
-        lock(&self.now).version = version.to_string();
-        link.notify("notifications/initialized", json!({}));
-        self.list(link, stop)
-    }
-
-    fn ask(
-        &self,
-        link: &Link,
-        method: &str,
-        params: Value,
-        stop: &Interrupt,
-    ) -> Result<Value, String> {
-        let answer = link.ask(method, params, limit("MCP_TIMEOUT", 30_000), stop);
-        answer.map_err(|end| {
-            let why = Outcome::new(end, "").error().unwrap_or_default();
-            format!("no answer to {method}: {why}")
-        })
-    }
-
-    /// All pages of its list of tools.
-    fn list(self: &Arc<Self>, link: &Link, stop: &Interrupt) -> Result<(), String> {
-        let (mut tools, mut left_out) = (Vec::<Arc<Tool>>::new(), Vec::new());
-        let mut params = json!({});
-        for _ in 0..MAX_TOOLS {
-            let page = self.ask(link, "tools/list", params, stop)?;
-            for spec in page["tools"].as_array().into_iter().flatten() {
-                let name = spec["name"].as_str().unwrap_or_default();
-                let full = format!("mcp__{}__{name}", self.name);
-                let why = match misfit(&full, &spec["inputSchema"]) {
-                    _ if tools.iter().any(|it| it.name == full) => Some("its name is taken"),
-                    _ if tools.len() == MAX_TOOLS => Some("there are too many"),
-                    why => why,
-                };
-                match why {
-                    Some(why) => left_out.push(format!("{} ({why})", short(name, 40))),
-                    None => tools.push(Arc::new(self.tool(name, &full, spec))),
+    /// Starts its process, with a thread for each way, and one that waits until nothing of it is left.
+    pub fn run(self: &Arc<Self>, command: &str, task: Task) -> io::Result<()> {
+        let (input, output) = (pipe("to")?, pipe("from")?);
+        let mut writer = File::options().write(true).open(&input.0)?;
+        let reader = BufReader::new(File::open(&output.0)?);
+        let (to, lines) = bounded::<String>(MAX_UNREAD);
+        let (server, mine) = (self.clone(), to.clone());
+        let spawn = |name: &str| thread::Builder::new().name(name.to_string());
+        let mut write = move |line: String| writer.write_all(line.as_bytes());
+        spawn("server-in").spawn(move || lines.iter().try_for_each(&mut write))?;
+        spawn("server-out").spawn(move || server.read(reader, &mine))?;
+        let pipes = [&input, &output].map(|(path, _)| path.display());
+        let command = format!("{command} <'{}' >'{}'", pipes[0], pipes[1]);
+        let (servers, started) = (self.foreground.servers.clone(), task.started);
+        task.control.attach(self.clone());
+        lock(&servers).push(task); // before it can end
+        let (handle, news) = process::start(&command, Path::new(""));
+        let mut state = lock(&self.state);
+        state.problem.clear();
+        (state.process, state.to) = (Some(handle.clone()), Some(to));
+        drop(state);
+        let watch = move || {
+            for news in news {
+                if let News::ShellExited(..) = news {
+                    handle.stop();
                 }
             }
-            match page["nextCursor"].as_str() {
-                Some(cursor) => params = json!({ "cursor": cursor }),
-                None => break,
+            lock(&servers).retain(|task| task.started != started);
+            drop((input, output)); // from here on, the pipes have ends
+        };
+        let watched = spawn("server").spawn(watch).map(drop);
+        watched.inspect_err(|_| drop(lock(&self.foreground.servers).pop()))
+    }
+
+    /// Ends its process. Whoever waits for an answer hears that.
+    pub fn end(&self) {
+        let mut state = lock(&self.state);
+        state.to = None;
+        state.waiting.clear(); // who waits hears that
+        state.process.iter().for_each(Handle::stop);
+    }
+
+    /// Sends a request and waits for its answer, or until there is a reason not to.
+    pub fn ask(&self, mut it: Value, limit: Duration, stop: &Interrupt) -> Result<Value, End> {
+        let ((tell, answer), mut state) = (bounded(1), lock(&self.state));
+        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+        state.waiting.insert(id, tell);
+        state.progress.clear();
+        drop(state);
+        it["id"] = json!(id);
+        it["params"]["_meta"] = json!({ "progressToken": id });
+        self.send(it);
+        let (end, why) = select! {
+            recv(answer) -> answer => return match answer {
+                Ok(answer) => answer.map_err(End::Failed),
+                Err(_) => Err(End::Failed(self.last_words())),
+            },
+            recv(stop.receiver()) -> _ => (End::Killed, "the user stopped it"),
+            recv(after(limit)) -> _ => (End::TimedOut, "it took too long"),
+        };
+        lock(&self.state).waiting.remove(&id);
+        let params = json!({ "requestId": id, "reason": why });
+        self.send(json!({ "method": "notifications/cancelled", "params": params }));
+        Err(end)
+    }
+
+    /// Sends a message. A server that takes nothing in is ended.
+    pub fn send(&self, mut message: Value) {
+        message["jsonrpc"] = json!("2.0");
+        let to = lock(&self.state).to.clone();
+        match to.map(|to| to.try_send(format!("{message}\n"))) {
+            Some(Err(TrySendError::Full(_))) => {
+                self.note("it takes nothing in, so it was stopped");
+                self.end();
+            }
+            None => self.end(),
+            _ => {} // if it has ended, that is heard elsewhere
+        }
+    }
+
+    fn read(&self, mut from: BufReader<File>, to: &Sender<String>) {
+        let mut line = Vec::new();
+        while let Ok(1..) = from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            if line.len() as u64 == MAX_LINE {
+                self.note("it sent a line of more than 4 MiB, so it was stopped");
+                break;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(message) => self.take(message),
+                Err(_) => {
+                    let line = readable(&line);
+                    let line = short(line.trim(), 60);
+                    self.note(&format!("it printed what is no JSON, passed over: {line}"));
+                }
+            }
+            line.clear();
+        }
+        // A newer process may be in its place.
+        let now = lock(&self.state).to.clone();
+        if now.is_some_and(|now| now.same_channel(to)) {
+            self.end();
+        }
+    }
+
+    fn take(&self, mut message: Value) {
+        let (id, params) = (message["id"].clone(), &message["params"]);
+        match message["method"].as_str() {
+            Some("ping") if !id.is_null() => self.send(json!({ "id": id, "result": {} })),
+            Some(_) if !id.is_null() => {
+                let error = json!({ "code": -32601, "message": "this client does not offer that" });
+                self.send(json!({ "id": id, "error": error }));
+            }
+            Some("notifications/tools/list_changed") => lock(&self.state).list_changed = true,
+            Some("notifications/progress") => {
+                let of = ["progress", "total", "message"].map(|field| match &params[field] {
+                    Value::String(text) => text.clone(),
+                    Value::Null => String::new(),
+                    number => number.to_string(),
+                });
+                lock(&self.state).progress = short(of.join(" ").trim_end(), 80);
+            }
+            Some(_) => {}
+            None => {
+                let id = id.as_u64().unwrap_or_default();
+                let Some(tell) = lock(&self.state).waiting.remove(&id) else {
+                    return self.note("it answered what nobody waits for; passed over");
+                };
+                let error = &message["error"];
+                let answer = match error["message"].as_str().unwrap_or_default() {
+                    _ if error.is_null() => Ok(message["result"].take()),
+                    said => Err(format!("it refuses: {}", short(said, 500))),
+                };
+                let _ = tell.send(answer);
             }
         }
-        lock(&self.now).tools = tools;
-        if let more @ 1.. = left_out.len() {
-            left_out.truncate(5);
-            let why = format!("{more} of its tools left out: {}", left_out.join(", "));
-            self.say_once(&why, &self.foreground.context.events);
-        }
-        Ok(())
     }
 
-    fn tool(self: &Arc<Self>, name: &str, full: &str, spec: &Value) -> Tool {
-        let (server, call) = (Arc::downgrade(self), name.to_string());
-        let run = move |arguments: Value, context: &Context| {
-            let server = server.upgrade().ok_or("its server is gone")?;
-            let link = server.link(&context.interrupt);
-            let link = link.map_err(|why| marked("mcp-error", &server.name, &why))?;
-            let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
-            let watch = Call(name.clone(), stop.clone(), link.clone());
-            let params = json!({ "name": call, "arguments": arguments });
-            let from = server.name.clone();
-            let work = move || {
-                let limit = limit("MCP_TOOL_TIMEOUT", 600_000);
-                let answer = link.ask("tools/call", params, limit, &stop);
-                outcome(&from, answer, link.is_alive())
-            };
-            server
-                .foreground
-                .call(&name, Arc::new(watch), work, context)
-        };
-        let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
-        let about = marked("mcp-description", &self.name, &about);
-        let mut tool = Tool::new(intern(full), about, Value::Null, Access::Ask, run);
-        tool.input_schema = spec["inputSchema"].clone();
-        tool
+    fn note(&self, problem: &str) {
+        lock(&self.state).problem = problem.to_string();
     }
 
-    /// How it is, and its tools.
-    pub fn offered(&self) -> String {
-        let tools = self.tools().into_iter();
-        let tools = tools.map(|it| format!("\n  {}: {}", it.name, text(&it.description)));
-        self.line() + &tools.collect::<String>()
-    }
-
-    /// All that is known of it.
-    pub fn whole(&self) -> String {
-        let command = self.config.shell().unwrap_or_else(|why| why);
-        let told = format!("{}\n  its command: {command}", self.offered());
-        let link = lock(&self.now).link.clone();
-        let printed = link.map_or(String::new(), |link| link.look().recent);
-        format!(
-            "{told}\n  its standard error: {}",
-            text_or(&printed, "nothing")
-        )
-    }
-
-    /// How it is.
-    pub fn line(&self) -> String {
-        let now = lock(&self.now);
-        let link = now.link.as_ref();
-        let state = match link {
-            _ if !now.on => "off",
-            None => "on, not started",
-            Some(link) if link.is_alive() => "on, running",
-            Some(_) => "on, ended: starts again at the next call",
-        };
-        let (mut problem, mut told) = (now.problem.clone(), format!("{}  {state}", self.name));
-        if let Some(link) = link {
-            told += &format!("  {} tools  protocol {}", now.tools.len(), now.version);
-            problem = text_or(&link.problem(), &problem);
-        }
-        match problem.as_str() {
-            "" => told,
-            problem => format!("{told}  last error: {problem}"),
+    /// Why it has ended.
+    fn last_words(&self) -> String {
+        let now = self.look();
+        match (now.line.as_str(), last_line(&now.recent)) {
+            ("", "") => "it has ended".to_string(),
+            ("", line) => format!("it has ended; its last words: {}", short(line, 200)),
+            _ => now.line,
         }
     }
 }
 
-/// A call that is waited for: what it is, what stops it, and who works on it.
-struct Call(String, Interrupt, Arc<Link>);
-
-impl Watch for Call {
+impl Watch for Server {
+    /// What it is, what went wrong, and the end of its standard error.
     fn look(&self) -> Progress {
+        let state = lock(&self.state);
+        let printed = state.process.as_ref().map(|it| it.look().recent);
+        let (Ok(what) | Err(what)) = self.config.line();
         Progress {
-            what: self.0.clone(),
-            line: self.2.progress(),
+            what,
+            line: state.problem.clone(),
+            recent: printed.unwrap_or_default(),
             ..Progress::default()
         }
     }
 
     fn stop(&self) {
-        self.1.trigger();
+        self.end();
     }
+}
+
+/// A named pipe. It is open both ways, so that nobody has to wait until somebody opens the other end.
+fn pipe(name: &str) -> io::Result<(PathBuf, File)> {
+    let (path, _) = scratch_path(name);
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let both = File::options().read(true).write(true).open(&path)?;
+    Ok((path, both))
 }

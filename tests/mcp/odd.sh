@@ -30,7 +30,7 @@ while read -r line; do
             if [[ $line == *second* ]]; then
                 bad=$(tool choice '{"type":"object","oneOf":[]}')$(tool number '{"type":"number"}')
                 bad+=$(tool 'bad name' '{"type":"object"}')$(tool hello '{"type":"object"}')
-                answer "$id" "$(tools die quiet junk long twice "${more[@]}" | sed 's/]$//')$bad]"
+                answer "$id" "$(tools die quiet junk long flood twice "${more[@]}" | sed 's/]$//')$bad]"
             else
                 answer "$id" "$(tools hello media fail order ask grow evil),\"nextCursor\":\"second\""
             fi ;;
@@ -44,6 +44,9 @@ while read -r line; do
             echo waits > waits ;;
         tools/call:junk) echo "this is no JSON"; text "$id" "after junk" ;;
         tools/call:long) head -c 100000000 /dev/zero | tr '\0' x ;;
+        tools/call:flood) # it asks and asks, and reads no answer
+            for id in {1..5000}; do put '"id":'"$id"',"method":"ping"'; done
+            sleep 1000 ;;
         tools/call:twice) text "$id" once; text "$id" again; answer 4711 '' ;;
         tools/call:order) # it answers a ping of its own before, and asks for what there is not
             put '"id":"a","method":"ping"'; put '"id":"b","method":"roots/list"'
