@@ -195,16 +195,18 @@ impl Memory {
         if memory.text.is_empty() {
             let due = self.due[0];
             return format!(
-                "Nothing is remembered of {count} messages, about {rest} tokens: that begins at {due}.{what_runs}"
+                "No memory yet: the first one is made at {due} tokens. By now there are about {rest}, in {count} messages.{what_runs}"
             );
         }
         let what = match memory.covers {
-            0 => "what was compacted".to_string(),
-            covers => format!("{covers} of {count} messages"),
+            0 => format!("what was compacted; with it, the conversation has about {rest} tokens"),
+            covers => {
+                format!("{covers} of {count} messages; about {rest} tokens follow word for word")
+            }
         };
         let (text, (updates, read, wrote)) = (memory.text, memory.cost);
         format!(
-            "The memory covers {what}; about {rest} tokens stand there word for word.{what_runs}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
+            "The memory covers {what}.{what_runs}\nUpdates so far: {updates}, {read} tokens read, {wrote} written.\n{text}"
         )
     }
 }

@@ -121,8 +121,11 @@ impl Screen {
         match stamped.event {
             Event::Text(text) => self.text(&lead, text),
             Event::RequestFinished(_) => self.close_and_write(""),
-            Event::Delivered(_, it) | Event::Told(_, it) => {
-                say(format!("◆ {}", one_line(it)), Style::Bold)
+            Event::Delivered(_, it) => say(format!("◆ {}", one_line(it)), Style::Bold),
+            // What it is, and the first line of what was told.
+            Event::Told(_, it) => {
+                let lines: Vec<String> = it.lines().take(2).map(one_line).collect();
+                say(format!("◆ {}", lines.join(" · ")), Style::Bold);
             }
             Event::Notice(it) => say(format!("({})", visible(it.trim())), Style::Dim),
             Event::ToolStarted { name, input } => {

@@ -116,7 +116,7 @@ fn remove(name: &str, context: &Context) -> ToolOutcome {
     if !lost.is_empty() {
         let lost = some(&lost);
         return Err(format!(
-            "{name} was not removed, as this is nowhere else: {lost}. Merge it, or ask the user; a tag keeps commits."
+            "{name} was not removed, as this is nowhere else: {lost}. Commit and merge it, or ask the user; a tag keeps commits."
         ));
     }
     tree.remove()?;

@@ -484,7 +484,7 @@ fn paths_that_are_no_files_get_a_sentence() {
             "a part of its path is a file, not a folder",
             "old.txt/inside cannot be ",
             "a part of its path is a file, not a folder",
-            "ERROR: nowhere.txt cannot be read: it does not exist; see what does with bash: ls.",
+            "ERROR: nowhere.txt cannot be read: there is no such file; `ls` with bash shows what there is.",
             "ERROR: /etc/passwd lies outside the working directory",
         ],
     );

@@ -299,7 +299,7 @@ fn an_update_that_lands_after_clear_is_void() {
     it.land(DONE());
     let text = it.memory.text();
     assert!(
-        text.starts_with("Nothing is remembered of 4 messages"),
+        text.starts_with("No memory yet: "),
         "{text}"
     );
 }
@@ -323,7 +323,7 @@ fn an_update_that_lands_after_another_compaction_is_void() {
     it.turn(0, true).expect("a turn");
     it.land(DONE());
     assert!(
-        it.memory.text().starts_with("Nothing is remembered"),
+        it.memory.text().starts_with("No memory yet: "),
         "{}",
         it.memory.text()
     );
@@ -550,7 +550,7 @@ fn until_remembered(terminal: &mut Terminal, text: &str) {
     let printed = |terminal: &Terminal| String::from_utf8_lossy(&terminal.bytes()).into_owned();
     let answers = |terminal: &Terminal| {
         let printed = printed(terminal);
-        let starts = ["Nothing is remembered of", "The memory covers"];
+        let starts = ["No memory yet: ", "The memory covers"];
         starts
             .map(|start| printed.matches(start).count())
             .iter()

@@ -216,7 +216,9 @@ fn the_result_ends_with_the_facts_and_an_untouched_worktree_goes() {
     talk.until_shows("[worktree .worktrees/look: nothing was changed, so it is removed]");
     let shown = talk.shown();
     assert!(
-        shown.contains("without what here is not committed (notes.txt), ignored (build.log"),
+        shown.contains(
+            "Not in it: what is not committed here (notes.txt), what is ignored (build.log"
+        ),
         "{shown}"
     );
     assert!(shown.contains(".git\n.gitignore\nindex.html\n"), "{shown}");

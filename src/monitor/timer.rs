@@ -124,7 +124,7 @@ impl Monitors {
                     control.1.put(&name, started.elapsed(), &due);
                     ring(&control.1, &bus);
                 }
-                Outcome::new(End::Killed, &*timer.note)
+                Outcome::new(End::Killed, "")
             })
         };
         lock(&self.executor).start(Task::new(Kind::Other("timer"), &id), job)?;

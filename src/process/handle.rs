@@ -18,7 +18,7 @@ pub struct Progress {
     pub left_running: Option<usize>,
     /// Its own words, in one line; empty if it has none.
     pub line: String,
-    /// What it has printed or done of late; of a command's output 4 KiB at most.
+    /// What it has printed or done of late; of a command's output 8 KiB at most.
     pub recent: String,
     /// What is worth telling even of one that has ended; empty if nothing is.
     pub remark: String,
@@ -113,7 +113,7 @@ impl Watch for Handle {
 impl State {
     /// The outcome. From now on, stopping has no effect.
     pub fn end(&mut self, end: End) -> Outcome {
-        self.control = None;
+        (self.control, self.left_running) = (None, None);
         self.outcome(end)
     }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::object;
+use crate::screen::count;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 
 /// How much of a file is shown, in bytes.
@@ -97,7 +98,10 @@ fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutco
     let folder = real.parent().unwrap_or(root);
     let written = fs::create_dir_all(folder).and_then(|()| replace(&real, content));
     written.map_err(failed("written", path))?;
-    Ok(format!("wrote {} bytes to {path}", content.len()))
+    Ok(format!(
+        "wrote {} to {path}",
+        count(content.len() as u64, "byte")
+    ))
 }
 
 /// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.
@@ -166,7 +170,7 @@ fn resolve(root: &Path, path: &str) -> Result<PathBuf, String> {
 pub fn failed(what: &str, path: &str) -> impl Fn(io::Error) -> String {
     move |error| {
         let why = match error.kind() {
-            ErrorKind::NotFound => "it does not exist; see what does with bash: ls",
+            ErrorKind::NotFound => "there is no such file; `ls` with bash shows what there is",
             ErrorKind::IsADirectory => "it is a directory; list it with bash: ls",
             ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                 "a part of its path is a file, not a folder; use another path, or move that file away"

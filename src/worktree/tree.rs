@@ -123,7 +123,7 @@ impl Tree {
         let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
         let remark = format!(
-            "It works in .worktrees/{name}, from commit {head:.7}, without what here is not committed ({changed}), ignored ({ignored}) or in submodules."
+            "It works in .worktrees/{name}, a checkout of commit {head:.7}. Not in it: what is not committed here ({changed}), what is ignored ({ignored}), submodules."
         );
         Ok((tree, remark))
     }
