@@ -29,7 +29,7 @@ pub trait Model: Send + Sync {
     /// Answers one request, blocking. Text is emitted as it arrives.
     ///
     /// # Errors
-    /// When there is no complete reply: nothing of a broken one is to be kept.
+    /// When there is no complete reply: a broken one must be dropped whole.
     fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError>;
 
     /// One line on who answers, for the start of a session.

@@ -155,7 +155,7 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
         input = json!({ "todos": todos(steps, ended) });
     } else if step.verb == "keep" {
         remark =
-            "I keep this plan. What I can carry out are only my own phrases: `help` lists them.";
+            "I keep this plan. I can carry out only my own phrases: `help` lists them.";
     }
     let mut fields = input.as_object().into_iter().flat_map(Map::keys);
     Ok(match step.verb {

@@ -50,7 +50,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s01", "`/messages 7` shows one of them", Said),
     ("s02", "Here are two of the three new ones", Said),
     ("s03", "Then {word} rounds go by without an update", TODO_PATIENCE),
-    ("s03", "Every third round costs about a hundred tokens", Said),
+    ("s03", "A reminder in every third round costs about a hundred tokens", Said),
     ("s03", "There are seven calls: four updates around three steps.", Said),
     ("s03", "the list ends with 2 of 3", Said),
     ("s03", "\"set item 3 to completed\"", Said),
