@@ -77,6 +77,8 @@ pub mod monitor;
 pub mod mcp;
 // s18: another keyboard, whose lines become tasks.
 pub mod slack;
+// s20: several processes, each with its own context.
+pub mod team;
 
 // What helps to teach, and where it is attached.
 pub mod aids;
