@@ -27,8 +27,8 @@ use crate::interrupt::Interrupt;
 use crate::message::{ContentBlock, Message, push_note};
 use crate::options::Options;
 use crate::pipeline::{claim, is_free};
-use crate::repl::Repl;
 use crate::process::output::text_or;
+use crate::repl::Repl;
 use crate::task_board::{BoardTask, TaskBoard, join};
 use crate::terminal::quit;
 use crate::todo::Stage;
@@ -187,7 +187,11 @@ impl Team {
     fn ringing(&self, agent: &Agent, name: &'static str) -> Tool {
         let (team, toolbox) = (self.clone(), agent.toolbox.clone());
         let old = toolbox.get(name).unwrap_or_else(|why| panic!("{why}"));
-        let (about, schema, access) = (old.description.clone(), old.input_schema.clone(), old.access);
+        let (about, schema, access) = (
+            old.description.clone(),
+            old.input_schema.clone(),
+            old.access,
+        );
         let call = move |input: Map<String, Value>, context: &Context| {
             let completes = input.get("status").is_some_and(|it| it == "completed");
             let answer = toolbox.get(name)?.call(input.into(), context)?;
@@ -259,16 +263,23 @@ impl Team {
             and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user.";
         let (team, stops, executor) = (self.clone(), self.clone(), executor.clone());
         [
-            Tool::new("team", about, schema, Access::Ask, move |it: Start, context| {
-                team.start(it, &executor, yes, context)
-            }),
+            Tool::new(
+                "team",
+                about,
+                schema,
+                Access::Ask,
+                move |it: Start, context| team.start(it, &executor, yes, context),
+            ),
             Tool::new(
                 "team_stop",
                 "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.",
                 object(json!({}), &[]),
                 Access::Free,
                 move |_: Map<String, Value>, _| match &mut *lock(&stops.0) {
-                    Some(own) => Ok(format!("told to leave: {} mates.", take(&mut own.mates).len())),
+                    Some(own) => Ok(format!(
+                        "told to leave: {} mates.",
+                        take(&mut own.mates).len()
+                    )),
                     None => Err(NO_TEAM.to_string()),
                 },
             ),
@@ -286,14 +297,19 @@ impl Team {
         for name in names.chain([&input.name]) {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || name == LEAD || !name.chars().all(plain) {
-                return Err(format!("{name:?} is no name for it: letters, digits, - and _."));
+                return Err(format!(
+                    "{name:?} is no name for it: letters, digits, - and _."
+                ));
             }
         }
         let mut own = lock(&self.0);
         let post = Post(Path::new(FOLDER).join(&input.name));
         match &*own {
             Some(own) if own.post.0 != post.0 => {
-                return Err(format!("you lead a team already: {}.", own.post.0.display()));
+                return Err(format!(
+                    "you lead a team already: {}.",
+                    own.post.0.display()
+                ));
             }
             Some(_) => {}
             None => {
@@ -315,7 +331,8 @@ impl Team {
             let place = (post.clone(), &*mate.name);
             let made = post.add(&mate.name).map_err(|why| why.to_string());
             let executor = &mut lock(executor);
-            let line = made.and_then(|()| Line::start(executor, context.events.clone(), place, &options));
+            let line =
+                made.and_then(|()| Line::start(executor, context.events.clone(), place, &options));
             match line {
                 Ok(line) => begun.push((mate, line)),
                 Err(why) => problems.push(why),
@@ -351,7 +368,9 @@ impl Team {
             return Err(format!("{} Started: {started}.", problems.join(" ")));
         }
         let started = started.join(", ");
-        Ok(format!("{started}: started. What they say comes by itself."))
+        Ok(format!(
+            "{started}: started. What they say comes by itself."
+        ))
     }
 
     /// The lease is held until the task is no longer in progress.
@@ -362,7 +381,9 @@ impl Team {
         for task in free.filter(|task| is_free(task)) {
             if let Some((lease, task)) = claim(&self.1, task.id, stop)? {
                 own.leases.insert(task.id, lease);
-                return Ok(format!("{task}\n{}", task.description).trim_end().to_string());
+                return Ok(format!("{task}\n{}", task.description)
+                    .trim_end()
+                    .to_string());
             }
         }
         Ok("No task is free. End your turn: you are woken when one is.".to_string())
@@ -421,7 +442,8 @@ impl Own {
             is_free(task) && (task.status != Stage::InProgress || left())
         };
         let entries = board.load().unwrap_or_default().into_values().flatten();
-        let free = entries.filter(|task| self.name != LEAD && is_free(task));
+        let free =
+            entries.filter(|task| self.state.turns > 0 && self.name != LEAD && is_free(task));
         let begun = |task: &BoardTask| task.other.get("attempts").map(ToString::to_string);
         let mut free: BTreeMap<_, _> = free
             .map(|task| (format!("board {} {:?}", task.id, begun(&task)), task.id))
@@ -451,7 +473,8 @@ impl Source for Team {
             let block = note(&name, "");
             let start = block.lines().next().unwrap_or_default();
             let mut blocks = messages.iter().flat_map(|message| &message.content);
-            let has = |block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(start));
+            let has =
+                |block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(start));
             if own.taken.contains(&name) || blocks.any(has) {
                 own.taken.insert(name);
                 continue;

@@ -134,7 +134,9 @@ fn answer(request: &Request<'_>) -> (String, Vec<ContentBlock>) {
 /// The steps of a mate that takes tasks: each task says what is to be done for it. It takes the next
 /// one until none is free, and again when the board is news.
 fn work(mut steps: Vec<Step>, calls: &[Call], woken: bool) -> Vec<Step> {
-    let again = steps.iter().position(|step| step.verb == "take" && step.label.len() > 11);
+    let again = steps
+        .iter()
+        .position(|step| step.verb == "take" && step.label.len() > 11);
     let Some(again) = again else { return steps };
     let claims: Vec<_> = calls.iter().filter(|it| it.name == "task_claim").collect();
     for (at, claim) in claims.iter().enumerate() {
@@ -145,7 +147,13 @@ fn work(mut steps: Vec<Step>, calls: &[Call], woken: bool) -> Vec<Step> {
             steps.extend(phrases::parse(&format!("complete task {id}")).unwrap_or_default());
         }
         if more {
-            steps.push(Step { label: steps[again].label.clone(), tool: steps[again].tool.clone(), input: json!({}), item: None, ..steps[again] });
+            steps.push(Step {
+                label: steps[again].label.clone(),
+                tool: steps[again].tool.clone(),
+                input: json!({}),
+                item: None,
+                ..steps[again]
+            });
         }
     }
     steps

@@ -14,8 +14,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde::{Deserialize, Serialize};
 
-use super::post::{Mail, Post};
 use super::Team;
+use super::post::{Mail, Post};
 use crate::background::{BackgroundExecutor, Control, Kind, Task};
 use crate::event::Events;
 use crate::message::Reply;

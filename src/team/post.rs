@@ -91,7 +91,8 @@ impl Post {
 
     /// True as long as its process runs.
     pub fn lives(&self, member: &str) -> bool {
-        self.lock_file(member).is_ok_and(|it| Held::new(it).is_err())
+        self.lock_file(member)
+            .is_ok_and(|it| Held::new(it).is_err())
     }
 
     /// All that have a mailbox, by name.
@@ -198,7 +199,10 @@ impl Post {
     pub fn listen(&self, member: &str, woken: impl Fn() + Send + 'static) -> io::Result<()> {
         // Also for writing, so that it never ends.
         let mut options = File::options();
-        let mut bell = options.read(true).write(true).open(self.place(member, "bell"))?;
+        let mut bell = options
+            .read(true)
+            .write(true)
+            .open(self.place(member, "bell"))?;
         let listen = move || {
             while bell.read(&mut [0; 4096]).is_ok() {
                 woken();
@@ -222,7 +226,11 @@ impl Post {
     /// A line for a member.
     pub fn line(&self, member: &str) -> String {
         let (it, waiting) = (self.state(member), self.waiting(member).len());
-        let doing = if self.lives(member) { &it.doing } else { "ended" };
+        let doing = if self.lives(member) {
+            &it.doing
+        } else {
+            "ended"
+        };
         format!(
             "{member}: process {}, {doing}; tasks done {}, mail waiting {waiting}, turns {}, tokens {}",
             it.process, it.done, it.turns, it.tokens

@@ -252,6 +252,10 @@ fn plan<'a>(parts: impl Iterator<Item = &'a [Word]>) -> Option<Vec<Step>> {
 
 /// The number and the subject of a board task, in a line that tells of it.
 pub fn claimed(line: &str) -> Option<(u64, &str)> {
-    let (id, subject) = line.strip_prefix('[')?.split_once("] ")?.1.split_once(": ")?;
+    let (id, subject) = line
+        .strip_prefix('[')?
+        .split_once("] ")?
+        .1
+        .split_once(": ")?;
     Some((id.parse().ok()?, subject))
 }
