@@ -250,7 +250,7 @@ impl Team {
                 "agent": text("The name of an agent"),
                 "prompt": text("What it is told at its start; without it: to take tasks from the board until none is free"),
                 "worktree": { "type": "boolean", "description": "Work in a git worktree of its own, .worktrees/NAME" },
-                "turns": { "type": "integer", "minimum": 1, "maximum": TURNS }
+                "turns": { "type": "integer", "minimum": 1, "description": "How many it may take; without it: 50" }
             }),
             &["name"],
         );
@@ -350,7 +350,7 @@ impl Team {
             let brief = Brief {
                 variables: variables.clone(),
                 worktree: mate.worktree,
-                turns: mate.turns.unwrap_or(TURNS).min(TURNS),
+                turns: mate.turns.unwrap_or(TURNS),
                 tokens: TOKENS,
             };
             let brief = serde_json::to_string(&brief).unwrap_or_default();

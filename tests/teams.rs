@@ -7,8 +7,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, ChildStdin};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -310,7 +310,7 @@ fn the_task_of_a_mate_that_is_killed_is_taken_by_another() {
             .unwrap_or_default()
     };
     eventually_or("the lead is told", told, || {
-        told().contains("ann: finished with exit code 137") || told().contains("ann: exit code 137")
+        told().contains("ann: ERROR: exit code 137")
     });
     lead.leave("killed");
 }
@@ -362,5 +362,224 @@ fn when_the_lead_is_killed_no_mate_is_left_and_a_new_lead_goes_on() {
                 .or_default() += 1;
         }
         assert!(times.values().all(|times| *times <= 2), "{times:?}");
+    }
+}
+
+/// All that stands in the sessions of a folder.
+fn sessions(folder: &Path) -> String {
+    let files = fs::read_dir(folder.join(".sessions"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .map(|file| fs::read_to_string(file.path()).unwrap_or_default())
+        .collect()
+}
+
+#[track_caller]
+fn until_said(folder: &Path, text: &str) {
+    let why = || sessions(folder);
+    eventually_or(text, why, || sessions(folder).contains(text));
+}
+
+#[test]
+fn a_mailbox_refuses_what_is_too_much_and_sets_aside_what_is_no_message() {
+    let mut lesson = Lesson::new(S20);
+    let folder = lesson.folder.path().to_path_buf();
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("start team boxes with ann");
+    until_said(&folder, "ann: No task is free"); // she waits
+    lead.say(r#"tell zed "are you there?""#);
+    until_said(&folder, "there is no zed in this team: ann, lead");
+
+    // A second lead cannot take the team over.
+    let mut other = lesson.start();
+    let mut input = other.stdin.take().expect("a pipe");
+    input
+        .write_all(b"start team boxes with ben\n")
+        .expect("it listens");
+    drop(input);
+    let said = other.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&said.stdout).to_string();
+    assert!(said.contains("is lead of this team already"), "{said}");
+
+    // What is no message is named, and does not stop the mail behind it.
+    let new = folder.join(".team/boxes/lead/new");
+    fs::write(new.join("0-poison"), b"\xff{").expect("a file");
+    fs::write(new.join("1-poison"), b"{}").expect("a file");
+    std::os::unix::fs::symlink("/dev/zero", new.join("2-poison")).expect("a link");
+    lead.say(r#"tell ann "hello""#);
+    for name in ["0-poison", "1-poison", "2-poison"] {
+        until_said(
+            &folder,
+            &format!("{name} is no message and was set aside (.team/boxes/lead/bad)"),
+        );
+        assert!(
+            folder
+                .join(".team/boxes/lead/bad")
+                .join(name)
+                .symlink_metadata()
+                .is_ok()
+        );
+    }
+    until_said(&folder, "lead: hello");
+
+    // One that does not read.
+    let waiting = || {
+        fs::read_dir(folder.join(".team/boxes/ann/new"))
+            .expect("a mailbox")
+            .count()
+    };
+    eventually_or("hello is read", String::new, || waiting() == 0);
+    let ann = state(&folder, "boxes", "ann")["process"]
+        .as_i64()
+        .expect("a process");
+    let ann = Pid::from_raw(ann as i32);
+    kill(ann, Signal::SIGSTOP).expect("she runs");
+    let all: Vec<String> = (0..101)
+        .map(|at| format!(r#"tell ann "number {at}""#))
+        .collect();
+    lead.say(&all.join(", then "));
+    until_said(
+        &folder,
+        "the mailbox of ann is full (100 messages wait), so nothing was sent",
+    );
+    assert_eq!(waiting(), 100);
+
+    // It comes back when she has ended.
+    kill(ann, Signal::SIGKILL).expect("she runs");
+    until_said(&folder, "came back, as ann has ended: number 99");
+    assert_eq!(waiting(), 0);
+    lead.say(r#"tell ann "once more""#);
+    until_said(&folder, "ann has ended, and would not read it");
+    lead.leave("boxes");
+}
+
+/// What was sent and told in a team.
+#[derive(Default)]
+struct Traffic {
+    /// To whom each still has to write what.
+    queues: BTreeMap<String, Vec<(String, String)>>,
+    calls: BTreeMap<String, (String, String)>,
+    sent: BTreeSet<String>,
+    /// Who was told a text, in which file.
+    told: BTreeMap<String, BTreeSet<(String, String)>>,
+    faults: Vec<String>,
+    count: u64,
+}
+
+impl Traffic {
+    fn answer(&mut self, team: &str, body: &Value) -> Answer {
+        let who = who(body);
+        for block in last(body) {
+            let text = block["text"].as_str().unwrap_or_default();
+            if let Some((_, rest)) = text.split_once("<task-notification task=\"")
+                && let Some((id, rest)) = rest.split_once("\">\n")
+                && let Some((_, mail)) = rest.lines().next().unwrap_or_default().split_once(": m-")
+            {
+                let told = self.told.entry(mail.to_string()).or_default();
+                told.insert((who.clone(), id.to_string()));
+                if body.to_string().matches(id).count() != 1 {
+                    self.faults
+                        .push(format!("{who} is told {id} more than once"));
+                }
+            }
+            let result = block["tool_use_id"]
+                .as_str()
+                .and_then(|id| self.calls.remove(id));
+            if let Some((to, text)) = result {
+                match block["content"].as_str().unwrap_or_default() {
+                    said if said.starts_with("sent to") => drop(self.sent.insert(text)),
+                    said if said.contains("is full") => {
+                        self.queues.entry(who.clone()).or_default().push((to, text));
+                    }
+                    said if said.contains("has ended") => {}
+                    said => self.faults.push(said.to_string()),
+                }
+            }
+        }
+        if texts(body) == "go" {
+            let mates = MATES.map(|name| json!({ "name": name, "turns": 1_000_000 }));
+            let input = json!({ "name": team, "mates": mates });
+            return reply_blocks(&[call(&who, &mut self.count, "team", input)], "tool_use");
+        }
+        let queue = self.queues.entry(who.clone()).or_default();
+        let next = queue.split_off(queue.len().saturating_sub(10));
+        let (mut blocks, is_last) = (Vec::new(), next.is_empty());
+        for (to, text) in next {
+            let input = json!({ "to": to, "text": format!("m-{text}") });
+            let block = call(&who, &mut self.count, "send", input);
+            let id = block["id"].as_str().expect("an id").to_string();
+            self.calls.insert(id, (to, text));
+            blocks.push(block);
+        }
+        match is_last {
+            true => reply_blocks(&[], "end_turn"), // an empty text goes to nobody
+            false => reply_blocks(&blocks, "tool_use"),
+        }
+    }
+}
+
+/// As many messages as `MEANWHILE_MESSAGES` says: 10,000 take minutes.
+#[test]
+fn each_of_many_messages_is_told_once_even_if_a_mate_is_killed() {
+    let count = std::env::var("MEANWHILE_MESSAGES")
+        .ok()
+        .and_then(|it| it.parse().ok());
+    let (count, mut chance): (usize, _) = (count.unwrap_or(400), Chance::new(7));
+    let members = ["lead", "ann", "ben", "cid"];
+    let mut traffic = Traffic::default();
+    for at in 0..count {
+        let from = at % 4;
+        let to = members[(from + 1 + chance.below(3)) % 4].to_string();
+        let queue = traffic.queues.entry(members[from].to_string()).or_default();
+        queue.push((to, format!("{}-{at}", members[from])));
+    }
+    let traffic = Arc::new(Mutex::new(traffic));
+    let shared = traffic.clone();
+    let server = Server::answering(move |body| shared.lock().unwrap().answer("mail", body));
+    let mut lesson = lesson(&server);
+    let folder = lesson.folder.path().to_path_buf();
+    fs::remove_dir_all(folder.join(".tasks")).expect("no tasks");
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    let half = || traffic.lock().unwrap().queues["ann"].len() < count / 8;
+    eventually_or("ann has sent half of hers", String::new, half);
+    let ann = state(&folder, "mail", "ann")["process"]
+        .as_i64()
+        .expect("a process");
+    kill(Pid::from_raw(ann as i32), Signal::SIGKILL).expect("she runs");
+    let missing = || {
+        let it = traffic.lock().unwrap();
+        let left = it
+            .queues
+            .iter()
+            .filter(|(who, _)| *who != "ann")
+            .flat_map(|(_, queue)| queue);
+        let left = left.map(|(_, text)| text.clone());
+        let untold = it
+            .sent
+            .iter()
+            .filter(|text| !it.told.contains_key(*text))
+            .cloned();
+        left.chain(untold).collect::<Vec<_>>()
+    };
+    eventually_or(
+        "all is told",
+        || format!("{:?}", missing()),
+        || missing().is_empty(),
+    );
+    lead.leave("mail");
+    let it = traffic.lock().unwrap();
+    assert!(it.faults.is_empty(), "{:?}", it.faults);
+    assert!(it.sent.len() >= count / 2, "{}", it.sent.len());
+    for (text, told) in &it.told {
+        // Ann may have been told just before she was killed, and it came back.
+        let living = told.iter().filter(|(who, _)| who != "ann").count();
+        let files: BTreeSet<_> = told.iter().map(|(_, file)| file).collect();
+        assert!(
+            living <= 1 && files.len() == 1,
+            "{text} was told to {told:?}"
+        );
     }
 }
