@@ -22,6 +22,7 @@ pub mod agent;
 // Foundation, which a learner may take as given: the contained command, and the prompt.
 pub mod process;
 
+pub mod bell;
 pub mod held;
 pub mod journal;
 

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::agent::Agent;
 use crate::background::BackgroundExecutor;
 use crate::background_agent::ALONE;
+use crate::bell;
 use crate::caught::lock;
 use crate::delivery::{Deliveries, Source, note};
 use crate::event::{Event, Events};
@@ -27,6 +28,7 @@ use crate::interrupt::Interrupt;
 use crate::message::{ContentBlock, Message, push_note};
 use crate::options::Options;
 use crate::pipeline::{claim, is_free};
+use crate::process::fed::quote;
 use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::task_board::{BoardTask, TaskBoard, join};
@@ -35,7 +37,7 @@ use crate::todo::Stage;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
 use crate::worktree::{Tree, exclude};
-use mate::{Brief, Line, Member};
+use mate::{Brief, Member, START, Started};
 use post::{LEAD, Post, State};
 
 const FOLDER: &str = ".team";
@@ -87,7 +89,7 @@ struct Own {
     told: BTreeSet<String>,
     leases: BTreeMap<u64, File>,
     /// Of the lead.
-    mates: BTreeMap<String, Line>,
+    mates: BTreeMap<String, Started>,
 }
 
 impl Own {
@@ -178,7 +180,7 @@ impl Team {
     fn listen(&self, own: &Own, executor: &Mutex<BackgroundExecutor>) {
         let bus = lock(executor).bus().notifier();
         let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
-        if let Err(why) = own.post.listen(&own.name, woken) {
+        if let Err(why) = bell::listen(&own.post.bell(&own.name), woken) {
             eprintln!("no bell: {why}");
         }
     }
@@ -326,13 +328,13 @@ impl Team {
         for mate in &input.mates {
             let mut options = if yes { " --yes" } else { "" }.to_string();
             if let Some(agent) = &mate.agent {
-                options += &format!(" --agent='{}'", agent.replace('\'', r"'\''"));
+                options += &format!(" --agent={}", quote(agent));
             }
             let place = (post.clone(), &*mate.name);
             let made = post.add(&mate.name).map_err(|why| why.to_string());
             let executor = &mut lock(executor);
             let line =
-                made.and_then(|()| Line::start(executor, context.events.clone(), place, &options));
+                made.and_then(|()| mate::start(executor, context.events.clone(), place, &options));
             match line {
                 Ok(line) => begun.push((mate, line)),
                 Err(why) => problems.push(why),
@@ -340,7 +342,7 @@ impl Team {
         }
         // All of them live before one is told to begin: so each can write to each.
         begun.retain_mut(|(mate, line)| {
-            let ready = line.is_ready();
+            let ready = line.0.is_ready(START);
             let why = (!ready).then(|| format!("{} did not come up.", mate.name));
             problems.extend(why);
             ready
@@ -357,7 +359,7 @@ impl Team {
             let prompt = mate.prompt.as_deref().unwrap_or(PROMPT);
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{}: {}", mate.name, prompt.replace(['\n', '\r'], " "));
-            let said = line.say(&brief).and_then(|()| line.say(&prompt));
+            let said = line.0.say(&brief).and_then(|()| line.0.say(&prompt));
             problems.extend(said.err().map(|why| format!("{}: {why}.", mate.name)));
             started.push(mate.name.as_str());
             let own = own.as_mut().map(|own| &mut own.mates);

@@ -1,17 +1,12 @@
 //! s20 · A mate, from both sides: how the lead starts it, and what its own process does.
 
 use std::collections::BTreeMap;
-use std::fs::{File, remove_file};
+use std::env::current_exe;
 use std::io::{Write, stdin, stdout};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use crossbeam_channel::{Sender, after, bounded, never, select};
 use serde::{Deserialize, Serialize};
 
 use super::Team;
@@ -23,8 +18,8 @@ use crate::model::{Model, ModelError, Request};
 use crate::notification::TaskId;
 use crate::options::GIVEN;
 use crate::outcome::{End, Outcome};
-use crate::process::output::scratch_path;
-use crate::process::{Handle, News, Progress, Watch, heard};
+use crate::process::fed::{self, Feed, quote};
+use crate::process::{Handle, News, Progress, Watch};
 use crate::terminal::quit;
 use crate::tools::background::announced;
 
@@ -54,113 +49,59 @@ impl Brief {
     }
 }
 
-/// Our end of the pipe that is a mate's standard input. When this is dropped, the mate leaves.
-pub struct Line {
-    to: File,
-    /// Dropped when the mate holds its own end.
-    both: Option<File>,
-    ready: Receiver<()>,
-    _leave: Sender<()>,
-}
+/// A mate that was started: dropped, it is asked to leave. It has no key yet, and waits for a line.
+pub struct Started(pub Feed, Sender<()>);
 
-impl Line {
-    /// Starts a mate, as a background task. It has no key, and waits for a line.
-    pub fn start(
-        executor: &mut BackgroundExecutor,
-        events: Events,
-        (post, name): (Post, &str),
-        options: &str,
-    ) -> Result<Self, String> {
-        let id = TaskId::new(name)?;
-        executor.expect_new(&id)?;
-        let failed = |error: &dyn ToString| format!("no pipe for {name}: {}", error.to_string());
-        let pipe = scratch_path("mate").0;
-        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|it| failed(&it))?;
-        let open = |read| {
-            let mut options = File::options();
-            options.read(read).write(true);
-            options.custom_flags(OFlag::O_NONBLOCK.bits());
-            options.open(&pipe).map_err(|it| failed(&it))
-        };
-        let (both, to) = (open(true)?, open(false)?); // so that nobody waits for the other end
-        let program = std::env::current_exe().map_err(|it| failed(&it))?;
-        let [program, place, quoted] = [&program, &post.0.join(name), &pipe].map(|it| quote(it));
-        let command =
-            format!("exec <{quoted}; rm -f {quoted}; exec {program} --mate {place}{options}");
-        let ((tell, ready), (_leave, left)) = (bounded(1), bounded(0));
-        let member = name.to_string();
-        let job = move |control: &Control| {
-            announced(&events, &id, "mate", || {
-                let (handle, news, bell) = heard::start(&command, Path::new(""));
-                let watch = Mate(handle.clone(), post.clone(), member.clone());
-                control.attach(Arc::new(watch));
-                let mut outcome = until_ended(&handle, &news, bell, tell, left);
-                let _ = remove_file(pipe); // it is gone, unless the shell did not come so far
-                outcome.output = post.line(&member);
-                post.give_back(&member);
-                post.ring_all(); // its tasks are free again
-                outcome
-            })
-        };
-        executor.start(Task::new(Kind::Other("mate"), &TaskId::new(name)?), job)?;
-        let both = Some(both);
-        Ok(Line {
-            to,
-            both,
-            ready,
-            _leave,
-        })
-    }
-
-    /// True once the mate waits for its line.
-    pub fn is_ready(&mut self) -> bool {
-        let ready = self.ready.recv_timeout(START).is_ok();
-        self.both = None;
-        ready
-    }
-
-    pub fn say(&mut self, line: &str) -> std::io::Result<()> {
-        self.to.write_all(format!("{line}\n").as_bytes())
-    }
-}
-
-fn quote(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
-}
-
-fn until_ended(
-    handle: &Handle,
-    news: &Receiver<News>,
-    bell: Receiver<()>,
-    ready: Sender<()>,
-    left: Receiver<()>,
-) -> Outcome {
-    let (mut bell, mut left, mut grace, mut ready) = (bell, left, never(), Some(ready));
-    loop {
-        select! {
-            recv(bell) -> _ => {
-                ready.take().map(|ready| ready.send(()));
-                bell = never();
+/// Starts a mate, as a background task that takes no place.
+pub fn start(
+    executor: &mut BackgroundExecutor,
+    events: Events,
+    (post, name): (Post, &str),
+    options: &str,
+) -> Result<Started, String> {
+    let id = TaskId::new(name)?;
+    executor.expect_new(&id)?;
+    let failed = |error| format!("{name} cannot be started: {error}.");
+    let (program, place) = (current_exe().map_err(failed)?, post.0.join(name));
+    let place = quote(&place.to_string_lossy());
+    let started = fed::start(&program, &format!("--mate {place}{options}"));
+    let (handle, news, feed) = started.map_err(failed)?;
+    let ((leave, mut left), mut grace) = (bounded(0), never());
+    let (mate, task) = (Mate(handle, post, name.to_string()), Kind::Other("mate"));
+    let task = Task::new(task, &id);
+    let job = move |control: &Control| {
+        let mate = Arc::new(mate);
+        control.attach(mate.clone());
+        let mut wait = || loop {
+            select! {
+                recv(left) -> _ => (left, grace) = (never(), after(GRACE)),
+                recv(grace) -> _ => mate.stop(),
+                recv(news) -> news => match news {
+                    Ok(News::ShellExited(..)) => {} // its own supervisors end what it left
+                    Ok(News::Ended(outcome)) => break outcome,
+                    Err(_) => break Outcome::new(End::Lost, ""),
+                },
             }
-            recv(left) -> _ => (left, grace) = (never(), after(GRACE)),
-            recv(grace) -> _ => handle.stop(),
-            recv(news) -> news => match news {
-                Ok(News::Ended(outcome)) => return outcome,
-                Ok(News::ShellExited(..)) => {} // its own supervisors end what it left
-                Err(_) => return Outcome::new(End::Lost, ""),
-            },
-        }
-    }
+        };
+        announced(&events, &id, "mate", || {
+            let end = wait().end;
+            let outcome = Outcome::new(end, mate.1.line(&mate.2));
+            mate.1.give_back(&mate.2);
+            mate.1.ring_all(); // its tasks are free again
+            outcome
+        })
+    };
+    executor.start(task, job)?;
+    Ok(Started(feed, leave))
 }
 
 struct Mate(Handle, Post, String);
 
 impl Watch for Mate {
     fn look(&self) -> Progress {
-        let line = self.1.line(&self.2);
         Progress {
             what: format!("a mate in {}", self.1.0.display()),
-            line,
+            line: self.1.line(&self.2),
             ..self.0.look()
         }
     }

@@ -3,19 +3,15 @@
 //! files are the truth; the named pipe `bell` only wakes who reads them.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use serde::{Deserialize, Serialize};
 
+use crate::bell;
 use crate::held::Held;
 use crate::journal::now;
 use crate::tools::files::{EDIT_LIMIT, make_own_folder, read_text, replace};
@@ -61,10 +57,7 @@ impl Post {
         for folder in ["tmp", "new", "cur"] {
             fs::create_dir_all(self.place(member, folder))?;
         }
-        match mkfifo(&self.place(member, "bell"), Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        bell::hang(&self.bell(member))
     }
 
     /// Becomes that member, for as long as the lock is held. Tries for a while: who looks whether it
@@ -82,11 +75,8 @@ impl Post {
     }
 
     fn lock_file(&self, member: &str) -> io::Result<File> {
-        let mut options = File::options();
-        options
-            .create(true)
-            .append(true)
-            .open(self.place(member, "lock"))
+        let lock = self.place(member, "lock");
+        File::options().create(true).append(true).open(lock)
     }
 
     /// True as long as its process runs.
@@ -135,7 +125,7 @@ impl Post {
         let text = serde_json::to_string(mail).unwrap_or_default();
         fs::write(&written, text).map_err(failed)?;
         fs::rename(written, self.place(to, "new").join(name)).map_err(failed)?;
-        self.ring(to);
+        bell::ring(&self.bell(to));
         Ok(())
     }
 
@@ -183,33 +173,13 @@ impl Post {
         }
     }
 
+    pub fn bell(&self, member: &str) -> PathBuf {
+        self.place(member, "bell")
+    }
+
     pub fn ring_all(&self) {
-        self.members().iter().for_each(|member| self.ring(member));
-    }
-
-    /// Wakes a member. Where nobody reads, or the bell rings already, nothing is to be done.
-    fn ring(&self, member: &str) {
-        let mut options = File::options();
-        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let bell = options.open(self.place(member, "bell"));
-        let _ = bell.and_then(|mut bell| bell.write_all(b"!"));
-    }
-
-    /// Calls `woken` whenever the bell of this member rings, on a thread of its own.
-    pub fn listen(&self, member: &str, woken: impl Fn() + Send + 'static) -> io::Result<()> {
-        // Also for writing, so that it never ends.
-        let mut options = File::options();
-        let mut bell = options
-            .read(true)
-            .write(true)
-            .open(self.place(member, "bell"))?;
-        let listen = move || {
-            while bell.read(&mut [0; 4096]).is_ok() {
-                woken();
-            }
-        };
-        let thread = thread::Builder::new().name("bell".to_string());
-        thread.spawn(listen).map(drop)
+        let members = self.members().into_iter();
+        members.for_each(|it| bell::ring(&self.bell(&it)));
     }
 
     pub fn state(&self, member: &str) -> State {
