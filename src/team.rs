@@ -8,6 +8,7 @@ mod mate;
 mod post;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::mem::take;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,10 @@ struct Own {
     state: State,
     /// Messages that are in the conversation and have not been moved.
     taken: BTreeSet<String>,
-    /// Free tasks of which a mate has been told, with how often they were begun.
+    /// Free tasks of which a mate is to be told: it may be woken for them, so they stay even if
+    /// somebody takes them meanwhile.
+    free: BTreeMap<String, u64>,
+    /// Those of which it has been told, with how often they were begun.
     told: BTreeSet<String>,
     leases: BTreeMap<u64, File>,
     /// Of the lead.
@@ -102,6 +106,7 @@ impl Own {
             state: post.state(name),
             post,
             taken: BTreeSet::new(),
+            free: BTreeMap::new(),
             told: BTreeSet::new(),
             leases: BTreeMap::new(),
             mates: BTreeMap::new(),
@@ -322,8 +327,12 @@ impl Team {
                 *own = Some(lead);
             }
         }
-        let mut variables: BTreeMap<String, String> = std::env::vars().collect();
-        variables.retain(|name, _| name.starts_with("ANTHROPIC_"));
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let variables = std::env::vars_os().filter_map(text);
+        let is_ours = |name: &str| name.starts_with("ANTHROPIC_") || name == "MODEL_ID";
+        let variables: BTreeMap<_, _> = variables.filter(|(name, _)| is_ours(name)).collect();
         let (mut begun, mut problems) = (Vec::new(), Vec::new());
         for mate in &input.mates {
             let mut options = if yes { " --yes" } else { "" }.to_string();
@@ -342,7 +351,7 @@ impl Team {
         }
         // All of them live before one is told to begin: so each can write to each.
         begun.retain_mut(|(mate, line)| {
-            let ready = line.0.is_ready(START);
+            let ready = line.feed.is_ready(START);
             let why = (!ready).then(|| format!("{} did not come up.", mate.name));
             problems.extend(why);
             ready
@@ -359,7 +368,7 @@ impl Team {
             let prompt = mate.prompt.as_deref().unwrap_or(PROMPT);
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{}: {}", mate.name, prompt.replace(['\n', '\r'], " "));
-            let said = line.0.say(&brief).and_then(|()| line.0.say(&prompt));
+            let said = line.feed.say(&brief).and_then(|()| line.feed.say(&prompt));
             problems.extend(said.err().map(|why| format!("{}: {why}.", mate.name)));
             started.push(mate.name.as_str());
             let own = own.as_mut().map(|own| &mut own.mates);
@@ -457,11 +466,14 @@ impl Own {
 
 impl Source for Team {
     fn news(&self) -> Vec<String> {
-        let own = lock(&self.0);
-        let Some(own) = &*own else { return Vec::new() };
+        let mut own = lock(&self.0);
+        let Some(own) = &mut *own else {
+            return Vec::new();
+        };
+        own.free.extend(own.free_tasks(&self.1));
         let mut news = own.post.waiting(&own.name);
         news.retain(|name| !own.taken.contains(name));
-        news.extend(own.free_tasks(&self.1).into_keys());
+        news.extend(own.free.keys().cloned());
         news
     }
 
@@ -477,11 +489,11 @@ impl Source for Team {
             let mut blocks = messages.iter().flat_map(|message| &message.content);
             let has =
                 |block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(start));
-            if own.taken.contains(&name) || blocks.any(has) {
-                own.taken.insert(name);
+            if own.taken.contains(&name) {
                 continue;
             }
             let text = match own.post.read(&own.name, &name) {
+                _ if blocks.any(has) => "this was told before".to_string(),
                 Ok(mail) if mail.to == own.name => format!("{}: {}", mail.from, mail.text),
                 Ok(mail) => format!("came back, as {} has ended: {}", mail.to, mail.text),
                 Err(why) => why,
@@ -489,7 +501,7 @@ impl Source for Team {
             told.push((name.clone(), text));
             own.taken.insert(name);
         }
-        let free = own.free_tasks(&self.1);
+        let free = take(&mut own.free);
         if !free.is_empty() {
             let text = format!("Free tasks on the board: {}", join(free.values()));
             told.push(("board".to_string(), text));

@@ -50,7 +50,10 @@ impl Brief {
 }
 
 /// A mate that was started: dropped, it is asked to leave. It has no key yet, and waits for a line.
-pub struct Started(pub Feed, Sender<()>);
+pub struct Started {
+    pub feed: Feed,
+    _leave: Sender<()>,
+}
 
 /// Starts a mate, as a background task that takes no place.
 pub fn start(
@@ -66,7 +69,7 @@ pub fn start(
     let place = quote(&place.to_string_lossy());
     let started = fed::start(&program, &format!("--mate {place}{options}"));
     let (handle, news, feed) = started.map_err(failed)?;
-    let ((leave, mut left), mut grace) = (bounded(0), never());
+    let ((_leave, mut left), mut grace) = (bounded(0), never());
     let (mate, task) = (Mate(handle, post, name.to_string()), Kind::Other("mate"));
     let task = Task::new(task, &id);
     let job = move |control: &Control| {
@@ -92,7 +95,7 @@ pub fn start(
         })
     };
     executor.start(task, job)?;
-    Ok(Started(feed, leave))
+    Ok(Started { feed, _leave })
 }
 
 struct Mate(Handle, Post, String);
