@@ -2,7 +2,7 @@
 //! result once, and wakes the prompt that waits for a line.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::json;
 
@@ -26,6 +26,16 @@ pub struct Deliveries {
     executor: Arc<Mutex<BackgroundExecutor>>,
     /// Moved only while the executor is locked; atomic so that clones can share it.
     next: Arc<AtomicUsize>,
+    /// What else there is to tell, of a later lesson.
+    pub beside: Arc<OnceLock<Box<dyn Source>>>,
+}
+
+/// What has something to tell besides the tasks.
+pub trait Source: Send + Sync {
+    /// What waits to be told: a name for each, which wakes the prompt once.
+    fn news(&self) -> Vec<String>;
+    /// Puts it into the conversation.
+    fn deliver(&self, events: &Events, messages: &mut Vec<Message>);
 }
 
 impl Deliveries {
@@ -34,6 +44,7 @@ impl Deliveries {
         Deliveries {
             executor: executor.clone(),
             next: Arc::default(),
+            beside: Arc::default(),
         }
     }
 
@@ -81,6 +92,9 @@ impl Deliveries {
             push_note(messages, note(&id, &format!("{line}\n{output}")));
             events.emit(Event::Delivered(id, line));
         }
+        if let Some(beside) = self.beside.get() {
+            beside.deliver(events, messages);
+        }
     }
 
     /// Moves the cursor to the end of the log and returns what it passed, most urgent first. The
@@ -114,6 +128,7 @@ impl Beside for Deliveries {
         let [_, news] = self.ended();
         let all = lock(&self.executor).all().into_iter();
         let told = all.filter_map(|it| it.task.control.1.wakes());
+        let told = told.chain(self.beside.get().into_iter().flat_map(|it| it.news()));
         news.iter().map(ToString::to_string).chain(told).collect()
     }
 

@@ -22,6 +22,7 @@ pub mod agent;
 // Foundation, which a learner may take as given: the contained command, and the prompt.
 pub mod process;
 
+pub mod bell;
 pub mod held;
 pub mod journal;
 
@@ -77,6 +78,8 @@ pub mod monitor;
 pub mod mcp;
 // s18: another keyboard, whose lines become tasks.
 pub mod slack;
+// s20: several processes, each with its own context.
+pub mod team;
 
 // s19: what you will probably type next.
 pub mod suggestion;

@@ -1,6 +1,8 @@
 //! foundation · What a lesson program is told at its start: by its page, and by the command line.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -32,7 +34,12 @@ pub struct Options {
     pub trace: Option<PathBuf>,
     pub chart: Option<PathBuf>,
     pub html: Option<PathBuf>,
+    /// Its own place in a team, if it was started as a mate.
+    pub mate: Option<PathBuf>,
 }
+
+/// What a mate was given in place of the variables of the environment: its key among others.
+pub static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
 impl Options {
     /// True if the lines are known beforehand, and the program leaves after the last one.
@@ -121,6 +128,7 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
             Arg::Long("trace") => options.trace = Some(parser.value()?.into()),
             Arg::Long("chart") => options.chart = Some(parser.value()?.into()),
             Arg::Long("html") => options.html = Some(parser.value()?.into()),
+            Arg::Long("mate") => options.mate = Some(parser.value()?.into()),
             Arg::Long("help") | Arg::Short('h') => return Ok(true),
             other => return Err(other.unexpected()),
         }

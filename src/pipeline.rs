@@ -135,7 +135,7 @@ pub fn tools(
 
 /// True if an agent may be set to it, as far as the board says. One that a person or a model has
 /// begun is theirs.
-fn is_free(task: &BoardTask) -> bool {
+pub(crate) fn is_free(task: &BoardTask) -> bool {
     let attempts = Run::of(task).unwrap_or_default().attempts;
     let can_begin = match task.status {
         Stage::Pending | Stage::Failed => true,
@@ -147,7 +147,7 @@ fn is_free(task: &BoardTask) -> bool {
 
 /// Becomes the owner of a board task, and stays it until the file is dropped. `None` if it is not
 /// to be had. The lease is never unlinked: somebody could hold one that has no name any more.
-fn claim(
+pub(crate) fn claim(
     board: &TaskBoard,
     id: u64,
     stop: &Interrupt,

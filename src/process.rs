@@ -16,6 +16,7 @@
 //! This program takes in the orphans of a supervisor that was killed, and kills them. So it must
 //! not have children of its own: whoever uses this module starts all of them through it.
 
+pub mod fed;
 mod handle;
 pub mod heard;
 pub mod output;

@@ -176,7 +176,11 @@ struct State {
     expected: Vec<(&'static str, String)>,
     connections: Vec<TcpStream>,
     closed: bool,
+    by: Option<By>,
 }
+
+/// What makes an answer of a request's body.
+type By = Box<dyn FnMut(&Value) -> Answer + Send>;
 
 /// The running server. Dropping it ends it, and panics if something was wrong.
 pub struct Server {
@@ -224,6 +228,13 @@ impl Server {
             stalled,
             abandoned,
         }
+    }
+
+    /// Starts a server whose answers are made of the requests, which may come from several programs.
+    pub fn answering(by: impl FnMut(&Value) -> Answer + Send + 'static) -> Server {
+        let server = Server::start([]);
+        server.state.lock().unwrap().by = Some(Box::new(by));
+        server
     }
 
     /// For `ANTHROPIC_BASE_URL`.
@@ -366,12 +377,13 @@ impl Connection {
             }
         };
         faults.extend(body_faults(&body, false));
+        let made = state.by.as_mut().map(|by| by(&body));
         state.requests.push(Recorded {
             headers,
             body,
             connection: self.number,
         });
-        let answer = state.answers.pop_front();
+        let answer = made.or_else(|| state.answers.pop_front());
         if answer.is_none() {
             faults.push("no answer was planned for this request".to_string());
         }

@@ -37,6 +37,7 @@ s08 check_bg check all
 s08 check_bg check ID
 s08 check_bg wait for all
 s08 check_bg wait for ID
+s20 team_stop stop the team
 s09 stop_bg stop ID
 s02 read_file read PATH
 s02 write_file write "CONTENT" to PATH
@@ -67,6 +68,11 @@ s16 monitor monitor "COMMAND" as ID
 s16 monitor monitor "COMMAND" as ID and wake me
 s16 timer remind me in SECONDS seconds "NOTE" as ID
 s16 timer remind me every SECONDS seconds "NOTE" as ID
+s20 team start team NAME with MATES
+s20 team_status show the team
+s20 send tell TO "TEXT"
+s20 task_claim take tasks from the board …
+s20 task_claim take a task
 s07 task_update start task NUMBER
 s07 task_update complete task NUMBER
 s07 task_list list tasks
@@ -164,7 +170,7 @@ fn step(part: &[Word]) -> Option<Step> {
             tool = input["name"].as_str()?.to_string();
             input = input["input"].take();
         }
-        "start" => input["status"] = "in_progress".into(),
+        "start" if tool == "task_update" => input["status"] = "in_progress".into(),
         "complete" => input["status"] = "completed".into(),
         _ => {}
     }
@@ -202,6 +208,10 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
                 let numbers = once(word).chain(words.by_ref());
                 numbers.map(Word::number).collect::<Option<Value>>()?
             }
+            "MATES" => {
+                let mates = once(word).chain(words.by_ref());
+                mates.map(|mate| json!({ "name": mate.text })).collect()
+            }
             "\"CONTENT\"" => word.text.replace("\\n", "\n").into(),
             _ => word.text.as_str().into(),
         };
@@ -238,4 +248,14 @@ fn plan<'a>(parts: impl Iterator<Item = &'a [Word]>) -> Option<Vec<Step>> {
         count if steps.len() == 2 * count + 1 => Some(steps),
         _ => Some(vec![todo("plan", "keep", json!({ "todos": items }))]),
     }
+}
+
+/// The number and the subject of a board task, in a line that tells of it.
+pub fn claimed(line: &str) -> Option<(u64, &str)> {
+    let (id, subject) = line
+        .strip_prefix('[')?
+        .split_once("] ")?
+        .1
+        .split_once(": ")?;
+    Some((id.parse().ok()?, subject))
 }
