@@ -389,7 +389,7 @@ impl Team {
         let mut own = lock(&self.0);
         let own = own.as_mut().ok_or(NO_TEAM)?;
         let free = self.1.load()?.into_values().flatten();
-        for task in free.filter(|task| is_free(task)) {
+        for task in free.filter(is_free) {
             if let Some((lease, task)) = claim(&self.1, task.id, stop)? {
                 own.leases.insert(task.id, lease);
                 return Ok(format!("{task}\n{}", task.description)

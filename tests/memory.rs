@@ -298,10 +298,7 @@ fn an_update_that_lands_after_clear_is_void() {
     it.turn(1, true).expect("a turn");
     it.land(DONE());
     let text = it.memory.text();
-    assert!(
-        text.starts_with("No memory yet: "),
-        "{text}"
-    );
+    assert!(text.starts_with("No memory yet: "), "{text}");
 }
 
 #[test]

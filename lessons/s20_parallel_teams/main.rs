@@ -21,6 +21,7 @@ use meanwhile::session::Session;
 use meanwhile::skill::{self, Skills};
 use meanwhile::slack::Slack;
 use meanwhile::subagent::{self, Definitions};
+use meanwhile::suggestion::Suggestions;
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::team::Team;
 use meanwhile::todo::{self, TodoList};
@@ -83,12 +84,14 @@ fn main() -> ExitCode {
     memory.attach(&mut repl);
     team.attach(&options, &mut agent, &executor, &deliveries, &mut repl);
     let kept = team.keep(session.keep(&agent, &executor));
+    let mut suggestions = Suggestions::new(&options, &session);
     let servers = Servers::attach(&options, &foreground, &mut repl);
 
     let turn = |messages: &mut Vec<Message>| -> Result<(), ModelError> {
         loop {
             memory.make_room(&agent, messages)?;
             deliveries.deliver(&agent.context.events, messages);
+            servers.prepare();
             let kept = servers.offer(&kept);
             let reply = kept.ask(messages)?;
             if reply.tool_calls().is_empty() {
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
     };
 
     let mut messages = session.begin(&options, &repl);
-    while let Some(input) = repl.wait() {
+    while let Some(input) = suggestions.wait(&mut repl, &servers.offer(&agent), &messages) {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));
             continue;

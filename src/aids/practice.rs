@@ -184,8 +184,7 @@ fn next(request: &Request<'_>, steps: &[Step], ended: &[Ended]) -> Result<Ended,
     } else if step.verb == "plan" && offered(tool) {
         input = json!({ "todos": todos(steps, ended) });
     } else if step.verb == "keep" {
-        remark =
-            "I keep this plan. I can carry out only my own phrases: `help` lists them.";
+        remark = "I keep this plan. I can carry out only my own phrases: `help` lists them.";
     }
     let mut fields = input.as_object().into_iter().flat_map(Map::keys);
     Ok(match step.verb {
