@@ -78,11 +78,10 @@ pub mod monitor;
 pub mod mcp;
 // s18: another keyboard, whose lines become tasks.
 pub mod slack;
-// s20: several processes, each with its own context.
-pub mod team;
-
 // s19: what you will probably type next.
 pub mod suggestion;
+// s20: several processes, each with its own context.
+pub mod team;
 
 // What helps to teach, and where it is attached.
 pub mod aids;

@@ -54,6 +54,10 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
     ("s18_slack", &[]),
     ("s19_suggestions", &[]),
+    (
+        "s20_parallel_teams",
+        &["team", "team_stop", "team_status", "send", "task_claim"],
+    ),
 ];
 
 /// What the practice model says when it does nothing.

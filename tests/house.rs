@@ -21,11 +21,13 @@ const ALL: usize = 11_764;
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
 const UP_TO_S11: usize = 7_752;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 7] = [
+const LATER: [&str; 9] = [
+    "src/bell.rs",
     "src/held.rs",
     "src/journal.rs",
     "src/mailbox.rs",
     "src/message/stored.rs",
+    "src/process/fed.rs",
     "src/process/heard.rs",
     "src/repl/offer.rs",
     "src/slack/api.rs",

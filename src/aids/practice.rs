@@ -18,6 +18,8 @@ use conversation::{
     wants_memory, wants_suggestion,
 };
 use phrases::Step;
+pub use words::short;
+use words::shorten;
 
 /// How long to pause between two checks of the same background task.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
@@ -288,23 +290,4 @@ fn report(steps: &[Step], ended: &[Ended]) -> String {
         lines.push(format!("{}. {label}{failed}: {line}", lines.len() + 1));
     }
     lines.join("\n")
-}
-
-/// At most 20 lines and 2,000 characters, and not nothing.
-fn shorten(text: &str) -> String {
-    let text = text.trim_end();
-    let lines = text.split_inclusive('\n').take(20);
-    let start: String = lines.flat_map(str::chars).take(2000).collect();
-    match start.len() {
-        0 => "(no output)".to_string(),
-        length if length < text.len() => start.trim_end().to_string() + "\n… (shortened)",
-        _ => start,
-    }
-}
-
-/// In one line, at most so many characters.
-pub fn short(text: &str, max: usize) -> String {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let more = text.chars().nth(max).map(|_| '…');
-    text.chars().take(max).map(visible).chain(more).collect()
 }

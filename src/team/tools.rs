@@ -80,6 +80,7 @@ impl Team {
         Tool::new(name, about, schema, access, call)
     }
 
+    /// What each member has.
     pub fn tools(&self) -> [Tool; 3] {
         let text = json!({ "type": "string" });
         let to = json!({ "type": "string", "description": "A member of your team, or several with commas" });
@@ -114,6 +115,7 @@ impl Team {
         ]
     }
 
+    /// What only the lead has.
     pub fn lead_tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 2] {
         let text = |what: &str| json!({ "type": "string", "description": what });
         let mate = object(
@@ -265,6 +267,7 @@ impl Team {
         Ok("No task is free. End your turn: you are woken when one is.".to_string())
     }
 
+    /// A line for each member.
     pub fn status(&self) -> ToolOutcome {
         let own = lock(&self.0);
         let post = &own.as_ref().ok_or(NO_TEAM)?.post;

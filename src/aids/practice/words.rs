@@ -4,8 +4,6 @@ use std::mem::take;
 
 use serde_json::{Map, Value, from_str};
 
-use super::short;
-
 /// Between the words that count.
 pub const FILLERS: [&str; 7] = ["and", "please", "the", "then", ",", ";", "\n"];
 /// What opens a quoted text, and what closes it.
@@ -115,4 +113,23 @@ pub fn source(part: &[Word]) -> String {
         false => word.text.clone(),
     });
     words.collect::<Vec<_>>().join(" ").replace(" ,", ",")
+}
+
+/// At most 20 lines and 2,000 characters, and not nothing.
+pub fn shorten(text: &str) -> String {
+    let text = text.trim_end();
+    let lines = text.split_inclusive('\n').take(20);
+    let start: String = lines.flat_map(str::chars).take(2000).collect();
+    match start.len() {
+        0 => "(no output)".to_string(),
+        length if length < text.len() => start.trim_end().to_string() + "\n… (shortened)",
+        _ => start,
+    }
+}
+
+/// In one line, at most so many characters.
+pub fn short(text: &str, max: usize) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let more = text.chars().nth(max).map(|_| '…');
+    text.chars().take(max).map(visible).chain(more).collect()
 }
