@@ -53,6 +53,10 @@ const NEW_TOOLS: &[(&str, &[&str])] = &[
     ("s16_monitors", &["monitor", "timer"]),
     ("s17_mcp", &["mcp__time__now", "mcp__time__in_zone"]),
     ("s18_slack", &[]),
+    (
+        "s20_parallel_teams",
+        &["task_claim", "send", "team_status", "team", "team_stop"],
+    ),
 ];
 
 /// What the practice model says when it does nothing.
