@@ -70,11 +70,11 @@ pub fn connect(options: &Options) -> Arc<dyn Model> {
     if let Some(recording) = recorded(options) {
         return step(options, Arc::new(recording));
     }
-    let var = |name: &str| match options::GIVEN.get() {
-        Some(given) => given.get(name).cloned(),
-        None => std::env::var(name).ok(),
-    };
-    let model: Arc<dyn Model> = match Anthropic::from_vars(var) {
+    let given = |name: &str| options::GIVEN.get()?.get(name).cloned();
+    if let Some(model) = Anthropic::from_vars(given) {
+        return step(options, Arc::new(model));
+    }
+    let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
         Some(model) => Arc::new(model),
         None => Arc::new(Practice::from_env(&options.scenario)),
     };

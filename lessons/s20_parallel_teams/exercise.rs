@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_while_mail_is_read_is_there_next_time() {
-        let folder = folder("order");
+        let folder = folder("while");
         let mailbox = Mailbox::open(&folder).unwrap();
         for at in 0..12 {
             mailbox.send(&format!("message {at}")).unwrap();

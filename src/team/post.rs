@@ -3,7 +3,7 @@
 //! files are the truth; the named pipe `bell` only wakes who reads them.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -65,7 +65,11 @@ impl Post {
     pub fn hold(&self, member: &str) -> io::Result<Held> {
         for _ in 0..50 {
             match Held::new(self.lock_file(member)?) {
-                Ok(held) => return Ok(held),
+                Ok(held) => {
+                    held.set_len(0)?;
+                    write!(&*held, "{}", std::process::id())?; // for `kill $(cat lock)`
+                    return Ok(held);
+                }
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         }
