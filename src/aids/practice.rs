@@ -171,7 +171,8 @@ fn work(mut steps: Vec<Step>, calls: &[Call], woken: bool) -> Vec<Step> {
 fn tasks<'a>(request: &Request<'a>) -> Vec<&'a str> {
     let mut calls = calls(request.messages);
     calls.retain(|call| call.name != "task" || offers(request, "task", Some("priority")));
-    calls.iter().filter_map(Call::task).collect()
+    let mates = calls.iter().flat_map(Call::mates);
+    calls.iter().filter_map(Call::task).chain(mates).collect()
 }
 
 /// What comes of the next step without a further call, or the reply that goes on with it.

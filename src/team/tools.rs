@@ -247,7 +247,7 @@ impl Team {
         }
         let started = started.join(", ");
         Ok(format!(
-            "{started}: started. What they say comes by itself."
+            "{started}: started in the background. What they say comes by itself."
         ))
     }
 

@@ -46,6 +46,13 @@ impl<'a> Call<'a> {
         task.map(str::trim)
     }
 
+    /// The mates that it started.
+    pub fn mates(&self) -> Vec<&'a str> {
+        let team = (self.name == "team" && !self.is_error).then_some(&self.input["mates"]);
+        let mates = team.and_then(Value::as_array).into_iter().flatten();
+        mates.filter_map(|mate| mate["name"].as_str()).collect()
+    }
+
     /// True if this is a look that finds a task running, one of all where it is at all: then each
     /// line is a task, otherwise output follows the first line. `tasks` are those that are known,
     /// as an id may look like a mark.
