@@ -378,10 +378,14 @@ impl Team {
             let started = text_or(&started.join(", "), "none");
             return Err(format!("{} Started: {started}.", problems.join(" ")));
         }
-        let started = started.join(", ");
-        Ok(format!(
-            "{started}: started. What they say comes by itself."
-        ))
+        let line = |name: &str| {
+            format!(
+                "{name}: started in the background.
+"
+            )
+        };
+        let lines: String = started.into_iter().map(line).collect();
+        Ok(lines + "What they say comes by itself.")
     }
 
     /// The lease is held until the task is no longer in progress.
@@ -494,7 +498,9 @@ impl Source for Team {
             }
             let text = match own.post.read(&own.name, &name) {
                 _ if blocks.any(has) => "this was told before".to_string(),
-                Ok(mail) if mail.to == own.name => format!("{}: {}", mail.from, mail.text),
+                Ok(mail) if mail.to == own.name => {
+                    format!("mail from {}: {}", mail.from, mail.text)
+                }
                 Ok(mail) => format!("came back, as {} has ended: {}", mail.to, mail.text),
                 Err(why) => why,
             };
