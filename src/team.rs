@@ -5,41 +5,36 @@
 //! the lead has gone, however it went, no mate is left.
 
 mod mate;
+mod news;
 mod post;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
 use crate::background::BackgroundExecutor;
 use crate::background_agent::ALONE;
 use crate::bell;
 use crate::caught::lock;
-use crate::delivery::{Deliveries, Source, note};
-use crate::event::{Event, Events};
+use crate::delivery::Deliveries;
 use crate::held::Held;
 use crate::interrupt::Interrupt;
-use crate::message::{ContentBlock, Message, push_note};
 use crate::options::Options;
 use crate::pipeline::{claim, is_free};
 use crate::process::fed::quote;
 use crate::process::output::text_or;
 use crate::repl::Repl;
-use crate::task_board::{BoardTask, TaskBoard, join};
+use crate::task_board::TaskBoard;
 use crate::terminal::quit;
-use crate::todo::Stage;
-use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::object;
+use crate::tool::{Context, ToolOutcome};
 use crate::worktree::{Tree, exclude};
 use mate::{Brief, Member, START, Started};
 use post::{LEAD, Post, State};
+use tools::Start;
 
 const FOLDER: &str = ".team";
 /// What a mate may cost, unless the lead says less.
@@ -50,29 +45,6 @@ const NO_TEAM: &str = "there is no team here. `team` starts one.";
 const PROMPT: &str = "Take tasks from the board, one after the other, until none is free: task_claim gives you the next one, task_update completes it.";
 const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of your turns goes to the lead by itself. Mail and free board tasks \
     come by themselves: end your turn to wait for them. Nobody is there to be asked. Work is taken with task_claim, and done when task_update says completed.";
-
-#[derive(Deserialize)]
-struct Start {
-    name: String,
-    mates: Vec<MateInput>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MateInput {
-    name: String,
-    agent: Option<String>,
-    prompt: Option<String>,
-    #[serde(default)]
-    worktree: bool,
-    turns: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Send {
-    to: String,
-    text: String,
-}
 
 /// This process in its team, if it is in one. Clones are the same.
 #[derive(Clone)]
@@ -190,109 +162,6 @@ impl Team {
         }
     }
 
-    /// A tool of the board, after which everybody looks at it.
-    fn ringing(&self, agent: &Agent, name: &'static str) -> Tool {
-        let (team, toolbox) = (self.clone(), agent.toolbox.clone());
-        let old = toolbox.get(name).unwrap_or_else(|why| panic!("{why}"));
-        let (about, schema, access) = (
-            old.description.clone(),
-            old.input_schema.clone(),
-            old.access,
-        );
-        let call = move |input: Map<String, Value>, context: &Context| {
-            let completes = input.get("status").is_some_and(|it| it == "completed");
-            let answer = toolbox.get(name)?.call(input.into(), context)?;
-            team.note(|state| state.done += u64::from(completes));
-            if let Some(own) = &mut *lock(&team.0) {
-                own.leases.retain(|id, _| {
-                    let task = team.1.read(*id);
-                    task.is_ok_and(|task| task.status == Stage::InProgress)
-                });
-                own.post.ring_all();
-            }
-            Ok(answer)
-        };
-        Tool::new(name, about, schema, access, call)
-    }
-
-    fn tools(&self) -> [Tool; 3] {
-        let text = json!({ "type": "string" });
-        let to = json!({ "type": "string", "description": "A member of your team, or several with commas" });
-        let to = object(json!({ "to": to, "text": text }), &["to", "text"]);
-        let [claims, sends, asks] = [(); 3].map(|()| self.clone());
-        let nothing = || object(json!({}), &[]);
-        [
-            Tool::new(
-                "task_claim",
-                "Takes the next free task of the board: it is yours until it is completed, or your process ends.",
-                nothing(),
-                Access::Free,
-                move |_: Map<String, Value>, context| claims.claim(&context.interrupt),
-            ),
-            Tool::new(
-                "send",
-                "Sends a message to a member of your team, which is told of it before its next request, or woken by it.",
-                to,
-                Access::Free,
-                move |Send { to, text }, _| match &*lock(&sends.0) {
-                    Some(own) => mate::send(&own.post, &own.name, &to, &text),
-                    None => Err(NO_TEAM.to_string()),
-                },
-            ),
-            Tool::new(
-                "team_status",
-                "Shows who is in your team, and what each does.",
-                nothing(),
-                Access::Free,
-                move |_: Map<String, Value>, _| asks.status(),
-            ),
-        ]
-    }
-
-    fn lead_tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 2] {
-        let text = |what: &str| json!({ "type": "string", "description": what });
-        let mate = object(
-            json!({
-                "name": text("A short name that was not used before"),
-                "agent": text("The name of an agent"),
-                "prompt": text("What it is told at its start; without it: to take tasks from the board until none is free"),
-                "worktree": { "type": "boolean", "description": "Work in a git worktree of its own, .worktrees/NAME" },
-                "turns": { "type": "integer", "minimum": 1, "description": "How many it may take; without it: 50" }
-            }),
-            &["name"],
-        );
-        let mates = json!({ "type": "array", "items": mate, "minItems": 1 });
-        let schema = object(
-            json!({ "name": text("The name of the team"), "mates": mates }),
-            &["name", "mates"],
-        );
-        let about = "Starts mates, each a process of its own with a fresh conversation, and returns at once. They share the board with you, \
-            and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user.";
-        let (team, stops, executor) = (self.clone(), self.clone(), executor.clone());
-        [
-            Tool::new(
-                "team",
-                about,
-                schema,
-                Access::Ask,
-                move |it: Start, context| team.start(it, &executor, yes, context),
-            ),
-            Tool::new(
-                "team_stop",
-                "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.",
-                object(json!({}), &[]),
-                Access::Free,
-                move |_: Map<String, Value>, _| match &mut *lock(&stops.0) {
-                    Some(own) => Ok(format!(
-                        "told to leave: {} mates.",
-                        take(&mut own.mates).len()
-                    )),
-                    None => Err(NO_TEAM.to_string()),
-                },
-            ),
-        ]
-    }
-
     fn start(
         &self,
         input: Start,
@@ -393,7 +262,7 @@ impl Team {
         let mut own = lock(&self.0);
         let own = own.as_mut().ok_or(NO_TEAM)?;
         let free = self.1.load()?.into_values().flatten();
-        for task in free.filter(|task| is_free(task)) {
+        for task in free.filter(is_free) {
             if let Some((lease, task)) = claim(&self.1, task.id, stop)? {
                 own.leases.insert(task.id, lease);
                 return Ok(format!("{task}\n{}", task.description)
@@ -409,113 +278,5 @@ impl Team {
         let post = &own.as_ref().ok_or(NO_TEAM)?.post;
         let lines = post.members().into_iter().map(|it| post.line(&it));
         Ok(lines.collect::<Vec<_>>().join("\n"))
-    }
-
-    /// Changes what this member says of itself.
-    fn note(&self, change: impl FnOnce(&mut State)) {
-        if let Some(own) = &mut *lock(&self.0) {
-            change(&mut own.state);
-            own.post.set_state(&own.name, &own.state);
-        }
-    }
-
-    /// Of a mate: tells the lead.
-    fn report(&self, text: &str) {
-        if let Some(own) = lock(&self.0).as_ref().filter(|own| own.name != LEAD) {
-            let _ = mate::send(&own.post, &own.name, LEAD, text); // the lead may have ended
-        }
-    }
-
-    /// Of a mate that may not go on: why.
-    fn used_up(&self) -> Option<String> {
-        let own = lock(&self.0);
-        let own = own.as_ref().filter(|own| own.name != LEAD)?;
-        let (it, most) = (&own.state, &own.brief);
-        let is_over = it.turns >= most.turns || it.tokens >= most.tokens;
-        is_over.then(|| {
-            let (turns, tokens) = (it.turns, it.tokens);
-            format!("It has used up what it may: {turns} turns, {tokens} tokens. It leaves.")
-        })
-    }
-
-    /// What was taken stands in the session.
-    fn kept(&self) {
-        if let Some(own) = &mut *lock(&self.0) {
-            let taken = take(&mut own.taken).into_iter();
-            taken.for_each(|name| own.post.keep(&own.name, &name));
-        }
-    }
-}
-
-impl Own {
-    /// Free tasks of the board that a mate has not been told of. One in progress is free when nobody
-    /// holds its lease.
-    fn free_tasks(&self, board: &TaskBoard) -> BTreeMap<String, u64> {
-        let is_free = |task: &BoardTask| {
-            let lease = File::open(board.path(task.id).with_extension("lease"));
-            let left = || lease.is_ok_and(|lease| lease.try_lock_shared().is_ok());
-            is_free(task) && (task.status != Stage::InProgress || left())
-        };
-        let entries = board.load().unwrap_or_default().into_values().flatten();
-        let free =
-            entries.filter(|task| self.state.turns > 0 && self.name != LEAD && is_free(task));
-        let begun = |task: &BoardTask| task.other.get("attempts").map(ToString::to_string);
-        let mut free: BTreeMap<_, _> = free
-            .map(|task| (format!("board {} {:?}", task.id, begun(&task)), task.id))
-            .collect();
-        free.retain(|key, _| !self.told.contains(key));
-        free
-    }
-}
-
-impl Source for Team {
-    fn news(&self) -> Vec<String> {
-        let mut own = lock(&self.0);
-        let Some(own) = &mut *own else {
-            return Vec::new();
-        };
-        own.free.extend(own.free_tasks(&self.1));
-        let mut news = own.post.waiting(&own.name);
-        news.retain(|name| !own.taken.contains(name));
-        news.extend(own.free.keys().cloned());
-        news
-    }
-
-    /// A message is moved when the session has it. If the process ends between the two, the message
-    /// stands in the session that goes on, and is not told again.
-    fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        let mut own = lock(&self.0);
-        let Some(own) = &mut *own else { return };
-        let mut told = Vec::new();
-        for name in own.post.waiting(&own.name) {
-            let block = note(&name, "");
-            let start = block.lines().next().unwrap_or_default();
-            let mut blocks = messages.iter().flat_map(|message| &message.content);
-            let has =
-                |block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(start));
-            if own.taken.contains(&name) {
-                continue;
-            }
-            let text = match own.post.read(&own.name, &name) {
-                _ if blocks.any(has) => "this was told before".to_string(),
-                Ok(mail) if mail.to == own.name => {
-                    format!("mail from {}: {}", mail.from, mail.text)
-                }
-                Ok(mail) => format!("came back, as {} has ended: {}", mail.to, mail.text),
-                Err(why) => why,
-            };
-            told.push((name.clone(), text));
-            own.taken.insert(name);
-        }
-        let free = take(&mut own.free);
-        if !free.is_empty() {
-            let text = format!("Free tasks on the board: {}", join(free.values()));
-            told.push(("board".to_string(), text));
-            own.told.extend(free.into_keys());
-        }
-        for (name, text) in told {
-            push_note(messages, note(&name, &text));
-            events.emit(Event::Told(name, text));
-        }
     }
 }
