@@ -57,10 +57,10 @@ fn workers(
     let mut tasks = BTreeMap::new();
     move |body| {
         let (who, said) = (who(body), texts(body));
-        let results = last(body)
+        let mut results = last(body)
             .iter()
             .filter_map(|block| block["content"].as_str());
-        let result = results.last().unwrap_or_default().to_string();
+        let result = results.next_back().unwrap_or_default().to_string();
         let mut calls =
             |name: &str, input| reply_blocks(&[call(&who, &mut count, name, input)], "tool_use");
         if who == "lead" {
