@@ -5,13 +5,14 @@
 //! the lead has gone, however it went, no mate is left.
 
 mod mate;
+mod news;
 mod post;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
-use std::mem::take;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::agent::Agent;
@@ -19,21 +20,29 @@ use crate::background::BackgroundExecutor;
 use crate::background_agent::ALONE;
 use crate::bell;
 use crate::caught::lock;
-use crate::delivery::{Deliveries, Source, note};
-use crate::event::{Event, Events};
+use crate::delivery::Deliveries;
 use crate::held::Held;
-use crate::message::{ContentBlock, Message, push_note};
+use crate::interrupt::Interrupt;
 use crate::options::Options;
-use crate::pipeline::is_free;
+use crate::pipeline::{claim, is_free};
+use crate::process::fed::quote;
+use crate::process::output::text_or;
 use crate::repl::Repl;
-use crate::task_board::{BoardTask, TaskBoard, join};
+use crate::task_board::TaskBoard;
 use crate::terminal::quit;
-use crate::todo::Stage;
-use crate::worktree::Tree;
-use mate::{Brief, Member, Started};
+use crate::tool::{Context, ToolOutcome};
+use crate::worktree::{Tree, exclude};
+use mate::{Brief, Member, START, Started};
 use post::{LEAD, Post, State};
+use tools::Start;
 
 const FOLDER: &str = ".team";
+/// What a mate may cost, unless the lead says less.
+const TURNS: u64 = 50;
+const TOKENS: u64 = 500_000;
+const NO_TEAM: &str = "there is no team here. `team` starts one.";
+/// What a mate is told that is told nothing else.
+const PROMPT: &str = "Take tasks from the board, one after the other, until none is free: task_claim gives you the next one, task_update completes it.";
 const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of your turns goes to the lead by itself. Mail and free board tasks \
     come by themselves: end your turn to wait for them. Nobody is there to be asked. Work is taken with task_claim, and done when task_update says completed.";
 
@@ -153,109 +162,121 @@ impl Team {
         }
     }
 
-    /// Changes what this member says of itself.
-    fn note(&self, change: impl FnOnce(&mut State)) {
-        if let Some(own) = &mut *lock(&self.0) {
-            change(&mut own.state);
-            own.post.set_state(&own.name, &own.state);
-        }
-    }
-
-    /// Of a mate: tells the lead.
-    fn report(&self, text: &str) {
-        if let Some(own) = lock(&self.0).as_ref().filter(|own| own.name != LEAD) {
-            let _ = mate::send(&own.post, &own.name, LEAD, text); // the lead may have ended
-        }
-    }
-
-    /// Of a mate that may not go on: why.
-    fn used_up(&self) -> Option<String> {
-        let own = lock(&self.0);
-        let own = own.as_ref().filter(|own| own.name != LEAD)?;
-        let (it, most) = (&own.state, &own.brief);
-        let is_over = it.turns >= most.turns || it.tokens >= most.tokens;
-        is_over.then(|| {
-            let (turns, tokens) = (it.turns, it.tokens);
-            format!("It has used up what it may: {turns} turns, {tokens} tokens. It leaves.")
-        })
-    }
-
-    /// What was taken stands in the session.
-    fn kept(&self) {
-        if let Some(own) = &mut *lock(&self.0) {
-            let taken = take(&mut own.taken).into_iter();
-            taken.for_each(|name| own.post.keep(&own.name, &name));
-        }
-    }
-}
-
-impl Own {
-    /// Free tasks of the board that a mate has not been told of. One in progress is free when nobody
-    /// holds its lease.
-    fn free_tasks(&self, board: &TaskBoard) -> BTreeMap<String, u64> {
-        let is_free = |task: &BoardTask| {
-            let lease = File::open(board.path(task.id).with_extension("lease"));
-            let left = || lease.is_ok_and(|lease| lease.try_lock_shared().is_ok());
-            is_free(task) && (task.status != Stage::InProgress || left())
-        };
-        let entries = board.load().unwrap_or_default().into_values().flatten();
-        let free =
-            entries.filter(|task| self.state.turns > 0 && self.name != LEAD && is_free(task));
-        let begun = |task: &BoardTask| task.other.get("attempts").map(ToString::to_string);
-        let mut free: BTreeMap<_, _> = free
-            .map(|task| (format!("board {} {:?}", task.id, begun(&task)), task.id))
-            .collect();
-        free.retain(|key, _| !self.told.contains(key));
-        free
-    }
-}
-
-impl Source for Team {
-    fn news(&self) -> Vec<String> {
-        let mut own = lock(&self.0);
-        let Some(own) = &mut *own else {
-            return Vec::new();
-        };
-        own.free.extend(own.free_tasks(&self.1));
-        let mut news = own.post.waiting(&own.name);
-        news.retain(|name| !own.taken.contains(name));
-        news.extend(own.free.keys().cloned());
-        news
-    }
-
-    /// A message is moved when the session has it. If the process ends between the two, the message
-    /// stands in the session that goes on, and is not told again.
-    fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        let mut own = lock(&self.0);
-        let Some(own) = &mut *own else { return };
-        let mut told = Vec::new();
-        for name in own.post.waiting(&own.name) {
-            let block = note(&name, "");
-            let start = block.lines().next().unwrap_or_default();
-            let mut blocks = messages.iter().flat_map(|message| &message.content);
-            let has =
-                |block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(start));
-            if own.taken.contains(&name) {
-                continue;
+    fn start(
+        &self,
+        input: Start,
+        executor: &Arc<Mutex<BackgroundExecutor>>,
+        yes: bool,
+        context: &Context,
+    ) -> ToolOutcome {
+        let names = input.mates.iter().map(|mate| &mate.name);
+        for name in names.chain([&input.name]) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            if name.is_empty() || name == LEAD || !name.chars().all(plain) {
+                return Err(format!(
+                    "{name:?} is no name for it: letters, digits, - and _."
+                ));
             }
-            let text = match own.post.read(&own.name, &name) {
-                _ if blocks.any(has) => "this was told before".to_string(),
-                Ok(mail) if mail.to == own.name => format!("{}: {}", mail.from, mail.text),
-                Ok(mail) => format!("came back, as {} has ended: {}", mail.to, mail.text),
-                Err(why) => why,
+        }
+        let mut own = lock(&self.0);
+        let post = Post(Path::new(FOLDER).join(&input.name));
+        match &*own {
+            Some(own) if own.post.0 != post.0 => {
+                return Err(format!(
+                    "you lead a team already: {}.",
+                    own.post.0.display()
+                ));
+            }
+            Some(_) => {}
+            None => {
+                let lead = Own::new(post.clone(), LEAD);
+                let lead = lead.map_err(|why| format!("no team {}: {why}.", input.name))?;
+                exclude(&format!("{FOLDER}/"));
+                self.listen(&lead, executor);
+                *own = Some(lead);
+            }
+        }
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let variables = std::env::vars_os().filter_map(text);
+        let is_ours = |name: &str| name.starts_with("ANTHROPIC_") || name == "MODEL_ID";
+        let variables: BTreeMap<_, _> = variables.filter(|(name, _)| is_ours(name)).collect();
+        let (mut begun, mut problems) = (Vec::new(), Vec::new());
+        for mate in &input.mates {
+            let mut options = if yes { " --yes" } else { "" }.to_string();
+            if let Some(agent) = &mate.agent {
+                options += &format!(" --agent={}", quote(agent));
+            }
+            let place = (post.clone(), &*mate.name);
+            let made = post.add(&mate.name).map_err(|why| why.to_string());
+            let executor = &mut lock(executor);
+            let line =
+                made.and_then(|()| mate::start(executor, context.events.clone(), place, &options));
+            match line {
+                Ok(line) => begun.push((mate, line)),
+                Err(why) => problems.push(why),
+            }
+        }
+        // All of them live before one is told to begin: so each can write to each.
+        begun.retain_mut(|(mate, line)| {
+            let ready = line.feed.is_ready(START);
+            let why = (!ready).then(|| format!("{} did not come up.", mate.name));
+            problems.extend(why);
+            ready
+        });
+        let mut started = Vec::new();
+        for (mate, mut line) in begun {
+            let brief = Brief {
+                variables: variables.clone(),
+                worktree: mate.worktree,
+                turns: mate.turns.unwrap_or(TURNS),
+                tokens: TOKENS,
             };
-            told.push((name.clone(), text));
-            own.taken.insert(name);
+            let brief = serde_json::to_string(&brief).unwrap_or_default();
+            let prompt = mate.prompt.as_deref().unwrap_or(PROMPT);
+            // It begins with the name: so it is no command of the prompt, whatever it says.
+            let prompt = format!("{}: {}", mate.name, prompt.replace(['\n', '\r'], " "));
+            let said = line.feed.say(&brief).and_then(|()| line.feed.say(&prompt));
+            problems.extend(said.err().map(|why| format!("{}: {why}.", mate.name)));
+            started.push(mate.name.as_str());
+            let own = own.as_mut().map(|own| &mut own.mates);
+            own.and_then(|mates| mates.insert(mate.name.clone(), line));
         }
-        let free = take(&mut own.free);
-        if !free.is_empty() {
-            let text = format!("Free tasks on the board: {}", join(free.values()));
-            told.push(("board".to_string(), text));
-            own.told.extend(free.into_keys());
+        if !problems.is_empty() {
+            let started = text_or(&started.join(", "), "none");
+            return Err(format!("{} Started: {started}.", problems.join(" ")));
         }
-        for (name, text) in told {
-            push_note(messages, note(&name, &text));
-            events.emit(Event::Told(name, text));
+        let line = |name: &str| {
+            format!(
+                "{name}: started in the background.
+"
+            )
+        };
+        let lines: String = started.into_iter().map(line).collect();
+        Ok(lines + "What they say comes by itself.")
+    }
+
+    /// The lease is held until the task is no longer in progress.
+    fn claim(&self, stop: &Interrupt) -> ToolOutcome {
+        let mut own = lock(&self.0);
+        let own = own.as_mut().ok_or(NO_TEAM)?;
+        let free = self.1.load()?.into_values().flatten();
+        for task in free.filter(is_free) {
+            if let Some((lease, task)) = claim(&self.1, task.id, stop)? {
+                own.leases.insert(task.id, lease);
+                return Ok(format!("{task}\n{}", task.description)
+                    .trim_end()
+                    .to_string());
+            }
         }
+        Ok("No task is free. End your turn: you are woken when one is.".to_string())
+    }
+
+    fn status(&self) -> ToolOutcome {
+        let own = lock(&self.0);
+        let post = &own.as_ref().ok_or(NO_TEAM)?.post;
+        let lines = post.members().into_iter().map(|it| post.line(&it));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 }

@@ -908,9 +908,7 @@ fn delivery_problems(lesson: &str, out: &str, all_waited: bool) -> Problems {
         let marked = |mark| Some(result.split_once(mark)?.0.to_string());
         marks.into_iter().find_map(marked)
     };
-    // Mates begin together, in one line.
     let begun: Vec<String> = out.lines().filter_map(begun).collect();
-    let begun: Vec<&str> = begun.iter().flat_map(|ids| ids.split(", ")).collect();
     let mut problems = Problems::new();
     if begun.is_empty() && !all_waited {
         problems.push(format!(

@@ -111,6 +111,8 @@ enum While {
     Monitor,
     /// The command is a server that has started it.
     Server,
+    /// The command is that of a mate, which is a process of its own.
+    Mate,
 }
 
 impl While {
@@ -121,7 +123,10 @@ impl While {
 
     /// Whether the program says, before it ends, what would end with it.
     fn is_told(self) -> bool {
-        matches!(self, While::Worktree | While::Pipeline | While::Monitor)
+        matches!(
+            self,
+            While::Worktree | While::Pipeline | While::Monitor | While::Mate
+        )
     }
 }
 
@@ -177,6 +182,7 @@ fn print_table() -> ExitCode {
             "agent of a",
             "monitor,",
             "server that",
+            "mate at work,",
         ],
     );
     row(
@@ -190,6 +196,7 @@ fn print_table() -> ExitCode {
             "pipeline (s15)",
             "prompt is idle (s16)",
             "answers (s17)",
+            "prompt is idle (s20)",
         ],
     );
     let mut failed = false;
@@ -203,6 +210,7 @@ fn print_table() -> ExitCode {
             While::Pipeline,
             While::Monitor,
             While::Server,
+            While::Mate,
         ]
         .map(|state| {
             let attempt = || {
@@ -231,7 +239,8 @@ fn possible(way: Way, state: While) -> bool {
     match way {
         Way::Exit | Way::CtrlD | Way::EndOfPipe => state.is_idle(),
         Way::CtrlCTwice | Way::SupervisorKilled => state != While::Held,
-        Way::Signal(_) | Way::TerminalClosed | Way::Panic => true,
+        Way::Panic => state != While::Mate, // the program that panics here is no lesson
+        Way::Signal(_) | Way::TerminalClosed => true,
     }
 }
 
@@ -243,6 +252,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         (While::Monitor, _) => r#"monitor "bash tree.sh" as tree and wake me"#,
         (While::Pipeline, _) => r#"create task "run 'bash tree.sh'", then dispatch tree"#,
         (While::Server, _) => "/mcp on time",
+        (While::Mate, _) => r#"create task "run 'bash tree.sh'", then start team crew with tree"#,
         (_, Way::Panic) => r#"panic during: run "bash tree.sh""#,
         _ => r#"run "bash tree.sh""#,
     };
@@ -303,6 +313,7 @@ impl Program {
             While::Pipeline => "s15_pipelines",
             While::Monitor => "s16_monitors",
             While::Server => "s17_mcp",
+            While::Mate => "s20_parallel_teams",
             _ => "s08_background_tasks",
         };
         let seat = match way {
@@ -312,7 +323,11 @@ impl Program {
         };
         fs::write(seat.folder.path().join("tree.sh"), TREE).expect("a script");
         fs::write(seat.folder.path().join("time.sh"), TIME).expect("a script");
-        fs::write(seat.folder.path().join(".mcp.json"), CONFIG).expect("a file");
+        let config = match state {
+            While::Mate => r#"{"mcpServers": {}}"#,
+            _ => CONFIG,
+        };
+        fs::write(seat.folder.path().join(".mcp.json"), config).expect("a file");
         if state == While::Worktree {
             let mut bash = Command::new("bash");
             bash.args(["-c", REPOSITORY])
@@ -378,7 +393,7 @@ impl Program {
         let asked = self.folder().join("asked");
         let terminal = self.terminal();
         match state {
-            While::Idle | While::Worktree | While::Pipeline | While::Monitor => {
+            While::Idle | While::Worktree | While::Pipeline | While::Monitor | While::Mate => {
                 terminal.until_ends(" >>")
             }
             While::Server => {

@@ -105,7 +105,7 @@ fn answer(request: &Request<'_>) -> (String, Vec<ContentBlock>) {
     let steps = match phrases::parse(prompt) {
         Err(problem) if !woken => return (format!("{problem} {}", help(request)), uses),
         Ok(steps) if !woken || !calls.iter().any(Call::was_interrupted) => {
-            work(steps, &calls, woken && news.contains("board"))
+            phrases::work(steps, &calls, woken && news.contains("board"))
         }
         _ => return (news, uses), // no prompt, or one that was stopped
     };
@@ -137,34 +137,6 @@ fn answer(request: &Request<'_>) -> (String, Vec<ContentBlock>) {
         true => (news, uses),
         false => (report(&steps, &ended), uses),
     }
-}
-
-/// The steps of a mate that takes tasks: each task says what is to be done for it. It takes the next
-/// one until none is free, and again when the board is news.
-fn work(mut steps: Vec<Step>, calls: &[Call], woken: bool) -> Vec<Step> {
-    let again = steps
-        .iter()
-        .position(|step| step.verb == "take" && step.label.len() > 11);
-    let Some(again) = again else { return steps };
-    let claims: Vec<_> = calls.iter().filter(|it| it.name == "task_claim").collect();
-    for (at, claim) in claims.iter().enumerate() {
-        let task = claim.result.lines().next().and_then(phrases::claimed);
-        let more = task.is_some() || woken || at + 1 < claims.len();
-        if let Some((id, subject)) = task {
-            steps.extend(phrases::parse(subject).unwrap_or_default());
-            steps.extend(phrases::parse(&format!("complete task {id}")).unwrap_or_default());
-        }
-        if more {
-            steps.push(Step {
-                label: steps[again].label.clone(),
-                tool: steps[again].tool.clone(),
-                input: json!({}),
-                item: None,
-                ..steps[again]
-            });
-        }
-    }
-    steps
 }
 
 /// The background tasks that were started. (A `task` without a priority is waited for.)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env::current_exe;
 use std::io::{Write, stdin, stdout};
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use crossbeam_channel::{Sender, after, bounded, never, select};
 use serde::{Deserialize, Serialize};
 
 use super::Team;
-use super::post::{Mail, Post};
+use super::post::{LEAD, Mail, Post, State};
 use crate::background::{BackgroundExecutor, Control, Kind, Task};
+use crate::caught::lock;
 use crate::event::Events;
 use crate::message::Reply;
 use crate::model::{Model, ModelError, Request};
@@ -167,5 +169,42 @@ pub fn send(post: &Post, from: &str, to: &str, text: &str) -> Result<String, Str
     match problems.is_empty() {
         true => Ok(format!("sent to {to}; an answer comes by itself.")),
         false => Err(format!("{}.", problems.join("; "))),
+    }
+}
+
+impl Team {
+    /// Changes what this member says of itself.
+    pub(super) fn note(&self, change: impl FnOnce(&mut State)) {
+        if let Some(own) = &mut *lock(&self.0) {
+            change(&mut own.state);
+            own.post.set_state(&own.name, &own.state);
+        }
+    }
+
+    /// Of a mate: tells the lead.
+    fn report(&self, text: &str) {
+        if let Some(own) = lock(&self.0).as_ref().filter(|own| own.name != LEAD) {
+            let _ = send(&own.post, &own.name, LEAD, text); // the lead may have ended
+        }
+    }
+
+    /// Of a mate that may not go on: why.
+    fn used_up(&self) -> Option<String> {
+        let own = lock(&self.0);
+        let own = own.as_ref().filter(|own| own.name != LEAD)?;
+        let (it, most) = (&own.state, &own.brief);
+        let is_over = it.turns >= most.turns || it.tokens >= most.tokens;
+        is_over.then(|| {
+            let (turns, tokens) = (it.turns, it.tokens);
+            format!("It has used up what it may: {turns} turns, {tokens} tokens. It leaves.")
+        })
+    }
+
+    /// What was taken stands in the session.
+    fn kept(&self) {
+        if let Some(own) = &mut *lock(&self.0) {
+            let taken = take(&mut own.taken).into_iter();
+            taken.for_each(|name| own.post.keep(&own.name, &name));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::iter::once;
 
 use serde_json::{Map, Value, from_str, json};
 
+use super::conversation::Call;
 use super::short;
 use super::words::{FILLERS, Word, source, split, words};
 
@@ -251,11 +252,39 @@ fn plan<'a>(parts: impl Iterator<Item = &'a [Word]>) -> Option<Vec<Step>> {
 }
 
 /// The number and the subject of a board task, in a line that tells of it.
-pub fn claimed(line: &str) -> Option<(u64, &str)> {
+fn claimed(line: &str) -> Option<(u64, &str)> {
     let (id, subject) = line
         .strip_prefix('[')?
         .split_once("] ")?
         .1
         .split_once(": ")?;
     Some((id.parse().ok()?, subject))
+}
+
+/// The steps of a mate that takes tasks: each task says what is to be done for it. It takes the next
+/// one until none is free, and again when the board is news.
+pub fn work(mut steps: Vec<Step>, calls: &[Call], woken: bool) -> Vec<Step> {
+    let again = steps
+        .iter()
+        .position(|step| step.verb == "take" && step.label.len() > 11);
+    let Some(again) = again else { return steps };
+    let claims: Vec<_> = calls.iter().filter(|it| it.name == "task_claim").collect();
+    for (at, claim) in claims.iter().enumerate() {
+        let task = claim.result.lines().next().and_then(claimed);
+        let more = task.is_some() || woken || at + 1 < claims.len();
+        if let Some((id, subject)) = task {
+            steps.extend(parse(subject).unwrap_or_default());
+            steps.extend(parse(&format!("complete task {id}")).unwrap_or_default());
+        }
+        if more {
+            steps.push(Step {
+                label: steps[again].label.clone(),
+                tool: steps[again].tool.clone(),
+                input: json!({}),
+                item: None,
+                ..steps[again]
+            });
+        }
+    }
+    steps
 }
