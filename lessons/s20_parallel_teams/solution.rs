@@ -158,7 +158,9 @@ mod tests {
                     let mailbox = &mailbox;
                     scope.spawn(move || {
                         for at in 0..200 {
-                            mailbox.send(&format!("{who} {at} {}", "x".repeat(5_000))).unwrap();
+                            mailbox
+                                .send(&format!("{who} {at} {}", "x".repeat(5_000)))
+                                .unwrap();
                         }
                     })
                 })
