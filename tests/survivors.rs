@@ -224,7 +224,7 @@ fn print_table() -> ExitCode {
         row(name, cells.each_ref().map(String::as_str));
     }
     println!(
-        "\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end, and keys for the screen."
+        "\n-  cannot happen: while a call runs, typed lines and the end of input wait for its end, and keys for the screen. The program that panics here starts no mate."
     );
     println!("() does not end the program, only the small process between it and the command.\n");
     ExitCode::from(u8::from(failed))
@@ -268,7 +268,7 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         supervisors.retain(|pid| {
             fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n")
         });
-        supervisors.len() == 1
+        supervisors.len() == 1 || state == While::Mate && !supervisors.is_empty()
     });
     if way == Way::SupervisorKilled {
         let busy = supervisors
@@ -337,7 +337,7 @@ impl Program {
         }
         mkfifo(&seat.folder.path().join("panic"), Mode::S_IRWXU).expect("a gate");
         if way != Way::EndOfPipe {
-            let terminal = seat.argument("--yes").start();
+            let terminal = seat.argument("--yes").argument("--no-suggestions").start();
             terminal.until_ends(" >>");
             return Program::Terminal(terminal);
         }

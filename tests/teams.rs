@@ -204,7 +204,10 @@ fn state(folder: &Path, team: &str, member: &str) -> Value {
 
 #[test]
 fn three_mates_do_twelve_tasks_each_once_and_share_no_message() {
-    let server = Server::answering(workers(|_, _| "sleep 0.05".to_string()));
+    let work = |who: &str, id| {
+        format!("env > env-{id}; tr '\\0' ' ' </proc/$PPID/cmdline >line-{who}; sleep 0.05")
+    };
+    let server = Server::answering(workers(work));
     server.expect_header("x-api-key", "sk-of-the-team");
     let mut lesson = lesson(&server);
     let folder = lesson.folder.path().to_path_buf();
@@ -248,6 +251,14 @@ fn three_mates_do_twelve_tasks_each_once_and_share_no_message() {
         }
     }
     lead.leave("once");
+    // The key is in no file, and in the environment of no command.
+    let mut grep = std::process::Command::new("grep");
+    let found = grep
+        .args(["-r", "-l", "-D", "skip", "sk-of-the-team"])
+        .arg(&folder);
+    let found = String::from_utf8(found.output().expect("grep").stdout).expect("names");
+    assert_eq!(found, "");
+    assert!(folder.join("env-1").is_file());
 }
 
 #[test]
