@@ -140,7 +140,8 @@ pub fn parse(prompt: &str) -> Result<Vec<Step>, String> {
                 _ => format!("step {}, ", index + 1),
             };
             // What it is about may stand before it: `login fails: run "date"`.
-            if let Some(Ok(steps)) = prompt.split_once(": ").map(|(_, rest)| parse(rest)) {
+            let about = prompt.split_once(": ").filter(|it| it.0 != "together");
+            if let Some(Ok(steps)) = about.map(|(_, rest)| parse(rest)) {
                 return Ok(steps);
             }
             let part = short(&source(part), 60);
