@@ -326,7 +326,7 @@ fn nothing_outside_is_read_or_written() {
         bench.fails("write_file", write(path), &["lies outside"]);
     }
     for path in ["nowhere", "nowhere/x", "sub/missing/../../../in2/x"] {
-        bench.fails("write_file", write(path), &[path, "does not exist"]);
+        bench.fails("write_file", write(path), &[path, "there is no such file"]);
     }
     bench.fails("write_file", write("loop"), &["loop cannot be used"]);
     bench.fails("write_file", write("nul\0"), &["cannot be used"]);
@@ -396,7 +396,7 @@ fn what_is_no_text_file_gets_a_sentence() {
     bench.fails(
         "read_file",
         read("gone"),
-        &["gone cannot be read", "does not exist", "ls"],
+        &["gone cannot be read", "there is no such file", "ls"],
     );
     bench.fails(
         "read_file",
@@ -417,7 +417,7 @@ fn what_is_no_text_file_gets_a_sentence() {
     );
     bench.fails("write_file", write(&"n".repeat(300)), &["cannot be"]);
     let edit = |path: &str| json!({ "path": path, "old_text": "a", "new_text": "b" });
-    bench.fails("edit_file", edit("gone"), &["does not exist"]);
+    bench.fails("edit_file", edit("gone"), &["there is no such file"]);
     bench.fails("edit_file", edit("binary"), &["not text"]);
     assert_eq!(fs::read(dir.path().join("binary")).unwrap(), b"ab\xff\xfe");
 }

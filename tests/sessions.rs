@@ -250,7 +250,7 @@ fn one_session_is_in_one_program_and_the_other_is_told_which() {
     let folder = folder();
     let mut talk = Talk::with(in_folder(folder.path()));
     talk.line("write \"a\" to a.txt");
-    talk.until_shows("wrote 1 bytes");
+    talk.until_shows("wrote 1 byte");
     let (pid, file) = (talk.child.id(), the_file(folder.path()));
     eventually("it is kept", || {
         fs::read_to_string(&file).expect("a file").lines().count() > 4
@@ -358,7 +358,7 @@ fn a_fork_leaves_its_parent_byte_for_byte() {
     let folder = folder();
     let mut talk = Talk::with(in_folder(folder.path()));
     talk.line("write \"a\" to a.txt");
-    talk.until_shows("wrote 1 bytes");
+    talk.until_shows("wrote 1 byte");
     talk.line("/fork risky");
     talk.until_shows("Session ");
     let parent = files(folder.path()).into_iter().find(|path| {
@@ -479,7 +479,7 @@ fn a_session_that_cannot_be_written_is_said_and_the_work_goes_on() {
     let folder = folder();
     fs::write(folder.path().join(FOLDER), "a file").expect("a file in the way");
     let out = in_folder(folder.path()).line("write \"a\" to a.txt").run();
-    out.has("The session is not written: ").has("wrote 1 bytes");
+    out.has("The session is not written: ").has("wrote 1 byte");
     assert_eq!(out.code, Some(0));
 }
 
