@@ -725,7 +725,7 @@ fn the_protocol_holds_with_an_agent_in_a_worktree() {
         });
     let results: Vec<String> = results.collect();
     assert!(
-        results[0].starts_with("It is dark.\n[worktree .worktrees/ui: branch ui, 1 ahead, files changed: theme.css, not committed: nothing; it stays until it is removed]\nIt works in .worktrees/ui, from commit "),
+        results[0].starts_with("It is dark.\n[worktree .worktrees/ui: branch ui, 1 ahead, files changed: theme.css, not committed: nothing; it stays until it is removed]\nIt works in .worktrees/ui, a checkout of commit "),
         "{results:#?}"
     );
     assert!(results[1].starts_with("merged ui: "), "{results:#?}");
