@@ -5,15 +5,17 @@ mod support;
 
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::json;
 
-use meanwhile::background::Kind;
+use meanwhile::background::{Control, Kind, Progress, Watch};
 use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events};
 use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::{End, Outcome};
+use meanwhile::todo::Priority;
 use meanwhile::tool::Context;
 use meanwhile::tools::background::announced;
 use support::program::PATIENCE;
@@ -162,4 +164,44 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
     let ended = lock(&executor).bus().check(&its).cloned();
     assert_eq!(ended.expect("it has ended").outcome.to_string(), result);
     assert!(told.is_empty());
+}
+
+/// What is watched: says that it is looked at, and answers once the gate is open.
+struct AtGate(Sender<()>, Receiver<()>);
+
+impl Watch for AtGate {
+    fn look(&self) -> Progress {
+        let _ = self.0.send(());
+        let _ = self.1.recv();
+        Progress {
+            remark: "1 call was denied".to_string(),
+            ..Progress::default()
+        }
+    }
+
+    fn stop(&self) {}
+}
+
+#[test]
+fn how_an_ended_task_stood_last_is_known_at_every_moment() {
+    let (executor, its) = (executor(1), id("look"));
+    let ((looks, looked), (open, gate)) = (unbounded(), bounded::<()>(0));
+    let job = move |control: &Control| {
+        control.attach(Arc::new(AtGate(looks, gate)));
+        finished("")
+    };
+    let submitted = lock(&executor).submit(Kind::Agent(Priority::Low), &its, job);
+    submitted.expect("a free place");
+    // The report stands; how it stood last is being asked.
+    assert_eq!(looked.recv_timeout(PATIENCE), Ok(()));
+    let (tell, told) = unbounded();
+    let asks = thread::spawn(move || {
+        let status = lock(&executor).check(&its);
+        let _ = tell.send(status.expect("it is known").progress.remark);
+    });
+    let at_once = told.recv_timeout(Duration::from_millis(100));
+    drop(open);
+    let remark = at_once.or_else(|_| told.recv_timeout(PATIENCE));
+    assert_eq!(remark.as_deref(), Ok("1 call was denied"));
+    asks.join().expect("it asked");
 }

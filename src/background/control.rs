@@ -45,9 +45,10 @@ impl Control {
 
     /// Lets go of the watch and of what it holds: the buffers and the file of a command.
     pub(super) fn detach(&self) {
-        let watch = lock(&self.0).watch.take();
-        if let Some(watch) = watch {
-            lock(&self.0).last = watch.look();
+        let mut watched = lock(&self.0);
+        if let Some(watch) = watched.watch.take() {
+            watched.last = watch.look();
+            drop(watched); // what the watch holds is dropped without the lock
         }
     }
 }
