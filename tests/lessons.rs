@@ -283,7 +283,7 @@ fn lines_that_are_no_prompts_get_a_sentence() {
             Lesson::new(lesson).line("make me a sandwich"),
             &[
                 "I do not understand \"make me a sandwich\". I did nothing.",
-                "  run \"COMMAND\"\n",
+                "`help` lists the phrases",
             ],
         );
         goes_on(

@@ -103,7 +103,7 @@ fn answer(request: &Request<'_>) -> (String, Vec<ContentBlock>) {
     let (calls, news) = (calls(turn), texts(&news(last)));
     let woken = !news.is_empty() && !last.iter().any(ContentBlock::is_prompt);
     let steps = match phrases::parse(prompt) {
-        Err(problem) if !woken => return (format!("{problem} {}", help(request)), uses),
+        Err(problem) if !woken => return (problem + &near(request, prompt), uses),
         Ok(steps) if !woken || !calls.iter().any(Call::was_interrupted) => {
             phrases::work(steps, &calls, woken && news.contains("board"))
         }
@@ -235,6 +235,23 @@ fn help(request: &Request<'_>) -> String {
     let phrases = phrases::list(|tool, field| offers(request, tool, field));
     format!(
         "I am the practice model, no language model. I carry out these phrases, several of them joined by `, then`:{phrases}"
+    )
+}
+
+/// The phrases that begin with a word of the prompt, or where to find all.
+fn near(request: &Request<'_>, prompt: &str) -> String {
+    let all = phrases::list(|tool, field| offers(request, tool, field));
+    let begins = |phrase: &&str| {
+        let verb = phrase.split_whitespace().next();
+        verb.is_some_and(|verb| prompt.split_whitespace().any(|word| word == verb))
+    };
+    let near: Vec<&str> = all.lines().filter(begins).collect();
+    if near.is_empty() {
+        return " I am the practice model, no language model: `help` lists the phrases that I carry out.".to_string();
+    }
+    format!(
+        " Perhaps one of these (`help` lists all):\n{}",
+        near.join("\n")
     )
 }
 

@@ -12,7 +12,7 @@ pub type Action = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 /// Its name with what it takes, what `/help` says of it, and what it does.
 type Command = (&'static str, &'static str, Option<Action>);
 
-/// Commands with what `/help` says about them, in its order.
+/// Commands with what `/help` says about them.
 #[derive(Clone)]
 pub struct Commands {
     list: Vec<Command>,
@@ -25,16 +25,15 @@ pub struct Commands {
 impl Commands {
     /// Those that every lesson has.
     pub fn new(options: &Options) -> Self {
-        let interrupt = "drop the line; while the agent works: interrupt it";
-        let list = vec![
-            ("/help", "this list", None),
-            ("/clear", "begin a new conversation", None),
-            ("Tab, Up", "complete; take a queued line back", None),
-            ("/exit", "leave; also exit, q, Ctrl+D", None),
-            ("Ctrl+C", interrupt, None),
-        ];
         Commands {
-            list,
+            list: vec![
+                ("/help", "this list", None),
+                ("/clear", "begin a new conversation", None),
+                ("/exit", "leave; also exit, q, Ctrl+D", None),
+                ("Ctrl+C", "drop the line, or interrupt the agent", None),
+                ("Tab", "complete a command or a name", None),
+                ("Up", "on an empty line: take a queued line back", None),
+            ],
             scenario: options.scenario.clone(),
             played: if options.step { 0 } else { usize::MAX },
         }
@@ -42,8 +41,7 @@ impl Commands {
 
     /// Adds a command. Without an action, its line goes to the lesson.
     pub fn add(&mut self, name: &'static str, what: &'static str, action: Option<Action>) {
-        let last = self.list.len() - 2;
-        self.list.insert(last, (name, what, action));
+        self.list.push((name, what, action));
     }
 
     /// Carries out what needs no agent. False if the line, as it is now, is for somebody else.
@@ -99,7 +97,9 @@ impl Commands {
     }
 
     fn help(&self, screen: &Screen) {
-        for (name, what, _) in &self.list {
+        let mut list = self.list.clone();
+        list.sort_by_key(|(name, ..)| !name.starts_with('/')); // keys last
+        for (name, what, _) in list {
             screen.say(&format!("  {name:<17} {what}"));
         }
         let lines = self.scenario.join("\n  ");

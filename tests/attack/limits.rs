@@ -97,8 +97,8 @@ fn who_keeps_stopping_the_supervisor_does_not_hold_up_the_program() {
 fn a_supervisor_stays_as_a_command_has_left_it() {
     let told = Lesson::new(S01)
         .line("run \"nice\"")
-        .line("run \"renice -n 5 -p $PPID\"")
+        .line("run \"renice -n 15 -p $PPID\"")
         .line("run \"nice\"")
         .run();
-    told.has_in_order(&[" · 0\n", "renice", " · 5\n"]);
+    told.has_in_order(&["bash: nice\n", "renice", " · 15\n"]);
 }
