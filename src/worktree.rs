@@ -130,8 +130,8 @@ fn list() -> ToolOutcome {
         let facts = tree.facts(&tree.head).map(|facts| facts.told);
         let is_free = tree.own(&tree.name, None).is_ok();
         let at_work = if is_free { "nobody" } else { "an agent" };
-        let facts = facts.unwrap_or_else(|why| why);
-        list += &format!("{:<12} {facts}; {at_work} works there\n", tree.name);
+        let facts = facts.unwrap_or_else(|why| format!("{}: {why}", tree.name));
+        list += &format!("{facts}; {at_work} works there\n");
     }
     Ok(match list.trim_end() {
         "" => "No worktrees. `task` makes one for an agent.".to_string(),

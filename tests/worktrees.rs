@@ -157,7 +157,7 @@ fn three_agents_write_one_file_and_none_of_them_writes_yours() {
     assert_eq!(git(&folder, &["status", "--porcelain"]), "");
     assert_eq!(git(&folder, &["rev-parse", "HEAD"]), head);
     talk.line("/worktrees");
-    talk.until_shows("ui-sea       branch ui-sea, 0 ahead, files changed: nothing, not committed: theme.css; an agent works there\n");
+    talk.until_shows("branch ui-sea, 0 ahead, files changed: nothing, not committed: theme.css; an agent works there\n");
     let listed = git(&folder, &["worktree", "list", "--porcelain"]);
     for name in names {
         assert!(
