@@ -4,16 +4,20 @@
 //! A mate is this program once more, a background task of the lead. It is unattended as in s10. When
 //! the lead has gone, however it went, no mate is left.
 
+mod mailbox;
 mod mate;
-mod news;
-mod post;
-mod tools;
+mod member;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::take;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
 use crate::background::BackgroundExecutor;
@@ -21,25 +25,23 @@ use crate::background_agent::ALONE;
 use crate::bell;
 use crate::caught::lock;
 use crate::delivery::Deliveries;
-use crate::held::Held;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::pipeline::{claim, is_free};
 use crate::process::fed::quote;
-use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::terminal::quit;
-use crate::tool::{Context, ToolOutcome};
+use crate::tool::{Access, Context, Tool, ToolOutcome};
+use crate::tools::object;
 use crate::worktree::{Tree, exclude};
-use mate::{Brief, Member, START, Started};
-use post::{LEAD, Post, State};
-use tools::Start;
+use mailbox::{FOLDER, LEAD, Mailbox};
+use mate::Mate;
+use member::{Brief, Counted, Member};
 
-const FOLDER: &str = ".team";
-/// What a mate may cost, unless the lead says less.
-const TURNS: u64 = 50;
-const TOKENS: u64 = 500_000;
+/// How long a mate may take to come up, and to end its turn when it is to leave.
+const START: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(60);
 const NO_TEAM: &str = "there is no team here. `team` starts one.";
 /// What a mate is told that is told nothing else.
 const PROMPT: &str = "Take tasks from the board, one after the other, until none is free: task_claim gives you the next one, task_update completes it.";
@@ -48,62 +50,34 @@ const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of you
 
 /// This process in its team, if it is in one. Clones are the same.
 #[derive(Clone)]
-pub struct Team(Arc<Mutex<Option<Own>>>, TaskBoard);
-
-struct Own {
-    post: Post,
-    name: String,
-    _held: Held,
-    brief: Brief,
-    state: State,
-    /// Messages that are in the conversation and have not been moved.
-    taken: BTreeSet<String>,
-    /// Free tasks of which a mate is to be told: it may be woken for them, so they stay even if
-    /// somebody takes them meanwhile.
-    free: BTreeMap<String, u64>,
-    /// Those of which it has been told, with how often they were begun.
-    told: BTreeSet<String>,
-    leases: BTreeMap<u64, File>,
-    /// Of the lead.
-    mates: BTreeMap<String, Started>,
+pub struct Team {
+    member: Arc<Mutex<Option<Member>>>,
+    board: TaskBoard,
 }
 
-impl Own {
-    fn new(post: Post, name: &str) -> std::io::Result<Self> {
-        post.add(name)?;
-        let mut own = Own {
-            _held: post.hold(name)?,
-            name: name.to_string(),
-            brief: Brief::default(),
-            state: post.state(name),
-            post,
-            taken: BTreeSet::new(),
-            free: BTreeMap::new(),
-            told: BTreeSet::new(),
-            leases: BTreeMap::new(),
-            mates: BTreeMap::new(),
-        };
-        (own.state.process, own.state.doing) = (std::process::id(), "waits".to_string());
-        (own.state.turns, own.state.tokens) = (0, 0);
-        own.post.set_state(name, &own.state);
-        Ok(own)
-    }
+#[derive(Deserialize)]
+struct Start {
+    name: String,
+    mates: Vec<Brief>,
+}
+
+#[derive(Deserialize)]
+struct Send {
+    to: String,
+    text: String,
 }
 
 impl Team {
     /// The second line of `main`. Where this process was started as a mate, it becomes that, and
     /// what the lead gives it takes the place of the environment; or the program ends.
     pub fn enlist(options: &Options) -> Self {
-        let enlist = |place: &PathBuf| {
-            let name = place.file_name()?.to_str()?;
-            let own = Own::new(Post(place.parent()?.to_path_buf()), name);
-            let mut own = own.inspect_err(|why| eprintln!("{why}")).ok()?;
-            own.brief = Brief::read()?;
-            Some(own)
-        };
-        let own = options.mate.as_ref().map(enlist);
-        let own = own.map(|own| own.unwrap_or_else(|| quit(1)));
-        Team(Arc::new(Mutex::new(own)), TaskBoard::open(".tasks"))
+        let mailbox = options.mate.clone().map(Mailbox);
+        let member = mailbox.map(|it| Member::new_mate(it).map_err(|why| eprintln!("{why}")));
+        let member = member.map(|it| it.unwrap_or_else(|()| quit(1)));
+        Team {
+            member: Arc::new(Mutex::new(member)),
+            board: TaskBoard::open(".tasks"),
+        }
     }
 
     /// Gives an agent the tools, and its mail to the deliveries.
@@ -115,62 +89,128 @@ impl Team {
         deliveries: &Deliveries,
         repl: &mut Repl,
     ) {
-        for name in ["task_create", "task_update"] {
-            agent.toolbox.replace([self.ringing(agent, name)]);
-        }
         agent.toolbox.add(self.tools());
         let _ = deliveries.beside.set(Box::new(self.clone()));
         let team = self.clone();
         let list = move |_: &str| team.status().unwrap_or_else(|why| why);
         repl.action("/team", "who is in the team, and does what", list);
-        let mut own = lock(&self.0);
-        let Some(own) = &mut *own else {
+        let me = self.with(|me| (me.mailbox.clone(), me.brief.worktree));
+        let Some((mailbox, worktree)) = me else {
             agent.toolbox.add(self.lead_tools(executor, options.yes));
             return;
         };
-        agent.system += &format!("{SYSTEM} Your name is {}.", own.name);
-        let (post, name) = (own.post.clone(), own.name.clone());
+        agent.system += &format!("{SYSTEM} Your name is {}.", mailbox.name());
+        if worktree {
+            match Tree::add(mailbox.name(), &agent.context) {
+                Ok((tree, _)) => agent.context.folder = Arc::new(tree),
+                Err(why) => {
+                    self.with(|me| me.report(&format!("ERROR: {why}")));
+                    quit(1)
+                }
+            }
+        }
+        if let Err(why) = listen(&mailbox, executor) {
+            eprintln!("no bell: {why}");
+        }
+        let team = self.clone();
         agent.context.ask = Arc::new(move |question, _| {
-            let denied = format!("It asked for consent, which was denied: {question}");
-            let _ = mate::send(&post, &name, LEAD, &denied); // the lead may have ended
+            team.with(|me| {
+                me.report(&format!(
+                    "It asked for consent, which was denied: {question}"
+                ))
+            });
             Err(ALONE.to_string())
         });
-        let tree = (own.brief.worktree).then(|| Tree::add(&own.name, &agent.context));
-        match tree {
-            Some(Ok((tree, _))) => agent.context.folder = Arc::new(tree),
-            Some(Err(why)) => {
-                let _ = mate::send(&own.post, &own.name, LEAD, &format!("ERROR: {why}"));
-                quit(1)
-            }
-            None => {}
-        }
-        self.listen(own, executor);
     }
 
     /// The agent whose conversation is that of the member.
     pub fn keep(&self, agent: Agent) -> Agent {
-        let (model, team) = (agent.model.clone(), self.clone());
-        let model = Arc::new(Member { model, team });
+        let model = Arc::new(Counted(agent.model.clone(), self.clone()));
         Agent { model, ..agent }
     }
 
-    fn listen(&self, own: &Own, executor: &Mutex<BackgroundExecutor>) {
-        let bus = lock(executor).bus().notifier();
-        let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
-        if let Err(why) = bell::listen(&own.post.bell(&own.name), woken) {
-            eprintln!("no bell: {why}");
-        }
+    /// What the member says, if this process is one.
+    fn with<T>(&self, ask: impl FnOnce(&mut Member) -> T) -> Option<T> {
+        lock(&self.member).as_mut().map(ask)
+    }
+
+    fn tools(&self) -> [Tool; 3] {
+        let text = json!({ "type": "string" });
+        let to = json!({ "type": "string", "description": "A member of your team, or several with commas" });
+        let to = object(json!({ "to": to, "text": text }), &["to", "text"]);
+        let nothing = || object(json!({}), &[]);
+        let [claims, sends, asks] = [(); 3].map(|()| self.clone());
+        [
+            Tool::new(
+                "task_claim",
+                "Takes the next free task of the board: it is yours until it is completed, or your process ends.",
+                nothing(),
+                Access::Free,
+                move |_: Map<String, Value>, context| claims.claim(&context.interrupt),
+            ),
+            Tool::new(
+                "send",
+                "Sends a message to a member of your team, which is told of it before its next request, or woken by it.",
+                to,
+                Access::Free,
+                move |input, _| sends.send(input),
+            ),
+            Tool::new(
+                "team_status",
+                "Shows who is in your team, and what each does.",
+                nothing(),
+                Access::Free,
+                move |_: Map<String, Value>, _| asks.status(),
+            ),
+        ]
+    }
+
+    fn lead_tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 2] {
+        let text = |what: &str| json!({ "type": "string", "description": what });
+        let mate = json!({
+            "name": text("A short name that was not used before"),
+            "agent": text("The name of an agent"),
+            "prompt": text("What it is told at its start; without it: to take tasks from the board until none is free"),
+            "worktree": { "type": "boolean", "description": "Work in a git worktree of its own, .worktrees/NAME" },
+            "turns": { "type": "integer", "minimum": 1, "description": "How many it may take; without it: 50" }
+        });
+        let mates = json!({ "type": "array", "items": object(mate, &["name"]), "minItems": 1 });
+        let name = text("The name of the team");
+        let schema = object(json!({ "name": name, "mates": mates }), &["name", "mates"]);
+        let about = "Starts mates, each a process of its own with a fresh conversation, and returns at once. They share the board with you, \
+            and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user.";
+        let (starts, stops, executor) = (self.clone(), self.clone(), executor.clone());
+        [
+            Tool::new("team", about, schema, Access::Ask, move |input, context| {
+                starts.start(input, &executor, yes, context)
+            }),
+            Tool::new(
+                "team_stop",
+                "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.",
+                object(json!({}), &[]),
+                Access::Free,
+                move |_: Map<String, Value>, _| {
+                    let mates = stops.with(|lead| take(&mut lead.mates)).ok_or(NO_TEAM)?;
+                    let told = format!("told to leave: {} mates.", mates.len());
+                    let late: Vec<_> = mates.into_iter().map(|mate| mate.control).collect();
+                    let _ = thread::Builder::new().spawn(move || {
+                        thread::sleep(GRACE);
+                        late.iter().for_each(|control| control.stop());
+                    });
+                    Ok(told)
+                },
+            ),
+        ]
     }
 
     fn start(
         &self,
-        input: Start,
+        Start { name: team, mates }: Start,
         executor: &Arc<Mutex<BackgroundExecutor>>,
         yes: bool,
         context: &Context,
     ) -> ToolOutcome {
-        let names = input.mates.iter().map(|mate| &mate.name);
-        for name in names.chain([&input.name]) {
+        for name in mates.iter().map(|mate| &mate.name).chain([&team]) {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || name == LEAD || !name.chars().all(plain) {
                 return Err(format!(
@@ -178,105 +218,93 @@ impl Team {
                 ));
             }
         }
-        let mut own = lock(&self.0);
-        let post = Post(Path::new(FOLDER).join(&input.name));
-        match &*own {
-            Some(own) if own.post.0 != post.0 => {
-                return Err(format!(
-                    "you lead a team already: {}.",
-                    own.post.0.display()
-                ));
+        let lead = Mailbox(Path::new(FOLDER).join(&team).join(LEAD));
+        match self.with(|lead| lead.mailbox.0.clone()) {
+            None => {
+                let failed = |why: io::Error| format!("no team {team}: {why}.");
+                let member = Member::new(lead.clone()).map_err(failed)?;
+                exclude(&format!("{FOLDER}/"));
+                listen(&lead, executor).map_err(failed)?;
+                *lock(&self.member) = Some(member);
+            }
+            Some(own) if own != lead.0 => {
+                let own = own.with_file_name("");
+                return Err(format!("you lead a team already: {}.", own.display()));
             }
             Some(_) => {}
-            None => {
-                let lead = Own::new(post.clone(), LEAD);
-                let lead = lead.map_err(|why| format!("no team {}: {why}.", input.name))?;
-                exclude(&format!("{FOLDER}/"));
-                self.listen(&lead, executor);
-                *own = Some(lead);
-            }
         }
-        let text = |(name, value): (OsString, OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        let variables = std::env::vars_os().filter_map(text);
-        let is_ours = |name: &str| name.starts_with("ANTHROPIC_") || name == "MODEL_ID";
-        let variables: BTreeMap<_, _> = variables.filter(|(name, _)| is_ours(name)).collect();
-        let (mut begun, mut problems) = (Vec::new(), Vec::new());
-        for mate in &input.mates {
+        let mut begun = Vec::new();
+        for brief in mates {
             let mut options = if yes { " --yes" } else { "" }.to_string();
-            if let Some(agent) = &mate.agent {
+            if let Some(agent) = &brief.agent {
                 options += &format!(" --agent={}", quote(agent));
             }
-            let place = (post.clone(), &*mate.name);
-            let made = post.add(&mate.name).map_err(|why| why.to_string());
-            let executor = &mut lock(executor);
-            let line =
-                made.and_then(|()| mate::start(executor, context.events.clone(), place, &options));
-            match line {
-                Ok(line) => begun.push((mate, line)),
-                Err(why) => problems.push(why),
-            }
+            let mate = Mate::start(executor, &context.events, lead.of(&brief.name), &options)?;
+            begun.push((brief, mate));
         }
         // All of them live before one is told to begin: so each can write to each.
-        begun.retain_mut(|(mate, line)| {
-            let ready = line.feed.is_ready(START);
-            let why = (!ready).then(|| format!("{} did not come up.", mate.name));
-            problems.extend(why);
-            ready
+        for (brief, mate) in &mut begun {
+            if !mate.feed.is_ready(START) {
+                return Err(format!("{} did not come up.", brief.name));
+            }
+        }
+        let is_ours = |name: &str| name.starts_with("ANTHROPIC_") || name == "MODEL_ID";
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        let mut started = Vec::new();
-        for (mate, mut line) in begun {
-            let brief = Brief {
-                variables: variables.clone(),
-                worktree: mate.worktree,
-                turns: mate.turns.unwrap_or(TURNS),
-                tokens: TOKENS,
-            };
-            let brief = serde_json::to_string(&brief).unwrap_or_default();
-            let prompt = mate.prompt.as_deref().unwrap_or(PROMPT);
+        let variables: BTreeMap<_, _> = variables.filter(|(name, _)| is_ours(name)).collect();
+        let mut lines = String::new();
+        for (brief, mut mate) in begun {
+            let name = &brief.name;
+            let given = serde_json::to_string(&(&variables, &brief)).unwrap_or_default();
             // It begins with the name: so it is no command of the prompt, whatever it says.
-            let prompt = format!("{}: {}", mate.name, prompt.replace(['\n', '\r'], " "));
-            let said = line.feed.say(&brief).and_then(|()| line.feed.say(&prompt));
-            problems.extend(said.err().map(|why| format!("{}: {why}.", mate.name)));
-            started.push(mate.name.as_str());
-            let own = own.as_mut().map(|own| &mut own.mates);
-            own.and_then(|mates| mates.insert(mate.name.clone(), line));
+            let prompt = brief.prompt.as_deref().unwrap_or(PROMPT);
+            let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
+            let said = mate.feed.say(&given).and_then(|()| mate.feed.say(&prompt));
+            said.map_err(|why| format!("{name} is told nothing: {why}."))?;
+            lines += &format!("{name}: started in the background.\n");
+            self.with(|lead| lead.mates.push(mate));
         }
-        if !problems.is_empty() {
-            let started = text_or(&started.join(", "), "none");
-            return Err(format!("{} Started: {started}.", problems.join(" ")));
-        }
-        let line = |name: &str| {
-            format!(
-                "{name}: started in the background.
-"
-            )
-        };
-        let lines: String = started.into_iter().map(line).collect();
         Ok(lines + "What they say comes by itself.")
     }
 
     /// The lease is held until the task is no longer in progress.
     fn claim(&self, stop: &Interrupt) -> ToolOutcome {
-        let mut own = lock(&self.0);
-        let own = own.as_mut().ok_or(NO_TEAM)?;
-        let free = self.1.load()?.into_values().flatten();
+        let free = self.board.load()?.into_values().flatten();
         for task in free.filter(is_free) {
-            if let Some((lease, task)) = claim(&self.1, task.id, stop)? {
-                own.leases.insert(task.id, lease);
-                return Ok(format!("{task}\n{}", task.description)
-                    .trim_end()
-                    .to_string());
+            if let Some((lease, task)) = claim(&self.board, task.id, stop)? {
+                self.with(|me| me.leases.insert(task.id, lease))
+                    .ok_or(NO_TEAM)?;
+                let said = format!("{task}\n{}", task.description);
+                return Ok(said.trim_end().to_string());
             }
         }
         Ok("No task is free. End your turn: you are woken when one is.".to_string())
     }
 
-    fn status(&self) -> ToolOutcome {
-        let own = lock(&self.0);
-        let post = &own.as_ref().ok_or(NO_TEAM)?.post;
-        let lines = post.members().into_iter().map(|it| post.line(&it));
-        Ok(lines.collect::<Vec<_>>().join("\n"))
+    /// To several, of which each gets it or is named.
+    fn send(&self, Send { to, text }: Send) -> ToolOutcome {
+        let own = self.with(|me| me.mailbox.clone()).ok_or(NO_TEAM)?;
+        let sent = to
+            .split(',')
+            .map(|to| own.of(to.trim()).deliver(own.name(), &text));
+        let problems: Vec<String> = sent.filter_map(Result::err).collect();
+        match problems.is_empty() {
+            true => Ok(format!("sent to {to}; an answer comes by itself.")),
+            false => Err(format!("{}.", problems.join("; "))),
+        }
     }
+
+    fn status(&self) -> ToolOutcome {
+        let own = self.with(|me| me.mailbox.clone()).ok_or(NO_TEAM)?;
+        let lines: Vec<String> = own.all().iter().map(Mailbox::line).collect();
+        Ok(lines.join("\n"))
+    }
+}
+
+/// Its bell wakes whoever waits for what has ended.
+fn listen(mailbox: &Mailbox, executor: &Mutex<BackgroundExecutor>) -> io::Result<()> {
+    let bus = lock(executor).bus().notifier();
+    let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
+    bell::listen(&mailbox.bell(), woken)
 }

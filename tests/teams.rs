@@ -196,10 +196,11 @@ fn begun(folder: &Path) -> Vec<String> {
     text.lines().map(str::to_string).collect()
 }
 
-fn state(folder: &Path, team: &str, member: &str) -> Value {
-    let text = fs::read_to_string(folder.join(format!(".team/{team}/{member}/state.json")));
-    text.map(|text| serde_json::from_str(&text).unwrap_or_default())
-        .unwrap_or_default()
+/// The process of a member.
+fn process(folder: &Path, team: &str, member: &str) -> Pid {
+    let lock = folder.join(format!(".team/{team}/{member}/lock"));
+    let number = fs::read_to_string(lock).expect("it holds its lock");
+    Pid::from_raw(number.parse().expect("a number"))
 }
 
 #[test]
@@ -299,10 +300,7 @@ fn the_task_of_a_mate_that_is_killed_is_taken_by_another() {
                 == TASKS - 1
         },
     );
-    let pid = state(&folder, "killed", "ann")["process"]
-        .as_i64()
-        .expect("a process");
-    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("she runs");
+    kill(process(&folder, "killed", "ann"), Signal::SIGKILL).expect("she runs");
     until_all_is_done(&folder);
     let hers = hers().expect("as before");
     let number = hers.split(' ').nth(1).unwrap();
@@ -442,10 +440,7 @@ fn a_mailbox_refuses_what_is_too_much_and_sets_aside_what_is_no_message() {
             .count()
     };
     eventually_or("hello is read", String::new, || waiting() == 0);
-    let ann = state(&folder, "boxes", "ann")["process"]
-        .as_i64()
-        .expect("a process");
-    let ann = Pid::from_raw(ann as i32);
+    let ann = process(&folder, "boxes", "ann");
     kill(ann, Signal::SIGSTOP).expect("she runs");
     let all: Vec<String> = (0..101)
         .map(|at| format!(r#"tell ann "number {at}""#))
@@ -453,7 +448,7 @@ fn a_mailbox_refuses_what_is_too_much_and_sets_aside_what_is_no_message() {
     lead.say(&all.join(", then "));
     until_said(
         &folder,
-        "the mailbox of ann is full (100 messages wait), so nothing was sent",
+        "ann has a full mailbox (100 messages wait), so nothing was sent",
     );
     assert_eq!(waiting(), 100);
 
@@ -501,7 +496,7 @@ impl Traffic {
             if let Some((to, text)) = result {
                 match block["content"].as_str().unwrap_or_default() {
                     said if said.starts_with("sent to") => drop(self.sent.insert(text)),
-                    said if said.contains("is full") => {
+                    said if said.contains("full mailbox") => {
                         self.queues.entry(who.clone()).or_default().push((to, text));
                     }
                     said if said.contains("has ended") => {}
@@ -556,10 +551,7 @@ fn each_of_many_messages_is_told_once_even_if_a_mate_is_killed() {
     lead.say("go");
     let half = || traffic.lock().unwrap().queues["ann"].len() < count / 8;
     eventually_or("ann has sent half of hers", String::new, half);
-    let ann = state(&folder, "mail", "ann")["process"]
-        .as_i64()
-        .expect("a process");
-    kill(Pid::from_raw(ann as i32), Signal::SIGKILL).expect("she runs");
+    kill(process(&folder, "mail", "ann"), Signal::SIGKILL).expect("she runs");
     let missing = || {
         let it = traffic.lock().unwrap();
         let left = it
