@@ -8,8 +8,6 @@ mod mailbox;
 mod mate;
 mod member;
 
-use std::collections::BTreeMap;
-use std::io;
 use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -39,12 +37,9 @@ use mailbox::{FOLDER, LEAD, Mailbox};
 use mate::Mate;
 use member::{Brief, Counted, Member};
 
-/// How long a mate may take to come up, and to end its turn when it is to leave.
-const START: Duration = Duration::from_secs(30);
+/// How long a mate may take to end its turn when it is to leave.
 const GRACE: Duration = Duration::from_secs(60);
 const NO_TEAM: &str = "there is no team here. `team` starts one.";
-/// What a mate is told that is told nothing else.
-const PROMPT: &str = "Take tasks from the board, one after the other, until none is free: task_claim gives you the next one, task_update completes it.";
 const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of your turns goes to the lead by itself. Mail and free board tasks \
     come by themselves: end your turn to wait for them. Nobody is there to be asked. Work is taken with task_claim, and done when task_update says completed.";
 
@@ -89,14 +84,16 @@ impl Team {
         deliveries: &Deliveries,
         repl: &mut Repl,
     ) {
-        agent.toolbox.add(self.tools());
         let _ = deliveries.beside.set(Box::new(self.clone()));
         let team = self.clone();
         let list = move |_: &str| team.status().unwrap_or_else(|why| why);
         repl.action("/team", "who is in the team, and does what", list);
         let me = self.with(|me| (me.mailbox.clone(), me.brief.worktree));
+        let tools = self.tools(executor, options.yes).into_iter();
+        agent
+            .toolbox
+            .add(tools.take(if me.is_some() { 3 } else { 5 }));
         let Some((mailbox, worktree)) = me else {
-            agent.toolbox.add(self.lead_tools(executor, options.yes));
             return;
         };
         agent.system += &format!("{SYSTEM} Your name is {}.", mailbox.name());
@@ -109,16 +106,11 @@ impl Team {
                 }
             }
         }
-        if let Err(why) = listen(&mailbox, executor) {
-            eprintln!("no bell: {why}");
-        }
+        listen(&mailbox, executor);
         let team = self.clone();
         agent.context.ask = Arc::new(move |question, _| {
-            team.with(|me| {
-                me.report(&format!(
-                    "It asked for consent, which was denied: {question}"
-                ))
-            });
+            let denied = format!("It asked for consent, which was denied: {question}");
+            team.with(|me| me.report(&denied));
             Err(ALONE.to_string())
         });
     }
@@ -134,39 +126,14 @@ impl Team {
         lock(&self.member).as_mut().map(ask)
     }
 
-    fn tools(&self) -> [Tool; 3] {
-        let text = json!({ "type": "string" });
-        let to = json!({ "type": "string", "description": "A member of your team, or several with commas" });
-        let to = object(json!({ "to": to, "text": text }), &["to", "text"]);
-        let nothing = || object(json!({}), &[]);
-        let [claims, sends, asks] = [(); 3].map(|()| self.clone());
-        [
-            Tool::new(
-                "task_claim",
-                "Takes the next free task of the board: it is yours until it is completed, or your process ends.",
-                nothing(),
-                Access::Free,
-                move |_: Map<String, Value>, context| claims.claim(&context.interrupt),
-            ),
-            Tool::new(
-                "send",
-                "Sends a message to a member of your team, which is told of it before its next request, or woken by it.",
-                to,
-                Access::Free,
-                move |input, _| sends.send(input),
-            ),
-            Tool::new(
-                "team_status",
-                "Shows who is in your team, and what each does.",
-                nothing(),
-                Access::Free,
-                move |_: Map<String, Value>, _| asks.status(),
-            ),
-        ]
-    }
-
-    fn lead_tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 2] {
+    /// Those of each member, then those of the lead.
+    fn tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 5] {
         let text = |what: &str| json!({ "type": "string", "description": what });
+        let to = text("A member of your team, or several with commas");
+        let send = object(
+            json!({ "to": to, "text": { "type": "string" } }),
+            &["to", "text"],
+        );
         let mate = json!({
             "name": text("A short name that was not used before"),
             "agent": text("The name of an agent"),
@@ -176,29 +143,42 @@ impl Team {
         });
         let mates = json!({ "type": "array", "items": object(mate, &["name"]), "minItems": 1 });
         let name = text("The name of the team");
-        let schema = object(json!({ "name": name, "mates": mates }), &["name", "mates"]);
+        let team = object(json!({ "name": name, "mates": mates }), &["name", "mates"]);
         let about = "Starts mates, each a process of its own with a fresh conversation, and returns at once. They share the board with you, \
             and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user.";
-        let (starts, stops, executor) = (self.clone(), self.clone(), executor.clone());
+        let (nothing, executor) = (object(json!({}), &[]), executor.clone());
+        let [claims, sends, asks, starts, stops] = [(); 5].map(|()| self.clone());
         [
-            Tool::new("team", about, schema, Access::Ask, move |input, context| {
+            Tool::new(
+                "task_claim",
+                "Takes the next free task of the board: it is yours until it is completed, or your process ends.",
+                nothing.clone(),
+                Access::Free,
+                move |_: Map<String, Value>, context| claims.claim(&context.interrupt),
+            ),
+            Tool::new(
+                "send",
+                "Sends a message to a member of your team, which is told of it before its next request, or woken by it.",
+                send,
+                Access::Free,
+                move |input, _| sends.send(input),
+            ),
+            Tool::new(
+                "team_status",
+                "Shows who is in your team, and what each does.",
+                nothing.clone(),
+                Access::Free,
+                move |_: Map<String, Value>, _| asks.status(),
+            ),
+            Tool::new("team", about, team, Access::Ask, move |input, context| {
                 starts.start(input, &executor, yes, context)
             }),
             Tool::new(
                 "team_stop",
                 "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.",
-                object(json!({}), &[]),
+                nothing,
                 Access::Free,
-                move |_: Map<String, Value>, _| {
-                    let mates = stops.with(|lead| take(&mut lead.mates)).ok_or(NO_TEAM)?;
-                    let told = format!("told to leave: {} mates.", mates.len());
-                    let late: Vec<_> = mates.into_iter().map(|mate| mate.control).collect();
-                    let _ = thread::Builder::new().spawn(move || {
-                        thread::sleep(GRACE);
-                        late.iter().for_each(|control| control.stop());
-                    });
-                    Ok(told)
-                },
+                move |_: Map<String, Value>, _| stops.stop(),
             ),
         ]
     }
@@ -220,18 +200,15 @@ impl Team {
         }
         let lead = Mailbox(Path::new(FOLDER).join(&team).join(LEAD));
         match self.with(|lead| lead.mailbox.0.clone()) {
+            Some(own) if own != lead.0 => return Err("you lead another team already.".to_string()),
+            Some(_) => {}
             None => {
-                let failed = |why: io::Error| format!("no team {team}: {why}.");
-                let member = Member::new(lead.clone()).map_err(failed)?;
+                let member = Member::new(lead.clone());
+                let member = member.map_err(|why| format!("no team {team}: {why}."))?;
                 exclude(&format!("{FOLDER}/"));
-                listen(&lead, executor).map_err(failed)?;
+                listen(&lead, executor);
                 *lock(&self.member) = Some(member);
             }
-            Some(own) if own != lead.0 => {
-                let own = own.with_file_name("");
-                return Err(format!("you lead a team already: {}.", own.display()));
-            }
-            Some(_) => {}
         }
         let mut begun = Vec::new();
         for brief in mates {
@@ -244,37 +221,35 @@ impl Team {
         }
         // All of them live before one is told to begin: so each can write to each.
         for (brief, mate) in &mut begun {
-            if !mate.feed.is_ready(START) {
-                return Err(format!("{} did not come up.", brief.name));
-            }
+            mate.wait(&brief.name)?;
         }
-        let is_ours = |name: &str| name.starts_with("ANTHROPIC_") || name == "MODEL_ID";
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        let variables: BTreeMap<_, _> = variables.filter(|(name, _)| is_ours(name)).collect();
         let mut lines = String::new();
         for (brief, mut mate) in begun {
-            let name = &brief.name;
-            let given = serde_json::to_string(&(&variables, &brief)).unwrap_or_default();
-            // It begins with the name: so it is no command of the prompt, whatever it says.
-            let prompt = brief.prompt.as_deref().unwrap_or(PROMPT);
-            let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
-            let said = mate.feed.say(&given).and_then(|()| mate.feed.say(&prompt));
-            said.map_err(|why| format!("{name} is told nothing: {why}."))?;
-            lines += &format!("{name}: started in the background.\n");
+            mate.begin(&brief)?;
+            lines += &format!("{}: started in the background.\n", brief.name);
             self.with(|lead| lead.mates.push(mate));
         }
         Ok(lines + "What they say comes by itself.")
     }
 
+    /// Ends the input of all mates, and after a while those that have not left by then.
+    fn stop(&self) -> ToolOutcome {
+        let mates = self.with(|lead| take(&mut lead.mates)).ok_or(NO_TEAM)?;
+        let told = format!("told to leave: {} mates.", mates.len());
+        let late: Vec<_> = mates.into_iter().map(|mate| mate.control).collect();
+        let _ = thread::Builder::new().spawn(move || {
+            thread::sleep(GRACE);
+            late.iter().for_each(|control| control.stop());
+        });
+        Ok(told)
+    }
+
     /// The lease is held until the task is no longer in progress.
     fn claim(&self, stop: &Interrupt) -> ToolOutcome {
-        let free = self.board.load()?.into_values().flatten();
-        for task in free.filter(is_free) {
+        self.with(|_| ()).ok_or(NO_TEAM)?;
+        for task in self.board.load()?.into_values().flatten().filter(is_free) {
             if let Some((lease, task)) = claim(&self.board, task.id, stop)? {
-                self.with(|me| me.leases.insert(task.id, lease))
-                    .ok_or(NO_TEAM)?;
+                self.with(|me| me.leases.insert(task.id, lease));
                 let said = format!("{task}\n{}", task.description);
                 return Ok(said.trim_end().to_string());
             }
@@ -302,9 +277,11 @@ impl Team {
     }
 }
 
-/// Its bell wakes whoever waits for what has ended.
-fn listen(mailbox: &Mailbox, executor: &Mutex<BackgroundExecutor>) -> io::Result<()> {
+/// From now on its bell wakes whoever waits for what has ended.
+fn listen(mailbox: &Mailbox, executor: &Mutex<BackgroundExecutor>) {
     let bus = lock(executor).bus().notifier();
     let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
-    bell::listen(&mailbox.bell(), woken)
+    if let Err(why) = bell::listen(&mailbox.bell(), woken) {
+        eprintln!("Nothing wakes {}: {why}.", mailbox.name());
+    }
 }

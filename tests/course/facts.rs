@@ -155,7 +155,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s20", "half of 3,000 messages were lost", Said),
     ("s20", "Each may take {} turns", Source("src/team.rs", "TURNS: u64 = ")),
     ("s20", "turns and {} tokens; then", Source("src/team.rs", "TOKENS: u64 = ")),
-    ("s20", "A mailbox takes {} messages", Source("src/team/post.rs", "MOST: usize = ")),
+    ("s20", "A mailbox takes {} messages", Source("src/team/mailbox.rs", "MOST: usize = ")),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
