@@ -117,10 +117,7 @@ impl Run {
         while let Ok(1..) = self.file.read_until(b'\n', &mut self.line)
             && self.line.ends_with(b"\n")
         {
-            let record = self.line.strip_prefix(b",").unwrap_or(&self.line);
-            if let Ok(record) = serde_json::from_slice(record) {
-                self.trace.add(record);
-            }
+            self.trace.add_line(&self.line);
             self.line.clear();
         }
         let (now, question) = (self.started.elapsed(), self.script.question.clone());
