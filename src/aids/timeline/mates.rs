@@ -60,6 +60,8 @@ impl Trace {
     fn take_in(&mut self, task: &Span, mate: Trace) {
         let (name, later) = (&task.begin.name, mate.zero - self.zero);
         let tracks = self.tracks.keys().last().copied().unwrap_or_default();
+        let pids = self.spans.iter().map(|span| span.begin.pid);
+        let pid = 1 + pids.max().unwrap_or_default();
         let track = |tid| match tid {
             MAIN => task.begin.tid,
             tid => tracks + tid,
@@ -70,6 +72,7 @@ impl Trace {
         for mut span in mate.spans {
             let begin = &mut span.begin;
             (begin.ts, begin.tid) = (begin.ts + later, track(begin.tid));
+            begin.pid = pid;
             // Its tasks may have names that tasks of the lead have, too.
             if let Some(id) = begin.args["id"].as_str() {
                 begin.args["id"] = json!(format!("{name}: {id}"));

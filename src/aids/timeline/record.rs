@@ -37,7 +37,7 @@ pub struct Record {
     pub ph: char,
     /// Microseconds since the start of the program.
     pub ts: u64,
-    /// Always 1.
+    /// 1 in a file. Where mates are put beside their lead, each has a number of its own.
     pub pid: u32,
     /// The track.
     pub tid: usize,
