@@ -424,6 +424,10 @@ fn pages_of_the_repository_are_as_they_are_written_now() {
             "lessons/s10_background_agents/compare.html",
             "s10 in the background",
         ),
+        (
+            "lessons/s20_parallel_teams/compare.html",
+            "s20 a team: each takes the next task",
+        ),
     ];
     for (path, title) in pages {
         let page = read(path);
