@@ -566,7 +566,9 @@ fn mates_are_put_beside_their_lead_by_the_time_of_day() {
     let own = (2, "task", "build", second, Some(2 * second));
     write("ann", &lines_of(12 * second, &[own, work, cut]));
     write("build", &lines_of(9 * second, &[work])); // left there before the lead began
-    write("cid", "no trace at all");
+    let far = (u64::MAX, "tool", "far", u64::MAX, Some(u64::MAX));
+    let no_trace = "no trace at all\n".to_string();
+    write("cid", &(no_trace + &lines_of(12 * second, &[far])));
     write("dan", &lines_of(12 * second, &[work]));
     let odd = folder.path().join(".team/crew/odd");
     std::fs::create_dir(&odd).expect("a folder");
@@ -601,11 +603,15 @@ fn mates_are_put_beside_their_lead_by_the_time_of_day() {
         (8, "ann: build", 3, Some(4 * second)),
         (3, "bash", 3, Some(4 * second)),
         (3, "thinking", 5, Some(8 * second)),
+        (usize::MAX, "far", u64::MAX / second, Some(u64::MAX)),
     ];
     assert_eq!(added, expected);
     assert_eq!(trace.tracks[&8], "ann: build");
     let starts: Vec<u64> = trace.spans.iter().map(|it| it.begin.ts).collect();
     assert!(starts.is_sorted(), "{starts:?}");
+    let chart = Chart::of(&trace, trace.session(9 * second));
+    assert!(chart.draw(60, chart.seconds).contains("  ann: build"));
+    check_xml(&chart.svg("far"));
 }
 
 #[test]

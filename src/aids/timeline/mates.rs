@@ -64,14 +64,14 @@ impl Trace {
         let pid = 1 + pids.max().unwrap_or_default();
         let track = |tid| match tid {
             MAIN => task.begin.tid,
-            tid => tracks + tid,
+            tid => tid.saturating_add(tracks),
         };
         for (tid, label) in mate.tracks.iter().filter(|(tid, _)| **tid != MAIN) {
             self.tracks.insert(track(*tid), format!("{name}: {label}"));
         }
         for mut span in mate.spans {
             let begin = &mut span.begin;
-            (begin.ts, begin.tid) = (begin.ts + later, track(begin.tid));
+            (begin.ts, begin.tid) = (begin.ts.saturating_add(later), track(begin.tid));
             begin.pid = pid;
             // Its tasks may have names that tasks of the lead have, too.
             if let Some(id) = begin.args["id"].as_str() {
@@ -81,7 +81,9 @@ impl Trace {
                 begin.name = format!("{name}: {}", begin.name);
             }
             // What a mate was at when it was killed went on until then.
-            span.end = span.end.map_or(task.end, |end| Some(end + later));
+            span.end = span
+                .end
+                .map_or(task.end, |end| Some(end.saturating_add(later)));
             self.spans.push(span);
         }
     }

@@ -115,7 +115,9 @@ impl Trace {
         } else if let ("thread_name", Some(name)) = (&*record.name, record.args["name"].as_str()) {
             self.tracks.insert(record.tid, name.to_string());
             let clock = record.args["clock"].as_u64().unwrap_or_default();
-            self.zero = clock.saturating_sub(record.ts);
+            if self.zero == 0 {
+                self.zero = clock.saturating_sub(record.ts); // later the clock may have been set
+            }
         }
     }
 
