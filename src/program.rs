@@ -38,11 +38,8 @@ fn recorded(options: &Options) -> Option<Replay> {
 pub fn prompt(options: &Options) -> Repl {
     let mut repl = Repl::new(options);
     let timeline = Timeline::default();
-    if let Some(path) = &options.trace
-        && let Err(error) = timeline.trace_to(path, &options.title)
-    {
-        let path = path.display();
-        repl.say(format!("No trace will be written to {path}: {error}."));
+    if let Err(problem) = timeline.trace_as_asked(options) {
+        repl.say(problem);
     }
     let (noted, drawn, options) = (timeline.clone(), timeline.clone(), options.clone());
     repl.add_reader(Box::new(move |event| noted.note(event)));

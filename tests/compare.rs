@@ -476,6 +476,100 @@ fn turns_that_ended(root: &Path) -> usize {
 }
 
 #[test]
+fn a_team_is_as_quick_as_threads_and_asks_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--scene",
+        "team",
+        "--scale",
+        "40",
+        "--html",
+        "page.html",
+        "--chart",
+        "pictures",
+    ];
+    let output = run(&arguments, &[], folder.path());
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        shown.lines().all(|line| line.chars().count() < 80),
+        "{shown}"
+    );
+    let [done, first, blocked, requests] = [
+        "all done",
+        "first result",
+        "blocked on tools",
+        "requests, all",
+    ]
+    .map(|label| row(&shown, label));
+    // One agent takes what all tasks take; the others take about half of that.
+    let sum: f64 = [60.0, 30.0, 30.0, 120.0, 30.0, 60.0].iter().sum::<f64>() / 40.0;
+    assert!(done[0] >= sum && blocked[0] >= 0.9 * sum, "{shown}");
+    assert!(done[1..].iter().all(|it| *it < 0.8 * done[0]), "{shown}");
+    assert!(blocked[1..].iter().all(|it| *it < 0.2 * sum), "{shown}");
+    // A pipeline tells all at its end; from agents and mates something comes before.
+    assert!(first[2] > 0.8 * done[2], "{shown}");
+    assert!(
+        first[1] < 0.7 * done[1] && first[3] < 0.8 * done[3],
+        "{shown}"
+    );
+    assert_eq!(row(&shown, "processes with a model"), [1.0, 1.0, 1.0, 4.0]);
+    assert_eq!(row(&shown, "| conversations "), [1.0, 4.0, 7.0, 4.0]);
+    assert_eq!(requests[0], 7.0, "{shown}");
+    assert!(requests.is_sorted_by(|a, b| a < b), "{shown}");
+
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let (_, data) = page.split_once("id=\"data\">").expect("data");
+    let page: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).expect("JSON");
+    let mut team: Vec<String> = lanes(&page, 3).into_keys().collect();
+    team.sort();
+    assert_eq!(team, ["ann", "ben", "cid", "main"]);
+    let left = std::fs::read_dir(folder.path()).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["page.html", "pictures"], "files are left");
+    let mut pictures: Vec<_> = std::fs::read_dir(folder.path().join("pictures"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    pictures.sort();
+    assert_eq!(pictures, ["s07.svg", "s10.svg", "s15.svg", "s20.svg"]);
+    until_nobody_has(folder.path().to_str().unwrap());
+}
+
+#[test]
+fn no_task_waits_behind_a_long_one_unless_it_was_dealt_to_the_same_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
+    // Each program writes to a file of its own. The first task goes on when all others have ended
+    // that can end before it, and says how many these are.
+    let own = format!("own={here}/$(basename $PWD); touch $own");
+    let first = format!(
+        "{own}; case $own in *s07*) all=0;; *s10*) all=4;; *) all=5;; esac\n\
+         for turn in $(seq 2000); do ended=$(wc -l < $own); [ $ended = $all ] && break; sleep 0.02; done\n\
+         echo $ended > $own.seen"
+    );
+    std::fs::write(folder.path().join("first"), first).unwrap();
+    let other = format!("{own}; echo ended >> $own");
+    std::fs::write(folder.path().join("other"), other).unwrap();
+    let scenario =
+        format!("run \"bash {here}/first\"\n") + &format!("run \"bash {here}/other\"\n").repeat(5);
+    std::fs::write(folder.path().join("list.txt"), scenario).unwrap();
+    let arguments = ["--scene", "team", "--scenario", "list.txt", "--scale", "40"];
+    let output = run(&arguments, &[], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let seen = |program: &str| {
+        let seen = std::fs::read_to_string(folder.path().join(format!("{program}.seen")));
+        seen.expect("the first task ended").trim().to_string()
+    };
+    assert_eq!(seen("s07_task_system"), "0");
+    // The fourth is the second one of the agent that has the first.
+    assert_eq!(seen("s10_background_agents"), "4");
+    assert_eq!(seen("s15_pipelines"), "5");
+    assert_eq!(seen("s20_parallel_teams"), "5");
+}
+
+#[test]
 fn what_the_scene_with_agents_needs_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let told = |list: &str| {
@@ -500,7 +594,7 @@ fn what_the_scene_with_agents_needs_is_said() {
     let output = run(&["--scene", "teams"], &[], folder.path());
     let said = text(&output.stderr);
     assert!(
-        output.status.code() == Some(2) && said.contains("--scene takes commands or agents"),
+        output.status.code() == Some(2) && said.contains("--scene takes commands, agents or team"),
         "{said}"
     );
     let output = run(&["--help"], &[], folder.path());

@@ -21,7 +21,7 @@ use meanwhile::message::Usage;
 use meanwhile::options::Options;
 use serde_json::{Value, json};
 use support::browser::{self, Browser};
-use support::program::{Lesson, clean_environment, eventually, program};
+use support::program::{Lesson, clean_environment, eventually, gate, program};
 use tempfile::TempDir;
 
 /// Text that would end the script, hide its end, run, or turn around what is read.
@@ -190,6 +190,49 @@ fn a_lesson_writes_its_session_and_says_when_it_cannot() {
     let told = lesson.line(r#"run "true""#).run();
     told.has("The page could not be written to no/page.html: ");
     assert_eq!(told.code, Some(0));
+}
+
+#[test]
+fn each_mate_of_a_team_has_a_lane_with_what_it_did() {
+    let lesson = Lesson::new("s20_parallel_teams")
+        .argument("--html")
+        .argument("page.html");
+    // One task waits for the other: each mate has one. Then the lead waits until both are completed.
+    let _meet = gate(lesson.folder.path(), "meet");
+    let told = lesson
+        .line(r#"create task 'run "cat meet" in the background as build, then wait for build', then create task 'run "echo > meet"'"#)
+        .line(r#"run "true" in the background as build, then start team crew with ann ben, then run "until [ $(grep -l completed .tasks/task_*.json | wc -l) = 2 ]; do sleep 0.05; done", then list tasks"#)
+        .line("/timeline all")
+        .run();
+    told.has("[x] 1: ").has("[x] 2: ");
+    let data = data(&told.file("page.html").expect("a page"));
+    let run = &data["runs"][0];
+    let lanes = run["chart"]["lanes"].as_array().expect("lanes");
+    let bars = |label: &str| -> Vec<&str> {
+        let own = lanes.iter().filter(|it| it["label"] == label);
+        own.flat_map(|lane| lane["bars"].as_array().expect("bars"))
+            .map(|bar| bar["name"].as_str().expect("a name"))
+            .collect()
+    };
+    for mate in ["ann", "ben"] {
+        let bars = bars(mate);
+        let count = |name: &str| bars.iter().filter(|bar| **bar == name).count();
+        assert_eq!((bars[0], count("task_update")), (mate, 1), "{bars:?}");
+        assert!(count("thinking") > count("task_claim"), "{bars:?}");
+        assert!(count("task_claim") > 0, "{bars:?}");
+        let mut said = run["talk"].as_array().expect("a conversation").iter();
+        let claims = |it: &Value| it["lane"] == mate && it["text"] == "task_claim:";
+        assert!(said.any(claims), "{mate}");
+    }
+    // What a mate runs in the background has a lane of its own, whatever the lead calls its tasks.
+    let owners = ["ann: build", "ben: build"].map(&bars);
+    assert_eq!(owners.iter().flatten().count(), 1, "{owners:?}");
+    assert_eq!(bars("build"), ["build"]);
+    let drawn = told.out.split("/timeline all").nth(1).expect("a picture");
+    for mate in ["ann", "ben"] {
+        let lane = format!("\n  {mate} ");
+        assert!(drawn.contains(&lane), "{mate}\n{drawn}");
+    }
 }
 
 /// The browser, if there is one; otherwise a word about it, past the harness, which would keep it.
@@ -380,6 +423,10 @@ fn pages_of_the_repository_are_as_they_are_written_now() {
         (
             "lessons/s10_background_agents/compare.html",
             "s10 in the background",
+        ),
+        (
+            "lessons/s20_parallel_teams/compare.html",
+            "s20 a team: each takes the next task",
         ),
     ];
     for (path, title) in pages {

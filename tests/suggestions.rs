@@ -129,6 +129,16 @@ fn typing_hides_it() {
 }
 
 #[test]
+fn escape_hides_it_and_takes_no_key_with_it() {
+    let (_server, mut terminal) = after_a_turn([reply_text("run the tests")]);
+    until_it_stands(&terminal);
+    terminal.send("\x1b");
+    terminal.until_ends(PROMPT);
+    terminal.send("abc");
+    terminal.until_ends("\ns19 >> abc");
+}
+
+#[test]
 fn a_key_ends_the_request_and_what_comes_late_is_dropped() {
     let (server, mut terminal) = after_a_turn([Answer::Stall(String::new())]);
     server.wait_until_stalled();

@@ -531,6 +531,89 @@ fn a_picture_is_well_formed_and_leans_on_nothing_outside() {
     assert!(picture.contains("prefers-color-scheme: dark"));
 }
 
+/// The lines of a trace whose zero is that time of day, with one span or the begin of one a line:
+/// its track, kind, name and microseconds.
+fn lines_of(clock: u64, spans: &[(u64, &str, &str, u64, Option<u64>)]) -> String {
+    let name = |(tid, name): (u64, &str)| json!({ "ph": "M", "ts": 0, "pid": 1, "tid": tid, "name": "thread_name", "args": { "name": name, "clock": clock } });
+    let names = ["main", "build", "ann", "cid", "odd", "eve"];
+    let mut lines: Vec<Value> = (1..).zip(names).map(name).collect();
+    for (tid, kind, name, start, end) in spans {
+        let mut record = json!({ "ph": "B", "ts": start, "pid": 1, "tid": tid, "cat": kind, "name": name, "args": { "id": name } });
+        if *name == "team" {
+            record["args"]["id"] = json!("crew");
+        }
+        lines.push(record.clone());
+        if let Some(end) = end {
+            (record["ph"], record["ts"]) = (json!("E"), json!(end));
+            lines.push(record);
+        }
+    }
+    let lines = lines.iter().map(|line| format!(",{line}\n"));
+    format!("[\n{}", lines.collect::<String>())
+}
+
+#[test]
+fn mates_are_put_beside_their_lead_by_the_time_of_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = 1_000_000;
+    let write = |name: &str, text: &str| {
+        let place = folder.path().join(".team/crew").join(name);
+        std::fs::create_dir_all(&place).expect("a folder");
+        std::fs::write(place.join("trace.json"), text).expect("a file");
+    };
+    let work = (1, "tool", "bash", second, Some(2 * second));
+    let cut = (1, "thinking", "thinking", 3 * second, None);
+    let own = (2, "task", "build", second, Some(2 * second));
+    write("ann", &lines_of(12 * second, &[own, work, cut]));
+    write("build", &lines_of(9 * second, &[work])); // left there before the lead began
+    let far = (u64::MAX, "tool", "far", u64::MAX, Some(u64::MAX));
+    let no_trace = "no trace at all\n".to_string();
+    write("cid", &(no_trace + &lines_of(12 * second, &[far])));
+    write("dan", &lines_of(12 * second, &[work]));
+    let odd = folder.path().join(".team/crew/odd");
+    std::fs::create_dir(&odd).expect("a folder");
+    mkfifo(&odd.join("trace.json"), Mode::S_IRWXU).expect("a FIFO"); // nobody writes there
+    let task = |tid, name| (tid, "task", name, second, Some(8 * second));
+    let mut spans = vec![task(2, "build"), task(3, "ann"), task(4, "cid")];
+    spans.extend([task(5, "odd"), task(6, "eve")]);
+    let read = |spans: &[(u64, &str, &str, u64, Option<u64>)]| {
+        let mut trace = meanwhile::aids::timeline::Trace::default();
+        let lines = lines_of(10 * second, spans);
+        lines
+            .lines()
+            .for_each(|line| trace.add_line(line.as_bytes()));
+        trace.with_mates(folder.path())
+    };
+    let without = read(&spans);
+    assert_eq!(without.spans.len(), 5, "nobody started a team");
+    spans.push((1, "tool", "team", second / 2, Some(second)));
+    let trace = read(&spans);
+    let added = trace.spans.iter().filter(|it| {
+        let name = &*it.begin.name;
+        !spans.iter().any(|span| span.2 == name)
+    });
+    let added: Vec<_> = added
+        .map(|it| {
+            let begin = &it.begin;
+            (begin.tid, &*begin.name, begin.ts / second, it.end)
+        })
+        .collect();
+    // Its zero is two seconds later; it was killed, and its task has ended at 8.
+    let expected = [
+        (8, "ann: build", 3, Some(4 * second)),
+        (3, "bash", 3, Some(4 * second)),
+        (3, "thinking", 5, Some(8 * second)),
+        (usize::MAX, "far", u64::MAX / second, Some(u64::MAX)),
+    ];
+    assert_eq!(added, expected);
+    assert_eq!(trace.tracks[&8], "ann: build");
+    let starts: Vec<u64> = trace.spans.iter().map(|it| it.begin.ts).collect();
+    assert!(starts.is_sorted(), "{starts:?}");
+    let chart = Chart::of(&trace, trace.session(9 * second));
+    assert!(chart.draw(60, chart.seconds).contains("  ann: build"));
+    check_xml(&chart.svg("far"));
+}
+
 #[test]
 fn a_picture_takes_any_name() {
     let name = "<&\"'>\u{1b}[2J\0\u{ffff}日本語 and a name that is far too long";

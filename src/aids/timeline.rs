@@ -7,6 +7,7 @@
 //! program runs, and when it was killed: the format allows the closing bracket to be missing.
 
 pub mod chart;
+mod mates;
 pub mod page;
 mod record;
 mod svg;
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -80,9 +81,8 @@ impl Timeline {
 
     /// The last turn, as far as it has come, with what led to it.
     pub fn chart(&self) -> Chart {
-        let mut recorder = self.lock();
-        let now = recorder.since_start(Instant::now());
-        Chart::of(&recorder.trace, recorder.trace.last_turn(now))
+        let (trace, now) = self.trace();
+        Chart::of(&trace, trace.last_turn(now))
     }
 
     /// The last turn as text, or with `all` the whole session, its lanes at most `width` characters
@@ -100,9 +100,17 @@ impl Timeline {
     }
 
     fn session<T>(&self, make: impl FnOnce(&Trace, Range<u64>) -> T) -> T {
+        let (trace, now) = self.trace();
+        make(&trace, trace.session(now))
+    }
+
+    /// All that happened so far, in the mates of a team as well, and the time.
+    fn trace(&self) -> (Trace, u64) {
         let mut recorder = self.lock();
         let now = recorder.since_start(Instant::now());
-        make(&recorder.trace, recorder.trace.session(now))
+        let trace = recorder.trace.clone();
+        drop(recorder); // files are read next, and threads that emit would wait
+        (trace.with_mates("".as_ref()), now)
     }
 
     /// Writes the files that the options ask for. Returns a sentence for each that is not there,
@@ -171,7 +179,8 @@ impl Recorder {
             }
             Event::RequestStarted => self.begin(tid, Kind::Thinking, "thinking", Value::Null),
             Event::ToolStarted { name, input } => {
-                let args = json!({ "input": shorten(&describe(input)), "id": input["id"] });
+                let id = input.get("id").or(input.get("name"));
+                let args = json!({ "input": shorten(&describe(input)), "id": id });
                 self.begin(tid, Kind::Tool, name, args);
             }
             Event::TaskStarted { id, what } => {
@@ -231,7 +240,10 @@ impl Recorder {
             true => format!("{name} ({what})"),
             false => name.to_string(),
         };
-        self.record('M', new, None, "thread_name", json!({ "name": label }));
+        let late = self.since_start(Instant::now()).saturating_sub(self.now);
+        let clock = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64 - late;
+        let args = json!({ "name": label, "clock": clock });
+        self.record('M', new, None, "thread_name", args);
         new
     }
 

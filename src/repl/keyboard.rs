@@ -77,6 +77,7 @@ impl Editor {
     pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced);
+        let config = config.keyseq_timeout(Some(100)); // or Esc would wait for another key
         let config = config.bracketed_paste(false).build(); // see `mark_pastes`
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(Helper {

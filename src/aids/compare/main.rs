@@ -25,11 +25,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 const FRAME: Duration = Duration::from_millis(100);
 
 const HELP: &str = "\
-compare: the same work given to three programs, side by side
+compare: the same work given to several programs, side by side
 
   --scene NAME     commands (slow commands in s07, s08 and s09: what it does without this option)
                    agents (three sub-agents and a question: one after the other as in s04;
                    side by side, but the turn waits for all; in the background as in s10)
+                   team (six tasks: done by one agent, by three agents on threads as in s10,
+                   by a pipeline as in s15, by a team of three processes as in s20)
   --scenario FILE  other work, one a line; {30} stands for 30 s, scaled
   --scale N        divide times by N (20; 5 is a speed to talk over, 1 takes them as they are)
   --chart FOLDER   also write each chart there as an SVG picture
@@ -65,7 +67,7 @@ fn options(mut parser: Parser) -> Result<Options, lexopt::Error> {
             Arg::Long("scene") => {
                 let name = parser.value()?.string()?;
                 let found = SCENES.iter().find(|scene| scene.name == name);
-                options.scene = found.ok_or("--scene takes commands or agents")?;
+                options.scene = found.ok_or("--scene takes commands, agents or team")?;
             }
             Arg::Long("scenario") => {
                 let path: PathBuf = parser.value()?.into();
@@ -105,11 +107,11 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> Result<(), String> {
     let Options { scene, scale, .. } = options;
     let scenario = options.scenario.as_deref().unwrap_or(scene.scenario);
-    let script = |(program, title)| {
+    let script = |&(program, title)| {
         let script = scene.script(program, scenario, *scale)?;
         Ok((program, title, script))
     };
-    let scripts: Result<Vec<_>, String> = scene.programs.into_iter().map(script).collect();
+    let scripts: Result<Vec<_>, String> = scene.programs.iter().map(script).collect();
     let scripts = scripts?;
     if let Some(folder) = &options.chart {
         let failed = |error| format!("{} cannot be made: {error}", folder.display());
@@ -146,7 +148,7 @@ fn build(scene: &Scene) -> Result<(), String> {
     let Some(cargo) = std::env::var_os("CARGO") else {
         return Ok(());
     };
-    let names = scene.programs.map(|(program, _)| program);
+    let names: Vec<&str> = scene.programs.iter().map(|it| it.0).collect();
     eprintln!("Building {} …", names.join(", "));
     let mut build = Command::new(cargo);
     // Cargo's variables about this package would make it compile `ring`, and all that rests on

@@ -1,5 +1,6 @@
 //! aids · What a comparison shows: charts on one time scale, and the table.
 
+use std::collections::BTreeSet;
 use std::io::{Write, stdout};
 
 use meanwhile::aids::timeline::chart::{Chart, legend_line};
@@ -9,9 +10,9 @@ use meanwhile::terminal::fit;
 use crate::run::Run;
 use crate::scene::Scene;
 
-/// Columns of what the table's rows are called, and of their cells.
+/// Columns of what the table's rows are called, and of the cells of each row.
 const LABEL: usize = 34;
-const CELL: usize = 10;
+const CELLS: usize = 30;
 
 /// The longest run so far, in seconds.
 pub fn longest(runs: &[Run]) -> f64 {
@@ -84,10 +85,11 @@ pub fn rows(runs: &[Run], scene: &Scene) -> Vec<Vec<String>> {
 pub fn table(rows: &[Vec<String>]) -> String {
     let mut table = String::new();
     for (index, row) in rows.iter().enumerate() {
-        let cells = row[1..].iter().map(|cell| format!(" {cell:>CELL$} |"));
+        let width = CELLS / (row.len() - 1);
+        let cells = row[1..].iter().map(|cell| format!(" {cell:>width$} |"));
         table += &format!("| {:<LABEL$} |{}\n", row[0], cells.collect::<String>());
         if index == 0 {
-            let rule = format!("{}:|", "-".repeat(CELL + 1)).repeat(row.len() - 1);
+            let rule = format!("{}:|", "-".repeat(width + 1)).repeat(row.len() - 1);
             table += &format!("|{}|{rule}\n", "-".repeat(LABEL + 2));
         }
     }
@@ -141,6 +143,30 @@ pub fn agents(run: &Run) -> Vec<(&'static str, String)> {
         ("all done", seconds(run.time().end - start)),
         ("main thread blocked on tools", seconds(blocked(run))),
         ("requests, sub-agents included", requests(run)),
+    ]
+}
+
+/// Figures of the scene with a team.
+pub fn team(run: &Run) -> Vec<(&'static str, String)> {
+    let (spans, start) = (&run.trace.spans, run.time().start);
+    // One agent has each result when its command has ended; to the others they come by themselves.
+    let waits = !spans.iter().any(|span| span.is(Kind::Task));
+    let own = spans.iter().filter(|call| call.begin.tid == MAIN);
+    let hands_over = |call: &&Span| call.is(Kind::Delivered) || waits && call.begin.name == "bash";
+    let first = own.filter(hands_over).filter_map(|call| call.end);
+    let processes: BTreeSet<u32> = spans.iter().map(|span| span.begin.pid).collect();
+    let asked = spans.iter().filter(|span| span.is(Kind::Thinking));
+    let contexts: BTreeSet<usize> = asked.map(|span| span.begin.tid).collect();
+    vec![
+        ("all done", seconds(run.time().end - start)),
+        (
+            "first result in the model's hands",
+            handed(run, first.min()),
+        ),
+        ("main thread blocked on tools", seconds(blocked(run))),
+        ("processes with a model", processes.len().to_string()),
+        ("conversations", contexts.len().to_string()),
+        ("requests, all conversations", requests(run)),
     ]
 }
 

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::Range;
 use std::os::unix::process::{CommandExt, parent_id};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
 use std::time::{Duration, Instant};
 
 use meanwhile::aids::timeline::chart::{Bar, Chart, Lane};
-use meanwhile::aids::timeline::{Kind, Span, Trace};
+use meanwhile::aids::timeline::{Kind, MAIN, Span, Trace};
 
 use crate::scene::Script;
 
@@ -40,7 +40,11 @@ pub fn become_program_if_asked() {
 
 pub struct Run {
     pub title: &'static str,
+    /// What it and its mates have done.
     pub trace: Trace,
+    /// What its own trace says.
+    own: Trace,
+    folder: PathBuf,
     child: Child,
     /// How it ended, if it has.
     pub status: Option<ExitStatus>,
@@ -90,6 +94,8 @@ impl Run {
         let mut run = Run {
             title,
             trace: Trace::default(),
+            own: Trace::default(),
+            folder,
             file: BufReader::new(File::open(&path)?),
             child: command.spawn()?,
             status: None,
@@ -117,12 +123,10 @@ impl Run {
         while let Ok(1..) = self.file.read_until(b'\n', &mut self.line)
             && self.line.ends_with(b"\n")
         {
-            let record = self.line.strip_prefix(b",").unwrap_or(&self.line);
-            if let Ok(record) = serde_json::from_slice(record) {
-                self.trace.add(record);
-            }
+            self.own.add_line(&self.line);
             self.line.clear();
         }
+        self.trace = self.own.clone().with_mates(&self.folder);
         let (now, question) = (self.started.elapsed(), self.script.question.clone());
         match question {
             Some((seconds, text)) if self.asked.is_none() && now.as_secs_f64() >= seconds => {
@@ -137,7 +141,7 @@ impl Run {
     /// The turns that a line began: the instructions, then the question.
     pub fn turns(&self) -> impl Iterator<Item = &Span> {
         let turns = self.trace.spans.iter().filter(|span| span.is(Kind::Turn));
-        turns.filter(|turn| turn.begin.args["prompt"] != "")
+        turns.filter(|turn| turn.begin.tid == MAIN && turn.begin.args["prompt"] != "")
     }
 
     /// When the question was answered, in microseconds of the trace.

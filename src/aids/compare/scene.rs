@@ -1,23 +1,23 @@
-//! aids · What is compared: three programs, and what they are told.
+//! aids · What is compared: some programs, and what they are told.
 
-use crate::picture::{agents, commands};
+use crate::picture::{agents, commands, team};
 use crate::run::Run;
 
 /// A comparison. The programs differ in how results arrive.
 pub struct Scene {
     pub name: &'static str,
     /// Files and titles.
-    pub programs: [(&'static str, &'static str); 3],
+    pub programs: &'static [(&'static str, &'static str)],
     /// What they are told, if no `--scenario` says otherwise.
     pub scenario: &'static str,
     /// A program's column of the table, with the labels of its rows.
     pub figures: fn(&Run) -> Vec<(&'static str, String)>,
 }
 
-pub const SCENES: [Scene; 2] = [
+pub const SCENES: [Scene; 3] = [
     Scene {
         name: "commands",
-        programs: [
+        programs: &[
             ("s07_task_system", "s07 synchronous"),
             ("s08_background_tasks", "s08 background"),
             ("s09_notifications", "s09 notified"),
@@ -27,7 +27,7 @@ pub const SCENES: [Scene; 2] = [
     },
     Scene {
         name: "agents",
-        programs: [
+        programs: &[
             ("s04_subagent", "s04 one after the other"),
             (WAIT_FOR_ALL, "all side by side, but the turn waits for all"),
             ("s10_background_agents", "s10 in the background"),
@@ -35,7 +35,24 @@ pub const SCENES: [Scene; 2] = [
         scenario: include_str!("agents.txt"),
         figures: agents,
     },
+    Scene {
+        name: "team",
+        programs: &[
+            ("s07_task_system", "s07 one agent"),
+            (
+                "s10_background_agents",
+                "s10 agents on threads, two tasks each",
+            ),
+            ("s15_pipelines", "s15 a pipeline, an agent for each task"),
+            ("s20_parallel_teams", "s20 a team: each takes the next task"),
+        ],
+        scenario: include_str!("team.txt"),
+        figures: team,
+    },
 ];
+
+/// Who works in the scene `team`. A pipeline has as many places.
+const WORKERS: [&str; 3] = ["ann", "ben", "cid"];
 
 /// The program whose `task` takes all sub-agents in one call.
 const WAIT_FOR_ALL: &str = "wait_for_all";
@@ -64,6 +81,10 @@ impl Scene {
             let (prompt, question) = (lines.join(", then "), None);
             return Ok(Script { prompt, question });
         }
+        if self.name == "team" {
+            let (prompt, question) = (shared(program, &lines), None);
+            return Ok(Script { prompt, question });
+        }
         let (mut delegations, mut question) = (Vec::new(), None);
         for line in lines {
             let Some((name, text)) = line.split_once(": ") else {
@@ -84,6 +105,31 @@ impl Scene {
         };
         Ok(Script { prompt, question })
     }
+}
+
+/// The same tasks, as this program shares them out.
+fn shared(program: &str, tasks: &[&str]) -> String {
+    let create = |task: &&str| format!("create task {}", quoted(task));
+    let plan = tasks.iter().map(create);
+    let end = match program {
+        "s15_pipelines" => "dispatch tasks".to_string(),
+        "s20_parallel_teams" => {
+            let mates = WORKERS.join(" ");
+            format!("start team crew with {mates}, then stop the team")
+        }
+        "s10_background_agents" => {
+            let deal = |(at, name): (usize, &&str)| {
+                let own = tasks.iter().skip(at).step_by(WORKERS.len());
+                let own: Vec<&str> = own.copied().collect();
+                (!own.is_empty())
+                    .then(|| format!("delegate {} as {name}", quoted(&own.join(", then "))))
+            };
+            let dealt = WORKERS.iter().enumerate().filter_map(deal);
+            return dealt.collect::<Vec<_>>().join(", then ");
+        }
+        _ => return tasks.join(", then "),
+    };
+    plan.chain([end]).collect::<Vec<_>>().join(", then ")
 }
 
 fn quoted(text: &str) -> String {

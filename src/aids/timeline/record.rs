@@ -37,7 +37,7 @@ pub struct Record {
     pub ph: char,
     /// Microseconds since the start of the program.
     pub ts: u64,
-    /// Always 1.
+    /// 1 in a file. Where mates are put beside their lead, each has a number of its own.
     pub pid: u32,
     /// The track.
     pub tid: usize,
@@ -76,17 +76,26 @@ impl Span {
 }
 
 /// What the records so far add up to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Trace {
     /// In the order in which they began.
     pub spans: Vec<Span>,
     /// The names of tracks.
     pub tracks: BTreeMap<usize, String>,
+    /// The time of day at its zero, in microseconds since 1970: puts two traces side by side.
+    pub zero: u64,
     /// When the last of those ended that were forgotten, in microseconds.
     pub kept_from: u64,
 }
 
 impl Trace {
+    /// Takes the next line of a file. One that is no record is passed over.
+    pub fn add_line(&mut self, line: &[u8]) {
+        if let Ok(record) = serde_json::from_slice(line.strip_prefix(b",").unwrap_or(line)) {
+            self.add(record);
+        }
+    }
+
     /// Takes the next record.
     pub fn add(&mut self, record: Record) {
         if record.ph == 'B' {
@@ -105,6 +114,10 @@ impl Trace {
             (self.spans[open].end, self.spans[open].result) = (Some(record.ts), record.args);
         } else if let ("thread_name", Some(name)) = (&*record.name, record.args["name"].as_str()) {
             self.tracks.insert(record.tid, name.to_string());
+            let clock = record.args["clock"].as_u64().unwrap_or_default();
+            if self.zero == 0 {
+                self.zero = clock.saturating_sub(record.ts); // later the clock may have been set
+            }
         }
     }
 
