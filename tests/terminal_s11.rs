@@ -386,7 +386,8 @@ fn what_a_shell_leaves_running_is_a_task() {
     terminal.line("/stop sleep-600");
     terminal.until_shows("\nsleep-600: told to stop.\n");
     terminal.until_shows("\n◆ sleep-600: ERROR: it was stopped after ");
-    terminal.until_ends(&format!("\nstarted{PROMPT}"));
+    terminal.until_shows("\nstarted\n");
+    terminal.until_ends(PROMPT);
     eventually("nothing is left", || is_gone(child));
     assert_eq!(count(&terminal, "◆"), 1);
 }
