@@ -95,7 +95,7 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
         "before<\\/mcp-result>\n",
         "odd  on, running  13 tools  protocol 2025-06-18",
         "mcp__odd__twice: odd",
-        "exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
+        "env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
         "its standard error: I am odd",
     ]);
     let environment = ran.file("environment").expect("it was started");
@@ -133,7 +133,7 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
     let ran = odd("").line(&call("long")).line(peak).line(&call("hello"));
     let ran = ran.run();
     ran.has_in_order(&[
-        "ERROR: odd did not answer; it is started again with the next call",
+        "ERROR: odd gave no result; if it has ended, the next call starts it again",
         "it sent a line of more than 4 MiB, so it was stopped",
         "VmHWM:",
         "hello\n",
@@ -148,7 +148,7 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
 fn one_that_asks_and_reads_no_answer_is_stopped() {
     let ran = odd("").line(&call("flood")).line(&call("hello")).run();
     ran.has_in_order(&[
-        "ERROR: odd did not answer; it is started again with the next call",
+        "ERROR: odd gave no result; if it has ended, the next call starts it again",
         "it takes nothing in, so it was stopped",
         "hello\n",
     ]);
@@ -162,7 +162,7 @@ fn one_that_dies_is_started_again_three_times() {
         ran = ran.line(&call("die"));
     }
     let ran = ran.line("/mcp restart odd").line(&call("hello")).run();
-    let died = "ERROR: odd did not answer; it is started again with the next call\n    <mcp-error server=\"odd\">\n    it has ended; its last words: out of luck\n";
+    let died = "ERROR: odd gave no result; if it has ended, the next call starts it again\n    <mcp-error server=\"odd\">\n    it has ended; its last words: out of luck\n";
     ran.has_in_order(&[
         died,
         died,
@@ -234,7 +234,7 @@ fn a_list_that_changes_is_asked_for_again() {
 fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");
-    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: exec env ";
+    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: env ";
     let first = lesson("").variable("XDG_STATE_HOME", state);
     let first = first.line(&call("hello")).line("/mcp off time");
     let first = first.line("/mcp on odd").line(&call("hello")).run();
@@ -329,7 +329,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let mut terminal = at_terminal();
     terminal.line(&call("quiet"));
     terminal.until_shows(".mcp.json wants to start the server odd, now and in later sessions:");
-    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''");
+    terminal.until_shows("│ env 'ITS_KEY=it'\\''s one' bash odd.sh ''");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     assert_eq!(pids(terminal.folder.path()), []);
     terminal.line("y");
@@ -367,7 +367,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let path = terminal.folder.path().join(".mcp.json");
     fs::write(path, config("other")).expect("a file");
     terminal.line("/mcp restart odd");
-    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh other");
+    terminal.until_shows("│ env 'ITS_KEY=it'\\''s one' bash odd.sh other");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
     terminal.until_shows("not started, as you said");

@@ -1,20 +1,18 @@
 //! s17 · What a server offers and answers, as the model may have it. It is started when that is needed,
 //! and again when it has ended.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::mem::{replace, take};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::server::Server;
-use crate::background::{Kind, Task};
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
-use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
-use crate::process::output::{Output, text_or};
+use crate::process::output::Output;
 use crate::process::{Progress, Watch};
 use crate::terminal::short;
 use crate::tool::{Access, Context, Tool};
@@ -27,46 +25,38 @@ const MAX_PAGES: usize = 100;
 const STARTS: usize = 4;
 
 impl Server {
-    /// Says what went wrong, unless that was the last that was said.
+    /// Says what went wrong, unless that was the last that went wrong.
     pub fn say_once(&self, why: &str) {
-        let old = std::mem::replace(&mut lock(&self.state).said, why.to_string());
-        let events = &self.foreground.context.events;
-        if old != why {
+        let last = replace(&mut lock(&self.state).problem, why.to_string());
+        if last != why {
+            let events = &self.foreground.context.events;
             events.notice(format!("{}: {why}.", self.name));
         }
     }
 
-    /// Starts it if it has never been, and asks for its tools if they have changed.
-    pub fn prepare(self: &Arc<Self>) -> Result<(), String> {
-        let (mut state, stop) = (lock(&self.state), &self.foreground.context.interrupt);
-        let changed = state.to.is_some() && std::mem::take(&mut state.list_changed);
-        let is_new = state.starts == 0;
-        drop(state);
-        match is_new {
-            true => self.connect(stop),
-            false if changed => self.list(stop),
-            false => Ok(()),
-        }
-    }
-
-    /// Starts it if it does not run.
-    pub fn connect(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let (command, mut state) = (self.config.line()?, lock(&self.state));
-        match state.starts {
-            _ if state.to.is_some() => return Ok(()),
-            _ if !state.on => return Err("it is off".to_string()),
-            STARTS => {
-                let name = &self.name;
-                let why = format!("it was started {STARTS} times and has always ended");
-                return Err(format!("{why}; `/mcp restart {name}` tries it again"));
+    /// Starts it if it never was, or if it has ended and a `call` is to be made. Asks for its tools if
+    /// they have changed.
+    pub fn ready(self: &Arc<Self>, call: bool, stop: &Interrupt) -> Result<(), String> {
+        let mut state = lock(&self.state);
+        let changed = take(&mut state.list_changed);
+        match (&state.to, state.starts) {
+            (Some(_), _) if !changed => return Ok(()),
+            (Some(_), _) => {
+                drop(state);
+                return self.list(stop);
+            }
+            (None, 1..) if !call => return Ok(()),
+            (None, STARTS) => {
+                let again = format!("`/mcp restart {}` tries it again", self.name);
+                return Err(format!(
+                    "it was started {STARTS} times and has always ended; {again}"
+                ));
             }
             _ => state.starts += 1,
         }
         drop(state);
-        let id = TaskId::new(&format!("mcp {}", self.name))?;
-        let started = self.run(&command, Task::new(Kind::Other("server"), &id));
-        started.map_err(|why| format!("it could not be started: {why}"))?;
-        self.begin(stop).inspect_err(|_| self.end())
+        let begun = self.start().and_then(|()| self.begin(stop));
+        begun.inspect_err(|_| self.stop())
     }
 
     /// The handshake, and the first list.
@@ -76,11 +66,13 @@ impl Server {
         let answer = self.request("initialize", hello, stop)?;
         let version = answer["protocolVersion"].as_str().unwrap_or("none");
         if !VERSIONS.contains(&version) {
-            let why = "it speaks a protocol that is not known here";
-            return Err(format!("{why}: {}", short(version, 20)));
+            let version = short(version, 20);
+            return Err(format!(
+                "it speaks a protocol that is not known here: {version}"
+            ));
         }
         lock(&self.state).version = version.to_string();
-        self.send(json!({ "method": "notifications/initialized" }));
+        self.tell("initialized", json!({}));
         self.list(stop)
     }
 
@@ -95,7 +87,7 @@ impl Server {
                 let full = format!("mcp__{}__{name}", self.name);
                 let is_taken = tools.iter().any(|it| it.name == full);
                 match fits(&full, &spec["inputSchema"]) && !is_taken {
-                    true => tools.push(Arc::new(self.tool(name, &full, spec))),
+                    true => tools.push(Arc::new(self.tool(name, full, spec))),
                     false => left_out.push(short(name, 40)),
                 }
             }
@@ -114,53 +106,56 @@ impl Server {
     }
 
     fn request(&self, method: &str, params: Value, stop: &Interrupt) -> Result<Value, String> {
-        let asked = json!({ "method": method, "params": params });
-        let answer = self.ask(asked, limit("MCP_TIMEOUT", 30_000), stop);
+        let answer = self.ask(method, params, limit("MCP_TIMEOUT", 30_000), stop);
         answer.map_err(|end| {
             let why = Outcome::new(end, "").error().unwrap_or_default();
             format!("no answer to {method}: {why}")
         })
     }
 
-    fn tool(self: &Arc<Self>, name: &str, full: &str, spec: &Value) -> Tool {
+    fn tool(self: &Arc<Self>, name: &str, full: String, spec: &Value) -> Tool {
         let (server, call) = (Arc::downgrade(self), name.to_string());
         let run = move |arguments: Value, context: &Context| {
             let server = server.upgrade().ok_or("its server is gone")?;
-            let ready = server.connect(&context.interrupt);
-            ready.map_err(|why| marked("mcp-error", &server.name, &why))?;
+            let ready = server.ready(true, &context.interrupt);
             let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
             let watch = Call(name.clone(), stop.clone(), server.clone());
             let params = json!({ "name": call, "arguments": arguments });
-            let message = json!({ "method": "tools/call", "params": params });
-            let asked = server.clone();
+            let foreground = server.foreground.clone();
             let work = move || {
                 let limit = limit("MCP_TOOL_TIMEOUT", 600_000);
-                outcome(&asked, asked.ask(message, limit, &stop))
+                let ask = |()| server.ask("tools/call", params, limit, &stop);
+                outcome(&server.name, ready.map_err(End::Failed).and_then(ask))
             };
-            let foreground = &server.foreground;
             foreground.call(&name, Arc::new(watch), work, context)
         };
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
         let about = marked("mcp-description", &self.name, &about);
-        let mut tool = Tool::new(intern(full), about, Value::Null, Access::Ask, run);
+        // A name lives as long as the program: one that was there before is taken again.
+        let known = self.tools().into_iter().find(|tool| tool.name == full);
+        let full = known.map_or_else(|| &*full.leak(), |tool| tool.name);
+        let mut tool = Tool::new(full, about, Value::Null, Access::Ask, run);
         tool.input_schema = spec["inputSchema"].clone();
         tool
+    }
+
+    /// Those that it had when it was asked last.
+    pub fn tools(&self) -> Vec<Arc<Tool>> {
+        lock(&self.state).tools.clone()
     }
 
     /// How it is.
     pub fn line(&self) -> String {
         let state = lock(&self.state);
         let (count, version) = (state.tools.len(), &state.version);
-        let now = match (&state.to, &state.process) {
-            _ if !state.on => "off",
+        let now = match (&state.to, state.starts) {
+            _ if !self.config.on => "off",
             (Some(_), _) => &format!("on, running  {count} tools  protocol {version}"),
-            (None, None) => "on, not started",
-            (None, Some(_)) => "on, ended: starts again at the next call",
+            (None, 0) => "on, not started",
+            (None, _) => "on, ended: starts again at the next call",
         };
-        match text_or(&state.problem, &state.said).as_str() {
-            "" => format!("{}  {now}", self.name),
-            problem => format!("{}  {now}  last error: {problem}", self.name),
-        }
+        let before = ["", "  last error: "][usize::from(!state.problem.is_empty())];
+        format!("{}  {now}{before}{}", self.name, state.problem)
     }
 
     /// How it is, and its tools.
@@ -211,31 +206,19 @@ fn fits(name: &str, schema: &Value) -> bool {
     is_object && plain(name) && !name.contains('.')
 }
 
-/// A name that lives as long as the program. Each is kept once.
-fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = lock(&NAMES);
-    let known = names.get(name).copied();
-    let name = known.unwrap_or_else(|| Box::leak(name.into()));
-    names.insert(name);
-    name
-}
-
 /// What a server says, in a block that it cannot end.
 fn marked(what: &str, server: &str, text: &str) -> String {
     block(what, &format!(" server=\"{server}\""), text)
 }
 
 /// What came of a call: text in a marked block, and a sentence for what is no text.
-fn outcome(server: &Server, answer: Result<Value, End>) -> Outcome {
-    let name = &server.name;
+fn outcome(server: &str, answer: Result<Value, End>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(End::Failed(why)) => {
-            let again = ["; it is started again with the next call", ""];
-            let again = again[usize::from(lock(&server.state).to.is_some())];
-            let end = End::Failed(format!("{name} did not answer{again}"));
-            return Outcome::new(end, marked("mcp-error", name, &why));
+            let again = "if it has ended, the next call starts it again";
+            let end = End::Failed(format!("{server} gave no result; {again}"));
+            return Outcome::new(end, marked("mcp-error", server, &why));
         }
         Err(end) => return Outcome::new(end, ""),
     };
@@ -251,7 +234,7 @@ fn outcome(server: &Server, answer: Result<Value, End>) -> Outcome {
         };
         output.push(told.as_bytes());
     }
-    let text = marked("mcp-result", name, output.render().trim_end());
+    let text = marked("mcp-result", server, output.render().trim_end());
     let end = match answer["isError"] == true {
         true => End::Failed("the tool says that it failed".to_string()),
         false => End::Finished(None),
