@@ -21,7 +21,6 @@ use crate::options::Options;
 use crate::permission::behind_bars;
 use crate::process::Watch;
 use crate::process::fed::quote;
-use crate::process::output::text_or;
 use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
@@ -31,18 +30,15 @@ use server::Server;
 const CONFIG: &str = ".mcp.json";
 /// Bytes of a configuration, and of a list of ours.
 const MAX_FILE: u64 = 1 << 20;
-const NONE: &str = r#"{"mcpServers": {}}"#;
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
 
 /// What is configured: a command without a shell, and variables of its environment.
 #[derive(Default, PartialEq, Deserialize)]
+#[serde(default)]
 struct Config {
-    #[serde(default)]
     command: String,
-    #[serde(default)]
     args: Vec<String>,
-    #[serde(default)]
     env: BTreeMap<String, String>,
     /// Ours, so that nobody need be asked. No file can say that, nor that it is on.
     #[serde(skip)]
@@ -55,7 +51,7 @@ impl Config {
     /// Those of the file, and the one that is built in.
     fn all() -> Result<BTreeMap<String, Config>, String> {
         let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
-            Err(why) if why.kind() == ErrorKind::NotFound => NONE.to_string(),
+            Err(why) if why.kind() == ErrorKind::NotFound => r#"{"mcpServers": {}}"#.to_string(),
             text => text.map_err(failed("read", CONFIG))?.0,
         };
         let servers = serde_json::from_str(&text)
@@ -70,17 +66,17 @@ impl Config {
         let mut all = BTreeMap::from([("time".to_string(), built_in)]);
         all.extend::<BTreeMap<_, _>>(servers);
         let off = list(&off_file());
-        let on = |(name, config): (&String, &mut Config)| config.on = !off.contains(name);
-        all.iter_mut().for_each(on);
+        all.iter_mut()
+            .for_each(|(name, config)| config.on = !off.contains(name));
         Ok(all)
     }
 
-    /// Arguments of `env`, for a shell.
-    fn words(&self) -> String {
+    /// For a shell, which becomes the command.
+    fn line(&self) -> String {
         let set = |(name, value)| format!("{name}={value}");
         let words = self.env.iter().map(set).chain([self.command.clone()]);
         let words = words.chain(self.args.clone()).map(|word| quote(&word));
-        words.collect::<Vec<_>>().join(" ")
+        words.fold("env".to_string(), |line, word| line + " " + &word)
     }
 }
 
@@ -137,30 +133,30 @@ impl Servers {
 
     /// What goes wrong is said.
     fn ready(&self, server: &Arc<Server>, typed: bool) {
-        let (allowed, stop) = (
-            self.may_start(server, typed),
+        let (stop, may) = (
             &self.foreground.context.interrupt,
+            self.may_start(server, typed),
         );
-        let ready = allowed.and_then(|()| server.ready(typed, stop));
+        let ready = may.and_then(|()| server.ready(typed, stop));
         ready.unwrap_or_else(|why| server.say_once(&why));
     }
 
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (name, config, command) = (&server.name, &server.config, server.config.words());
+        let (name, config, command) = (&server.name, &server.config, server.config.line());
         if config.command.is_empty() {
             return Err("it has no `command`: only servers over stdio are known here".to_string());
         }
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let allowed = self.open || config.built_in || list(&file).contains(&line);
-        if allowed || typed && !self.asks {
+        let known = self.open || config.built_in || list(&file).contains(&line);
+        if known || typed && !self.asks {
             return Ok(());
         }
         if !self.asks {
-            let why = "not started yet: nobody was there to allow it";
+            let why = "not started, as nobody could allow it";
             return Err(format!("{why}; `/mcp on {name}` does: {command}"));
         }
         let question = format!(
@@ -174,68 +170,46 @@ impl Servers {
         }
         keep(&off_file(), name, true)?;
         self.load()?;
-        Err(format!(
-            "not started, as you said; `/mcp on {name}` asks again"
-        ))
+        Err(format!("not started; `/mcp on {name}` asks again"))
     }
 
     /// Carries out `/mcp`. False for any other line.
     pub fn command(&self, repl: &Repl, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_ours = words.first() == Some(&"/mcp");
-        if is_ours {
-            let said = self.carry_out(&words[1..]);
-            repl.say(said.unwrap_or_else(|why| why));
-        }
-        is_ours
+        let ["/mcp", words @ ..] = &*words else {
+            return false;
+        };
+        repl.say(self.carry_out(words).unwrap_or_else(|why| why));
+        true
     }
 
     fn carry_out(&self, words: &[&str]) -> Result<String, String> {
         self.load()?;
         let (what, name) = match *words {
-            [] => {
+            [what @ ("off" | "on" | "restart"), name] => (what, name),
+            [name] => ("", name),
+            _ => {
                 let lines: Vec<_> = self.all.borrow().values().map(|it| it.line()).collect();
                 return Ok(lines.join("\n"));
             }
-            [name] => ("", name),
-            [what, name, ..] => (what, name),
         };
-        let server = self.find(name)?;
-        match what {
-            "off" => {
-                keep(&off_file(), name, true)?;
-                self.load()?;
-                Ok(format!(
-                    "{name} is off: its tools are not offered any more."
-                ))
-            }
-            "on" | "restart" => {
-                if what == "restart" {
-                    server.stop();
-                    self.all.borrow_mut().remove(name);
-                }
-                keep(&off_file(), name, false)?;
-                self.load()?;
-                self.ready(&self.find(name)?, true);
-                Ok(self.find(name)?.offered())
-            }
-            _ => {
-                let (told, now) = (server.offered(), server.look());
-                let printed = text_or(&now.recent, "nothing");
-                let command = format!("its command: {}", now.what);
-                Ok(format!(
-                    "{told}\n  {command}\n  its standard error: {printed}"
-                ))
-            }
+        let find = || {
+            let server = self.all.borrow().get(name).cloned();
+            server.ok_or_else(|| format!("There is no server {name:?}; `/mcp` lists them."))
+        };
+        let server = find()?;
+        if what == "restart" {
+            server.stop();
+            self.all.borrow_mut().remove(name);
         }
-    }
-
-    fn find(&self, name: &str) -> Result<Arc<Server>, String> {
-        let all = self.all.borrow();
-        all.get(name).cloned().ok_or_else(|| {
-            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
-            format!("There is no server {name:?}. Known: {names}.")
-        })
+        if !what.is_empty() {
+            keep(&off_file(), name, what == "off")?;
+            self.load()?;
+        }
+        if ["on", "restart"].contains(&what) {
+            self.ready(&find()?, true);
+        }
+        Ok(find()?.told())
     }
 }
 
@@ -252,13 +226,11 @@ fn list(path: &Path) -> BTreeSet<String> {
 /// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
 fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
     let mut list = list(path);
-    let changed = match is_in {
-        true => list.insert(entry.to_string()),
-        false => list.remove(entry),
-    };
-    if !changed {
+    if list.contains(entry) == is_in {
         return Ok(());
     }
+    list.retain(|it| it != entry);
+    list.extend(is_in.then(|| entry.to_string()));
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));
     let written = folder.and_then(|()| replace(path, &text));

@@ -68,7 +68,7 @@ fn the_server_that_is_built_in_goes_off_and_on_and_no_config_is_touched() {
         "<mcp-result server=\"time\">\n",
         " UTC\n",
         " in Asia/Tokyo\n",
-        "time is off: its tools are not offered any more.",
+        "time  off, its tools are not offered",
         "ERROR: there is no tool \"mcp__time__now\"",
         "time  off",
         "time  on, running  2 tools  protocol 2025-11-25",
@@ -118,7 +118,7 @@ fn what_a_server_does_wrong_is_said_and_the_prompt_lives_on() {
         "last error: it printed what is no JSON, passed over: this is no JSON",
         "once\n",
         "asked back\n",
-        "last error: it answered what nobody waits for; passed over",
+        "last error: it answered what nobody waits for",
         "ERROR: there is no tool \"mcp__odd__unknown\"",
     ]);
     let heard = ran.file("heard").expect("it was spoken to");
@@ -168,7 +168,7 @@ fn one_that_dies_is_started_again_three_times() {
         died,
         died,
         died,
-        "it was started 4 times and has always ended; `/mcp restart odd` tries it again\n",
+        "it ended 4 times; try `/mcp restart odd`\n",
         "odd  on, running  13 tools",
         "hello\n",
     ]);
@@ -183,10 +183,7 @@ fn one_that_does_not_begin_well_is_said_once_and_stopped() {
             "no answer to initialize: it passed its time limit",
         ),
         ("deaf", "no answer to initialize: it passed its time limit"),
-        (
-            "other",
-            "it speaks a protocol that is not known here: 2999-01-01",
-        ),
+        ("other", "it speaks no known protocol: 2999-01-01"),
         ("refuses", "no answer to initialize: it refuses: not today"),
     ] {
         let ran = odd(argument).variable("MCP_TIMEOUT", "500");
@@ -234,7 +231,7 @@ fn a_list_that_changes_is_asked_for_again() {
 fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");
-    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: env ";
+    let waits = "odd: not started, as nobody could allow it; `/mcp on odd` does: env ";
     let first = lesson("").variable("XDG_STATE_HOME", state);
     let first = first.line(&call("hello")).line("/mcp off time");
     let first = first.line("/mcp on odd").line(&call("hello")).run();
@@ -264,7 +261,10 @@ fn no_file_of_a_project_starts_writes_or_waits_for_anything_unasked() {
     for name in ["clock", "time"] {
         let ran = Lesson::new(S17).file(".mcp.json", &config(name));
         let ran = ran.line("run \"echo on\"").run();
-        ran.has_in_order(&[&format!("{name}: not started yet: nobody was there"), "on"]);
+        ran.has_in_order(&[
+            &format!("{name}: not started, as nobody could allow it"),
+            "on",
+        ]);
         assert_eq!(ran.file("started"), None);
     }
     // A list that is a link, and its folder.
@@ -370,7 +370,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     terminal.until_shows("│ env 'ITS_KEY=it'\\''s one' bash odd.sh other");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
-    terminal.until_shows("not started, as you said");
+    terminal.until_shows("odd: not started; `/mcp on odd` asks again.");
     terminal.until_ends(PROMPT);
     terminal.line("exit");
     terminal.wait();
@@ -385,7 +385,7 @@ fn who_says_no_is_not_asked_again() {
     terminal.line("run \"echo on\"");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
-    terminal.until_shows("odd: not started, as you said; `/mcp on odd` asks again.");
+    terminal.until_shows("odd: not started; `/mcp on odd` asks again.");
     terminal.until_ends(PROMPT);
     terminal.line("run \"echo further\"");
     terminal.until_shows("further");

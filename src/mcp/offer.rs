@@ -3,16 +3,15 @@
 
 use std::mem::{replace, take};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::server::Server;
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
-use crate::process::output::Output;
+use crate::process::output::{Output, text_or};
 use crate::process::{Progress, Watch};
 use crate::terminal::short;
 use crate::tool::{Access, Context, Tool};
@@ -34,52 +33,45 @@ impl Server {
         }
     }
 
-    /// Starts it if it never was, or if it has ended and a `call` is to be made. Asks for its tools if
+    /// Starts it if it never was, or if it has ended and a call is to be made. Asks for its tools if
     /// they have changed.
-    pub fn ready(self: &Arc<Self>, call: bool, stop: &Interrupt) -> Result<(), String> {
-        let mut state = lock(&self.state);
-        let changed = take(&mut state.list_changed);
-        match (&state.to, state.starts) {
-            (Some(_), _) if !changed => return Ok(()),
-            (Some(_), _) => {
-                drop(state);
-                return self.list(stop);
-            }
-            (None, 1..) if !call => return Ok(()),
-            (None, STARTS) => {
-                let again = format!("`/mcp restart {}` tries it again", self.name);
-                return Err(format!(
-                    "it was started {STARTS} times and has always ended; {again}"
-                ));
-            }
-            _ => state.starts += 1,
+    pub fn ready(self: &Arc<Self>, is_call: bool, stop: &Interrupt) -> Result<(), String> {
+        let (mut state, name) = (lock(&self.state), &self.name);
+        let (runs, changed) = (state.to.is_some(), take(&mut state.list_changed));
+        let starts = !runs && (is_call || state.starts == 0);
+        if starts && state.starts == STARTS {
+            return Err(format!(
+                "it ended {STARTS} times; try `/mcp restart {name}`"
+            ));
         }
+        state.starts += usize::from(starts);
         drop(state);
-        let begun = self.start().and_then(|()| self.begin(stop));
-        begun.inspect_err(|_| self.stop())
+        match starts {
+            true => self.begin(stop).inspect_err(|_| self.stop()),
+            false if runs && changed => self.list(stop),
+            false => Ok(()),
+        }
     }
 
-    /// The handshake, and the first list.
+    /// Its start, the handshake, and the first list.
     fn begin(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+        let started = self.start();
+        started.map_err(|why| format!("it could not be started: {why}"))?;
         let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
         let hello = json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
         let answer = self.request("initialize", hello, stop)?;
-        let version = answer["protocolVersion"].as_str().unwrap_or("none");
-        if !VERSIONS.contains(&version) {
-            let version = short(version, 20);
-            return Err(format!(
-                "it speaks a protocol that is not known here: {version}"
-            ));
+        let version = short(answer["protocolVersion"].as_str().unwrap_or("none"), 20);
+        if !VERSIONS.contains(&&*version) {
+            return Err(format!("it speaks no known protocol: {version}"));
         }
-        lock(&self.state).version = version.to_string();
-        self.tell("initialized", json!({}));
+        lock(&self.state).version = version;
+        self.send(json!({ "method": "notifications/initialized" }));
         self.list(stop)
     }
 
     /// All pages of its list of tools.
     fn list(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let (mut tools, mut left_out) = (Vec::<Arc<Tool>>::new(), Vec::new());
-        let mut params = json!({});
+        let (mut tools, mut left_out, mut params) = (Vec::<Arc<Tool>>::new(), vec![], json!({}));
         for _ in 0..MAX_PAGES {
             let page = self.request("tools/list", params, stop)?;
             for spec in page["tools"].as_array().into_iter().flatten() {
@@ -106,8 +98,7 @@ impl Server {
     }
 
     fn request(&self, method: &str, params: Value, stop: &Interrupt) -> Result<Value, String> {
-        let answer = self.ask(method, params, limit("MCP_TIMEOUT", 30_000), stop);
-        answer.map_err(|end| {
+        self.ask(method, params, stop).map_err(|end| {
             let why = Outcome::new(end, "").error().unwrap_or_default();
             format!("no answer to {method}: {why}")
         })
@@ -123,8 +114,7 @@ impl Server {
             let params = json!({ "name": call, "arguments": arguments });
             let foreground = server.foreground.clone();
             let work = move || {
-                let limit = limit("MCP_TOOL_TIMEOUT", 600_000);
-                let ask = |()| server.ask("tools/call", params, limit, &stop);
+                let ask = |()| server.ask("tools/call", params, &stop);
                 outcome(&server.name, ready.map_err(End::Failed).and_then(ask))
             };
             foreground.call(&name, Arc::new(watch), work, context)
@@ -149,7 +139,7 @@ impl Server {
         let state = lock(&self.state);
         let (count, version) = (state.tools.len(), &state.version);
         let now = match (&state.to, state.starts) {
-            _ if !self.config.on => "off",
+            _ if !self.config.on => "off, its tools are not offered",
             (Some(_), _) => &format!("on, running  {count} tools  protocol {version}"),
             (None, 0) => "on, not started",
             (None, _) => "on, ended: starts again at the next call",
@@ -158,14 +148,15 @@ impl Server {
         format!("{}  {now}{before}{}", self.name, state.problem)
     }
 
-    /// How it is, and its tools.
-    pub fn offered(&self) -> String {
-        let mut told = self.line();
+    /// How it is, and all that is known of it.
+    pub fn told(&self) -> String {
+        let (mut told, now) = (self.line(), self.look());
         for tool in self.tools() {
             let about = tool.description.lines().nth(1); // the first within its block
             told += &format!("\n  {}: {}", tool.name, about.unwrap_or_default());
         }
-        told
+        let printed = text_or(&now.recent, "nothing");
+        told + "\n  its command: " + &short(&now.what, 200) + "\n  its standard error: " + &printed
     }
 }
 
@@ -186,24 +177,18 @@ impl Watch for Call {
     }
 }
 
-/// How long to wait, in milliseconds, or what this variable says.
-fn limit(variable: &str, millis: u64) -> Duration {
-    let said = std::env::var(variable).ok();
-    let said = said.and_then(|said| said.parse().ok());
-    Duration::from_millis(said.unwrap_or(millis))
-}
-
 /// Whether the API takes such a tool. If not, it would refuse every request.
 fn fits(name: &str, schema: &Value) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    let plain = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(good);
-    let fields = &schema["properties"];
-    let names_fit = |it: &Map<String, Value>| it.keys().all(|name| plain(name));
-    let fields_fit = fields.is_null() || fields.as_object().is_some_and(names_fit);
-    let mut choices = ["oneOf", "anyOf", "allOf"].into_iter();
-    let is_choice = choices.any(|it| schema.get(it).is_some());
-    let is_object = schema["type"] == "object" && fields_fit && !is_choice;
-    is_object && plain(name) && !name.contains('.')
+    let plain = |name: &str, more: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        (1..=64).contains(&name.len()) && name.chars().all(good)
+    };
+    let choices = ["oneOf", "anyOf", "allOf"].map(|it| schema.get(it));
+    let fields_fit = match &schema["properties"] {
+        Value::Object(fields) => fields.keys().all(|name| plain(name, "_-.")),
+        fields => fields.is_null(),
+    };
+    plain(name, "_-") && schema["type"] == "object" && fields_fit && choices == [None; 3]
 }
 
 /// What a server says, in a block that it cannot end.

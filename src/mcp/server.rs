@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, PipeReader, Read};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +24,9 @@ use crate::tool::Tool;
 
 /// What is longer is no line that a server would send: it is ended.
 const MAX_LINE: u64 = 4 * 1024 * 1024;
+/// How many milliseconds to wait for an answer, unless these variables say something else.
+const CALL: (&str, u64) = ("MCP_TOOL_TIMEOUT", 600_000);
+const REQUEST: (&str, u64) = ("MCP_TIMEOUT", 30_000);
 
 /// One server of the configuration, until that changes.
 pub struct Server {
@@ -65,15 +67,13 @@ impl Server {
     }
 
     /// Starts its process, with a thread that reads what it says.
-    pub fn start(self: &Arc<Self>) -> Result<(), String> {
-        let failed = |why: io::Error| format!("it could not be started: {why}");
-        let task = TaskId::new(&format!("mcp {}", self.name))?;
-        let task = Task::new(Kind::Other("server"), &task);
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let id = TaskId::new(&format!("mcp {}", self.name)).map_err(io::Error::other)?;
+        let task = Task::new(Kind::Other("server"), &id);
         let (server, started) = (self.clone(), task.started);
         task.control.attach(self.clone());
         let mut tasks = lock(&self.foreground.servers); // or it could end before it stands there
-        let (process, printed, to) =
-            talk(Path::new("env"), &self.config.words()).map_err(failed)?;
+        let (process, printed, to) = talk(&self.config.line())?;
         let mut state = lock(&self.state);
         (state.process, state.to) = (Some(process), Some(to));
         state.problem.clear();
@@ -84,7 +84,7 @@ impl Server {
             lock(&server.foreground.servers).retain(|task| task.started != started);
         };
         let thread = thread::Builder::new().name("server".to_string());
-        thread.spawn(read).map_err(failed)?;
+        thread.spawn(read)?;
         tasks.push(task);
         Ok(())
     }
@@ -92,20 +92,18 @@ impl Server {
     /// Ends its process. Whoever waits for an answer hears that.
     fn end(&self, mut state: MutexGuard<'_, State>, why: &str) {
         if state.to.take().is_some() {
-            state.problem = why.to_string();
+            let printed = state.process.as_ref().map(|it| it.look().recent);
+            state.problem = match last_line(&printed.unwrap_or_default()) {
+                "" => why.to_string(),
+                line => format!("{why}; its last words: {}", short(line, 200)),
+            };
         }
         state.waiting.clear(); // who waits hears that
         state.process.iter().for_each(Handle::stop);
     }
 
     /// Sends a request and waits for its answer, or until there is a reason not to.
-    pub fn ask(
-        &self,
-        method: &str,
-        mut params: Value,
-        limit: Duration,
-        stop: &Interrupt,
-    ) -> Result<Value, End> {
+    pub fn ask(&self, method: &str, mut params: Value, stop: &Interrupt) -> Result<Value, End> {
         let ((tell, answer), mut state) = (bounded(1), lock(&self.state));
         state.last_id += 1;
         let id = state.last_id;
@@ -114,25 +112,25 @@ impl Server {
         drop(state);
         params["_meta"] = json!({ "progressToken": id });
         self.send(json!({ "id": id, "method": method, "params": params }));
+        let (variable, millis) = [REQUEST, CALL][usize::from(method == "tools/call")];
+        let said = std::env::var(variable).ok();
+        let limit = said.and_then(|said| said.parse().ok()).unwrap_or(millis);
         let (end, why) = select! {
-            recv(answer) -> answer => return match answer {
-                Ok(answer) => answer.map_err(End::Failed),
-                Err(_) => Err(End::Failed(self.last_words())),
-            },
+            recv(answer) -> answer => {
+                let gone = |_| Err(lock(&self.state).problem.clone());
+                return answer.unwrap_or_else(gone).map_err(End::Failed);
+            }
             recv(stop.receiver()) -> _ => (End::Killed, "the user stopped it"),
-            recv(after(limit)) -> _ => (End::TimedOut, "it took too long"),
+            recv(after(Duration::from_millis(limit))) -> _ => (End::TimedOut, "it took too long"),
         };
         lock(&self.state).waiting.remove(&id);
-        self.tell("cancelled", json!({ "requestId": id, "reason": why }));
+        let params = json!({ "requestId": id, "reason": why });
+        self.send(json!({ "method": "notifications/cancelled", "params": params }));
         Err(end)
     }
 
-    /// Tells it something that is not answered.
-    pub fn tell(&self, what: &str, params: Value) {
-        self.send(json!({ "method": format!("notifications/{what}"), "params": params }));
-    }
-
-    fn send(&self, mut message: Value) {
+    /// Sends a message. A server that takes nothing in is ended.
+    pub fn send(&self, mut message: Value) {
         message["jsonrpc"] = json!("2.0");
         let mut state = lock(&self.state);
         let said = state.to.as_mut().map(|to| to.say(&message.to_string()));
@@ -149,10 +147,11 @@ impl Server {
                 break;
             }
             match serde_json::from_slice(&line) {
-                Ok(message) => self.take(message),
+                Ok(message) => self.take(&message),
                 Err(_) => {
                     let line = short(readable(&line).trim(), 60);
-                    self.note(&format!("it printed what is no JSON, passed over: {line}"));
+                    let problem = format!("it printed what is no JSON, passed over: {line}");
+                    lock(&self.state).problem = problem;
                 }
             }
             line.clear();
@@ -163,8 +162,8 @@ impl Server {
         }
     }
 
-    fn take(&self, mut message: Value) {
-        let (id, params) = (message["id"].clone(), &message["params"]);
+    fn take(&self, message: &Value) {
+        let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str() {
             Some("ping") if !id.is_null() => self.send(json!({ "id": id, "result": {} })),
             Some(_) if !id.is_null() => {
@@ -173,39 +172,23 @@ impl Server {
             }
             Some("notifications/tools/list_changed") => lock(&self.state).list_changed = true,
             Some("notifications/progress") => {
-                let of = ["progress", "total", "message"].map(|field| match &params[field] {
-                    Value::String(text) => text.clone(),
-                    Value::Null => String::new(),
-                    number => number.to_string(),
-                });
-                lock(&self.state).progress = short(of.join(" ").trim_end(), 80);
+                let word = |it: &Value| it.as_str().map_or_else(|| it.to_string(), str::to_string);
+                let fields = ["progress", "total", "message"].into_iter();
+                let of: Vec<_> = fields.filter_map(|it| params.get(it)).map(word).collect();
+                lock(&self.state).progress = short(&of.join(" "), 80);
             }
             Some(_) => {}
             None => {
-                let id = id.as_u64().unwrap_or_default();
-                let Some(tell) = lock(&self.state).waiting.remove(&id) else {
-                    return self.note("it answered what nobody waits for; passed over");
-                };
-                let error = &message["error"];
+                let (error, mut state) = (&message["error"], lock(&self.state));
                 let answer = match error["message"].as_str().unwrap_or_default() {
-                    _ if error.is_null() => Ok(message["result"].take()),
+                    _ if error.is_null() => Ok(message["result"].clone()),
                     said => Err(format!("it refuses: {}", short(said, 500))),
                 };
-                let _ = tell.send(answer);
+                match state.waiting.remove(&id.as_u64().unwrap_or_default()) {
+                    Some(tell) => drop(tell.send(answer)),
+                    None => state.problem = "it answered what nobody waits for".to_string(),
+                }
             }
-        }
-    }
-
-    fn note(&self, problem: &str) {
-        lock(&self.state).problem = problem.to_string();
-    }
-
-    /// Why it has ended.
-    fn last_words(&self) -> String {
-        let now = self.look();
-        match last_line(&now.recent) {
-            "" => now.line,
-            line => format!("{}; its last words: {}", now.line, short(line, 200)),
         }
     }
 }
@@ -216,7 +199,7 @@ impl Watch for Server {
         let state = lock(&self.state);
         let process = state.process.as_ref().map(Watch::look);
         Progress {
-            what: self.config.words(),
+            what: self.config.line(),
             line: state.problem.clone(),
             ..process.unwrap_or_default()
         }

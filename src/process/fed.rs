@@ -34,26 +34,27 @@ pub struct Feed {
 /// # Errors
 /// When there is no pipe.
 pub fn start(program: &Path, rest: &str) -> io::Result<(Handle, Receiver<News>, Feed)> {
-    let (mut feed, command) = Feed::new(program, rest)?;
+    let program = quote(&program.to_string_lossy());
+    let (mut feed, command) = Feed::new(&format!("{program} {rest}"))?;
     let (handle, news, bell) = heard::start(&command, Path::new(""));
     feed.bell = bell;
     Ok((handle, news, feed))
 }
 
-/// The same for a program that answers: what it prints can be read, and its standard error is kept.
-/// When it has exited, all that it left running is stopped.
+/// Starts a command for a shell that answers: what it prints can be read, and its standard error is
+/// kept. When it has exited, all that it left running is stopped.
 ///
 /// # Errors
 /// When there is no pipe.
-pub fn talk(program: &Path, rest: &str) -> io::Result<(Handle, PipeReader, Feed)> {
-    let (feed, command) = Feed::new(program, rest)?;
+pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, Feed)> {
+    let (feed, command) = Feed::new(command)?;
     let (handle, printed) = heard::through_pipe(&command)?;
     Ok((handle, printed, feed))
 }
 
 impl Feed {
-    /// An input, and the command for a shell that reads it.
-    fn new(program: &Path, rest: &str) -> io::Result<(Self, String)> {
+    /// An input, and the command with that.
+    fn new(command: &str) -> io::Result<(Self, String)> {
         let pipe = scratch_path("feed").0;
         mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let mut options = File::options();
@@ -62,8 +63,8 @@ impl Feed {
         let to = options.open(&pipe)?;
         #[cfg(target_os = "linux")] // elsewhere, less may wait until it is read
         let _ = fcntl(&to, FcntlArg::F_SETPIPE_SZ(PIPE_CAPACITY as i32));
-        let [program, quoted] = [program, &pipe].map(|path| quote(&path.to_string_lossy()));
-        let command = format!("exec <{quoted}; rm -f {quoted}; exec {program} {rest}");
+        let quoted = quote(&pipe.to_string_lossy());
+        let command = format!("exec <{quoted}; rm -f {quoted}; exec {command}");
         let bell = never();
         let feed = Feed {
             pipe,
