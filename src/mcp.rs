@@ -10,12 +10,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::caught::lock;
 use crate::foreground::Foreground;
 use crate::options::Options;
 use crate::permission::behind_bars;
@@ -109,7 +110,14 @@ impl Servers {
         let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
         old.for_each(|(_, server)| server.stop());
         for (name, config) in configs {
-            let new = |name: &String| Server::new(name, config, &self.foreground);
+            let new = |name: &String| {
+                Arc::new(Server {
+                    name: name.clone(),
+                    config,
+                    foreground: self.foreground.clone(),
+                    state: Mutex::default(),
+                })
+            };
             all.entry(name).or_insert_with_key(new);
         }
         Ok(())
@@ -121,7 +129,8 @@ impl Servers {
         let (mut agent, all) = (agent.clone(), self.all.borrow().clone());
         for server in all.values().filter(|server| server.config.on) {
             self.ready(server, false);
-            for tool in server.tools() {
+            let tools = lock(&server.state).tools.clone();
+            for tool in tools {
                 match agent.toolbox.get(tool.name) {
                     Ok(_) => server.say_once("two tools have one name"),
                     Err(_) => agent.toolbox.tools.push(tool),
@@ -209,7 +218,7 @@ impl Servers {
         if ["on", "restart"].contains(&what) {
             self.ready(&find()?, true);
         }
-        Ok(find()?.told())
+        Ok(find()?.told(what.is_empty()))
     }
 }
 

@@ -122,16 +122,12 @@ impl Server {
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
         let about = marked("mcp-description", &self.name, &about);
         // A name lives as long as the program: one that was there before is taken again.
-        let known = self.tools().into_iter().find(|tool| tool.name == full);
+        let state = lock(&self.state);
+        let known = state.tools.iter().find(|tool| tool.name == full);
         let full = known.map_or_else(|| &*full.leak(), |tool| tool.name);
         let mut tool = Tool::new(full, about, Value::Null, Access::Ask, run);
         tool.input_schema = spec["inputSchema"].clone();
         tool
-    }
-
-    /// Those that it had when it was asked last.
-    pub fn tools(&self) -> Vec<Arc<Tool>> {
-        lock(&self.state).tools.clone()
     }
 
     /// How it is.
@@ -148,15 +144,18 @@ impl Server {
         format!("{}  {now}{before}{}", self.name, state.problem)
     }
 
-    /// How it is, and all that is known of it.
-    pub fn told(&self) -> String {
+    /// How it is, and its tools; and the whole.
+    pub fn told(&self, whole: bool) -> String {
         let (mut told, now) = (self.line(), self.look());
-        for tool in self.tools() {
+        for tool in &lock(&self.state).tools {
             let about = tool.description.lines().nth(1); // the first within its block
             told += &format!("\n  {}: {}", tool.name, about.unwrap_or_default());
         }
-        let printed = text_or(&now.recent, "nothing");
-        told + "\n  its command: " + &short(&now.what, 200) + "\n  its standard error: " + &printed
+        if whole {
+            let printed = text_or(&now.recent, "nothing");
+            told = told + "\n  its command: " + &now.what + "\n  its standard error: " + &printed;
+        }
+        told
     }
 }
 

@@ -57,15 +57,6 @@ pub(super) struct State {
 }
 
 impl Server {
-    pub fn new(name: &str, config: Config, foreground: &Foreground) -> Arc<Self> {
-        Arc::new(Server {
-            name: name.to_string(),
-            config,
-            foreground: foreground.clone(),
-            state: Mutex::default(),
-        })
-    }
-
     /// Starts its process, with a thread that reads what it says.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let id = TaskId::new(&format!("mcp {}", self.name)).map_err(io::Error::other)?;
