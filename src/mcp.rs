@@ -142,11 +142,8 @@ impl Servers {
 
     /// What goes wrong is said.
     fn ready(&self, server: &Arc<Server>, typed: bool) {
-        let (stop, may) = (
-            &self.foreground.context.interrupt,
-            self.may_start(server, typed),
-        );
-        let ready = may.and_then(|()| server.ready(typed, stop));
+        let may_start = self.may_start(server, typed);
+        let ready = may_start.and_then(|()| server.ready(typed));
         ready.unwrap_or_else(|why| server.say_once(&why));
     }
 

@@ -168,7 +168,7 @@ fn one_that_dies_is_started_again_three_times() {
         died,
         died,
         died,
-        "it ended 4 times; try `/mcp restart odd`\n",
+        "ended 4 times; try `/mcp restart odd`\n",
         "odd  on, running  13 tools",
         "hello\n",
     ]);

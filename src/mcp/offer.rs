@@ -35,45 +35,43 @@ impl Server {
 
     /// Starts it if it never was, or if it has ended and a call is to be made. Asks for its tools if
     /// they have changed.
-    pub fn ready(self: &Arc<Self>, is_call: bool, stop: &Interrupt) -> Result<(), String> {
+    pub fn ready(self: &Arc<Self>, is_call: bool) -> Result<(), String> {
         let (mut state, name) = (lock(&self.state), &self.name);
         let (runs, changed) = (state.to.is_some(), take(&mut state.list_changed));
         let starts = !runs && (is_call || state.starts == 0);
         if starts && state.starts == STARTS {
-            return Err(format!(
-                "it ended {STARTS} times; try `/mcp restart {name}`"
-            ));
+            return Err(format!("ended {STARTS} times; try `/mcp restart {name}`"));
         }
         state.starts += usize::from(starts);
         drop(state);
         match starts {
-            true => self.begin(stop).inspect_err(|_| self.stop()),
-            false if runs && changed => self.list(stop),
+            true => self.begin().inspect_err(|_| self.stop()),
+            false if runs && changed => self.list(),
             false => Ok(()),
         }
     }
 
     /// Its start, the handshake, and the first list.
-    fn begin(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+    fn begin(self: &Arc<Self>) -> Result<(), String> {
         let started = self.start();
         started.map_err(|why| format!("it could not be started: {why}"))?;
         let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
         let hello = json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
-        let answer = self.request("initialize", hello, stop)?;
+        let answer = self.request("initialize", hello)?;
         let version = short(answer["protocolVersion"].as_str().unwrap_or("none"), 20);
         if !VERSIONS.contains(&&*version) {
             return Err(format!("it speaks no known protocol: {version}"));
         }
         lock(&self.state).version = version;
         self.send(json!({ "method": "notifications/initialized" }));
-        self.list(stop)
+        self.list()
     }
 
     /// All pages of its list of tools.
-    fn list(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
+    fn list(self: &Arc<Self>) -> Result<(), String> {
         let (mut tools, mut left_out, mut params) = (Vec::<Arc<Tool>>::new(), vec![], json!({}));
         for _ in 0..MAX_PAGES {
-            let page = self.request("tools/list", params, stop)?;
+            let page = self.request("tools/list", params)?;
             for spec in page["tools"].as_array().into_iter().flatten() {
                 let name = spec["name"].as_str().unwrap_or_default();
                 let full = format!("mcp__{}__{name}", self.name);
@@ -97,8 +95,9 @@ impl Server {
         Ok(())
     }
 
-    fn request(&self, method: &str, params: Value, stop: &Interrupt) -> Result<Value, String> {
-        self.ask(method, params, stop).map_err(|end| {
+    fn request(&self, method: &str, params: Value) -> Result<Value, String> {
+        let answer = self.ask(method, params, &self.foreground.context.interrupt);
+        answer.map_err(|end| {
             let why = Outcome::new(end, "").error().unwrap_or_default();
             format!("no answer to {method}: {why}")
         })
@@ -108,7 +107,7 @@ impl Server {
         let (server, call) = (Arc::downgrade(self), name.to_string());
         let run = move |arguments: Value, context: &Context| {
             let server = server.upgrade().ok_or("its server is gone")?;
-            let ready = server.ready(true, &context.interrupt);
+            let ready = server.ready(true);
             let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
             let watch = Call(name.clone(), stop.clone(), server.clone());
             let params = json!({ "name": call, "arguments": arguments });
@@ -209,14 +208,10 @@ fn outcome(server: &str, answer: Result<Value, End>) -> Outcome {
     let mut output = Output::default();
     for part in answer["content"].as_array().into_iter().flatten() {
         let field = |name| part[name].as_str().or(part["resource"][name].as_str());
-        let told = match field("text") {
-            Some(text) => format!("{text}\n"),
-            None => {
-                let named = field("uri").or(field("mimeType")).unwrap_or("?");
-                format!("[{}, {named}, not shown]\n", field("type").unwrap_or("?"))
-            }
-        };
-        output.push(told.as_bytes());
+        let named = field("uri").or(field("mimeType")).unwrap_or("?");
+        let instead = format!("[{}, {named}, not shown]", field("type").unwrap_or("?"));
+        let told = field("text").unwrap_or(&instead);
+        output.push(format!("{told}\n").as_bytes());
     }
     let text = marked("mcp-result", server, output.render().trim_end());
     let end = match answer["isError"] == true {
