@@ -155,6 +155,17 @@ fn one_that_asks_and_reads_no_answer_is_stopped() {
     assert_eq!(starts(&ran), 2);
 }
 
+/// It is longer than what a pipe holds that nobody has enlarged.
+#[test]
+fn a_long_message_arrives_whole() {
+    let long = "long ".repeat(60_000);
+    let ran = odd("").line(&format!("call mcp__odd__hello {{\"a\": \"{long}\"}}"));
+    let ran = ran.line(&call("hello")).run();
+    ran.has_in_order(&["hello long long ", "lines, ", "hello\n"]);
+    assert!(ran.file("heard").expect("it was spoken to").contains(&long));
+    assert_eq!(starts(&ran), 1);
+}
+
 #[test]
 fn one_that_dies_is_started_again_three_times() {
     let mut ran = odd("");
