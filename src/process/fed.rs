@@ -42,7 +42,7 @@ pub fn start(program: &Path, rest: &str) -> io::Result<(Handle, Receiver<News>, 
 }
 
 /// Starts a command for a shell that answers: what it prints can be read, and its standard error is
-/// kept. When it has exited, all that it left running is stopped.
+/// kept. When it has exited, all that it left running is stopped. It may be given lines at once.
 ///
 /// # Errors
 /// When there is no pipe.
