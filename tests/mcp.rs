@@ -112,17 +112,18 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
 fn what_a_server_does_wrong_is_said_and_the_prompt_lives_on() {
     let ran = odd("").line(&call("junk")).line("/mcp");
     let ran = ran.line(&call("twice")).line(&call("order")).line("/mcp");
-    let ran = ran.line(&call("unknown")).run();
+    let ran = ran.line(&call("hello")).line(&call("unknown")).run();
     ran.has_in_order(&[
         "after junk\n",
         "last error: it printed what is no JSON, passed over: this is no JSON",
         "once\n",
         "asked back\n",
         "last error: it answered what nobody waits for",
+        "hello\n", // by now it has read what it was answered before
         "ERROR: there is no tool \"mcp__odd__unknown\"",
     ]);
     let heard = ran.file("heard").expect("it was spoken to");
-    eventually("it was answered", || heard.contains(r#""id":"b""#));
+    assert!(heard.contains(r#""id":"b""#), "{heard}");
     assert!(heard.contains(r#"{"id":"a","jsonrpc":"2.0","result":{}}"#));
     assert!(heard.contains("this client does not offer that"), "{heard}");
 }
@@ -184,6 +185,15 @@ fn one_that_dies_is_started_again_three_times() {
         "hello\n",
     ]);
     assert_eq!(starts(&ran), 5);
+}
+
+/// What it leaves running has its output, too: that would never come to an end.
+#[test]
+fn one_that_leaves_something_running_has_ended_as_well() {
+    let ran = odd("").line("call mcp__odd__die {\"a\": \"not alone\"}");
+    let ran = ran.line(&call("hello")).run();
+    ran.has_in_order(&["it has ended; its last words: out of luck\n", "hello\n"]);
+    assert_eq!(starts(&ran), 3, "with what the first one left");
 }
 
 #[test]
