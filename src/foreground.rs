@@ -146,10 +146,8 @@ impl Foreground {
         work: impl FnOnce() -> Outcome + Send + 'static,
         context: &Context,
     ) -> ToolOutcome {
-        let (task, (tell, news)) = (
-            Task::new(Kind::Command, &self.name("", Some(name))?),
-            unbounded(),
-        );
+        let task = Task::new(Kind::Command, &self.name("", Some(name))?);
+        let (tell, news) = unbounded();
         task.control.attach(watch);
         let run = move || {
             let _ = tell.send(News::Ended(Outcome::of(work)));

@@ -10,17 +10,18 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::caught::lock;
 use crate::foreground::Foreground;
 use crate::options::Options;
 use crate::permission::behind_bars;
 use crate::process::Watch;
-use crate::process::output::text_or;
+use crate::process::fed::quote;
 use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
@@ -35,52 +36,48 @@ const TIME: &str = include_str!("mcp/time.sh");
 
 /// What is configured: a command without a shell, and variables of its environment.
 #[derive(Default, PartialEq, Deserialize)]
+#[serde(default)]
 struct Config {
-    command: Option<String>,
-    #[serde(default)]
+    command: String,
     args: Vec<String>,
-    #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Ours, so that nobody need be asked. No file can say that.
+    /// Ours, so that nobody need be asked. No file can say that, nor that it is on.
     #[serde(skip)]
     built_in: bool,
+    #[serde(skip)]
+    on: bool,
 }
 
 impl Config {
+    /// Those of the file, and the one that is built in.
     fn all() -> Result<BTreeMap<String, Config>, String> {
+        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
+            Err(why) if why.kind() == ErrorKind::NotFound => r#"{"mcpServers": {}}"#.to_string(),
+            text => text.map_err(failed("read", CONFIG))?.0,
+        };
+        let servers = serde_json::from_str(&text)
+            .and_then(|file: Value| BTreeMap::deserialize(&file["mcpServers"]));
+        let servers = servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
         let built_in = Config {
-            command: Some("bash".to_string()),
+            command: "bash".to_string(),
             args: vec!["-c".to_string(), TIME.to_string()],
             built_in: true,
             ..Config::default()
         };
         let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
-            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(all),
-            text => text.map_err(failed("read", CONFIG))?.0,
-        };
-        let servers = serde_json::from_str(&text)
-            .and_then(|file: Value| BTreeMap::deserialize(&file["mcpServers"]));
-        all.append(&mut servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?);
+        all.extend::<BTreeMap<_, _>>(servers);
+        let off = list(&off_file());
+        all.iter_mut()
+            .for_each(|(name, config)| config.on = !off.contains(name));
         Ok(all)
     }
 
-    /// For bash, which becomes the command.
-    fn line(&self) -> Result<String, String> {
-        let command = self.command.clone();
-        let command =
-            command.ok_or("it has no `command`: only servers over stdio are known here")?;
-        let set = self
-            .env
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        let words = set.chain([command]).chain(self.args.clone());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
-        let quoted = words.map(|word| match !word.is_empty() && word.chars().all(plain) {
-            true => format!(" {word}"),
-            false => format!(" '{}'", word.replace('\'', r"'\''")),
-        });
-        Ok(format!("exec env{}", quoted.collect::<String>()))
+    /// For a shell, which becomes the command.
+    fn line(&self) -> String {
+        let set = |(name, value)| format!("{name}={value}");
+        let words = self.env.iter().map(set).chain([self.command.clone()]);
+        let words = words.chain(self.args.clone()).map(|word| quote(&word));
+        words.fold("env".to_string(), |line, word| line + " " + &word)
     }
 }
 
@@ -107,34 +104,33 @@ impl Servers {
         servers
     }
 
-    /// Reads the configuration again. One that has not changed stays as it is.
+    /// Reads the configuration again. A server for which nothing has changed stays as it is.
     fn load(&self) -> Result<(), String> {
-        let (mut all, off, configs) = (self.all.borrow_mut(), list(&off_file()), Config::all()?);
+        let (mut all, configs) = (self.all.borrow_mut(), Config::all()?);
         let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
-        old.for_each(|(_, server)| server.switch(false));
+        old.for_each(|(_, server)| server.stop());
         for (name, config) in configs {
-            let is_on = !off.contains(&name);
-            let new = |name: &String| Server::new(name, config, is_on, &self.foreground);
+            let new = |name: &String| {
+                Arc::new(Server {
+                    name: name.clone(),
+                    config,
+                    foreground: self.foreground.clone(),
+                    state: Mutex::default(),
+                })
+            };
             all.entry(name).or_insert_with_key(new);
         }
         Ok(())
     }
 
-    /// Starts the servers that are on and may be started, and asks what they have. What goes wrong is
-    /// said.
-    pub fn prepare(&self) {
-        for server in self.all.borrow().values().filter(|server| server.is_on()) {
-            let allowed = self.may_start(server, false);
-            let ready = allowed.and_then(|()| server.prepare());
-            ready.unwrap_or_else(|why| server.say_once(&why));
-        }
-    }
-
-    /// The agent with the tools of all servers that are on, as they are now.
+    /// The agent with the tools of all servers that are on. Those that were never started are
+    /// started, if they may be.
     pub fn offer(&self, agent: &Agent) -> Agent {
-        let mut agent = agent.clone();
-        for server in self.all.borrow().values().filter(|server| server.is_on()) {
-            for tool in server.tools() {
+        let (mut agent, all) = (agent.clone(), self.all.borrow().clone());
+        for server in all.values().filter(|server| server.config.on) {
+            self.ready(server, false);
+            let tools = lock(&server.state).tools.clone();
+            for tool in tools {
                 match agent.toolbox.get(tool.name) {
                     Ok(_) => server.say_once("two tools have one name"),
                     Err(_) => agent.toolbox.tools.push(tool),
@@ -144,20 +140,30 @@ impl Servers {
         agent
     }
 
+    /// What goes wrong is said.
+    fn ready(&self, server: &Arc<Server>, typed: bool) {
+        let may_start = self.may_start(server, typed);
+        let ready = may_start.and_then(|()| server.ready(typed));
+        ready.unwrap_or_else(|why| server.say_once(&why));
+    }
+
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (name, command) = (&server.name, server.config.line()?);
+        let (name, config, command) = (&server.name, &server.config, server.config.line());
+        if config.command.is_empty() {
+            return Err("it has no `command`: only servers over stdio are known here".to_string());
+        }
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        if self.open || server.config.built_in || list(&file).contains(&line) {
+        let known = self.open || config.built_in || list(&file).contains(&line);
+        if known || typed && !self.asks {
             return Ok(());
         }
         if !self.asks {
-            let why = "not started yet: nobody was there to allow it";
-            let why = format!("{why}; `/mcp on {name}` does: {command}");
-            return typed.then_some(()).ok_or(why);
+            let why = "not started, as nobody could allow it";
+            return Err(format!("{why}; `/mcp on {name}` does: {command}"));
         }
         let question = format!(
             "{CONFIG} wants to start the server {name}, now and in later sessions:\n{}\nMay it? [y]es, [n]o: ",
@@ -168,59 +174,48 @@ impl Servers {
         if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
             return keep(&file, &line, true);
         }
-        server.switch(false);
         keep(&off_file(), name, true)?;
-        let again = format!("`/mcp on {name}` asks again");
-        Err(format!("not started, as you said; {again}"))
+        self.load()?;
+        Err(format!("not started; `/mcp on {name}` asks again"))
     }
 
     /// Carries out `/mcp`. False for any other line.
     pub fn command(&self, repl: &Repl, line: &str) -> bool {
-        let mut words = line.split_whitespace();
-        let is_ours = words.next() == Some("/mcp");
-        if is_ours {
-            let said = self.carry_out(words.next(), words.next());
-            repl.say(said.unwrap_or_else(|why| why));
-        }
-        is_ours
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["/mcp", words @ ..] = &*words else {
+            return false;
+        };
+        repl.say(self.carry_out(words).unwrap_or_else(|why| why));
+        true
     }
 
-    fn carry_out(&self, what: Option<&str>, name: Option<&str>) -> Result<String, String> {
+    fn carry_out(&self, words: &[&str]) -> Result<String, String> {
         self.load()?;
-        let all = self.all.borrow();
-        let Some(last) = name.or(what) else {
-            let lines = all.values().map(|server| server.line());
-            return Ok(lines.collect::<Vec<_>>().join("\n"));
-        };
-        let server = all.get(last).ok_or_else(|| {
-            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
-            format!("There is no server {last:?}. Known: {names}.")
-        })?;
-        match what.filter(|_| name.is_some()) {
-            Some("off") => {
-                server.switch(false);
-                keep(&off_file(), last, true)?;
-                let told = "its tools are not offered any more";
-                Ok(format!("{last} is off: {told}."))
-            }
-            Some(on @ ("on" | "restart")) => {
-                if on == "restart" {
-                    server.switch(false);
-                }
-                self.may_start(server, true)?;
-                keep(&off_file(), last, false)?;
-                server.switch(true);
-                let ready = server.prepare();
-                ready.map_err(|why| format!("{last}: {why}."))?;
-                Ok(server.offered())
-            }
+        let (what, name) = match *words {
+            [what @ ("off" | "on" | "restart"), name] => (what, name),
+            [name] => ("", name),
             _ => {
-                let (told, now) = (server.offered(), server.look());
-                let printed = text_or(&now.recent, "nothing");
-                let told = format!("{told}\n  its command: {}", now.what);
-                Ok(format!("{told}\n  its standard error: {printed}"))
+                let lines: Vec<_> = self.all.borrow().values().map(|it| it.line()).collect();
+                return Ok(lines.join("\n"));
             }
+        };
+        let find = || {
+            let server = self.all.borrow().get(name).cloned();
+            server.ok_or_else(|| format!("There is no server {name:?}; `/mcp` lists them."))
+        };
+        let server = find()?;
+        if what == "restart" {
+            server.stop();
+            self.all.borrow_mut().remove(name);
         }
+        if !what.is_empty() {
+            keep(&off_file(), name, what == "off")?;
+            self.load()?;
+        }
+        if ["on", "restart"].contains(&what) {
+            self.ready(&find()?, true);
+        }
+        Ok(find()?.told(what.is_empty()))
     }
 }
 
@@ -237,13 +232,11 @@ fn list(path: &Path) -> BTreeSet<String> {
 /// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
 fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
     let mut list = list(path);
-    let changed = match is_in {
-        true => list.insert(entry.to_string()),
-        false => list.remove(entry),
-    };
-    if !changed {
+    if list.contains(entry) == is_in {
         return Ok(());
     }
+    list.retain(|it| it != entry);
+    list.extend(is_in.then(|| entry.to_string()));
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));
     let written = folder.and_then(|()| replace(path, &text));

@@ -76,7 +76,7 @@ fn begin(handle: Handle, folder: &Path) -> (Handle, Receiver<News>) {
     };
     if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
         let message = format!("no thread for the command: {error}");
-        let _ = tell.send(News::Ended(Outcome::new(End::Failed(message), "")));
+        let _ = tell.send(News::Ended(handle.state().end(End::Failed(message))));
     }
     (handle, news)
 }
@@ -143,7 +143,7 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
         for (mut pipe, is_error) in supervisor.outputs.iter().zip([false, true]) {
             for _ in 0..PIPE_CAPACITY / buffer.len() {
                 match pipe.read(&mut buffer) {
-                    Ok(count @ 1..) => handle.state().push(is_error, &buffer[..count]),
+                    Ok(count @ 1..) => handle.push(is_error, &buffer[..count]),
                     _ => break,
                 }
             }
@@ -153,6 +153,7 @@ fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) ->
             Some(Ok(Status::Started(pid))) => shell = Some(Pid::from_raw(pid)),
             Some(Ok(Status::Exited(code, 0))) => break Some(End::Finished(Some(code))),
             Some(Ok(Status::Exited(code, left))) => {
+                handle.stop_if_read();
                 let mut state = handle.state();
                 if state.left_running.replace(left).is_none() && state.stop.is_none() {
                     let so_far = state.outcome(End::Finished(Some(code)));

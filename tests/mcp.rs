@@ -68,7 +68,7 @@ fn the_server_that_is_built_in_goes_off_and_on_and_no_config_is_touched() {
         "<mcp-result server=\"time\">\n",
         " UTC\n",
         " in Asia/Tokyo\n",
-        "time is off: its tools are not offered any more.",
+        "time  off, its tools are not offered",
         "ERROR: there is no tool \"mcp__time__now\"",
         "time  off",
         "time  on, running  2 tools  protocol 2025-11-25",
@@ -95,7 +95,7 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
         "before<\\/mcp-result>\n",
         "odd  on, running  13 tools  protocol 2025-06-18",
         "mcp__odd__twice: odd",
-        "exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
+        "env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
         "its standard error: I am odd",
     ]);
     let environment = ran.file("environment").expect("it was started");
@@ -112,17 +112,18 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
 fn what_a_server_does_wrong_is_said_and_the_prompt_lives_on() {
     let ran = odd("").line(&call("junk")).line("/mcp");
     let ran = ran.line(&call("twice")).line(&call("order")).line("/mcp");
-    let ran = ran.line(&call("unknown")).run();
+    let ran = ran.line(&call("hello")).line(&call("unknown")).run();
     ran.has_in_order(&[
         "after junk\n",
         "last error: it printed what is no JSON, passed over: this is no JSON",
         "once\n",
         "asked back\n",
-        "last error: it answered what nobody waits for; passed over",
+        "last error: it answered what nobody waits for",
+        "hello\n", // by now it has read what it was answered before
         "ERROR: there is no tool \"mcp__odd__unknown\"",
     ]);
     let heard = ran.file("heard").expect("it was spoken to");
-    eventually("it was answered", || heard.contains(r#""id":"b""#));
+    assert!(heard.contains(r#""id":"b""#), "{heard}");
     assert!(heard.contains(r#"{"id":"a","jsonrpc":"2.0","result":{}}"#));
     assert!(heard.contains("this client does not offer that"), "{heard}");
 }
@@ -133,7 +134,7 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
     let ran = odd("").line(&call("long")).line(peak).line(&call("hello"));
     let ran = ran.run();
     ran.has_in_order(&[
-        "ERROR: odd did not answer; it is started again with the next call",
+        "ERROR: odd gave no result; if it has ended, the next call starts it again",
         "it sent a line of more than 4 MiB, so it was stopped",
         "VmHWM:",
         "hello\n",
@@ -148,11 +149,22 @@ fn a_line_without_end_ends_the_server_and_fills_no_memory() {
 fn one_that_asks_and_reads_no_answer_is_stopped() {
     let ran = odd("").line(&call("flood")).line(&call("hello")).run();
     ran.has_in_order(&[
-        "ERROR: odd did not answer; it is started again with the next call",
+        "ERROR: odd gave no result; if it has ended, the next call starts it again",
         "it takes nothing in, so it was stopped",
         "hello\n",
     ]);
     assert_eq!(starts(&ran), 2);
+}
+
+/// It is longer than what a pipe holds that nobody has enlarged.
+#[test]
+fn a_long_message_arrives_whole() {
+    let long = "long ".repeat(60_000);
+    let ran = odd("").line(&format!("call mcp__odd__hello {{\"a\": \"{long}\"}}"));
+    let ran = ran.line(&call("hello")).run();
+    ran.has_in_order(&["hello long long ", "lines, ", "hello\n"]);
+    assert!(ran.file("heard").expect("it was spoken to").contains(&long));
+    assert_eq!(starts(&ran), 1);
 }
 
 #[test]
@@ -162,17 +174,26 @@ fn one_that_dies_is_started_again_three_times() {
         ran = ran.line(&call("die"));
     }
     let ran = ran.line("/mcp restart odd").line(&call("hello")).run();
-    let died = "ERROR: odd did not answer; it is started again with the next call\n    <mcp-error server=\"odd\">\n    it has ended; its last words: out of luck\n";
+    let died = "ERROR: odd gave no result; if it has ended, the next call starts it again\n    <mcp-error server=\"odd\">\n    it has ended; its last words: out of luck\n";
     ran.has_in_order(&[
         died,
         died,
         died,
         died,
-        "it was started 4 times and has always ended; `/mcp restart odd` tries it again\n",
+        "ended 4 times; try `/mcp restart odd`\n",
         "odd  on, running  13 tools",
         "hello\n",
     ]);
     assert_eq!(starts(&ran), 5);
+}
+
+/// What it leaves running has its output, too: that would never come to an end.
+#[test]
+fn one_that_leaves_something_running_has_ended_as_well() {
+    let ran = odd("").line("call mcp__odd__die {\"a\": \"not alone\"}");
+    let ran = ran.line(&call("hello")).run();
+    ran.has_in_order(&["it has ended; its last words: out of luck\n", "hello\n"]);
+    assert_eq!(starts(&ran), 3, "with what the first one left");
 }
 
 #[test]
@@ -183,10 +204,7 @@ fn one_that_does_not_begin_well_is_said_once_and_stopped() {
             "no answer to initialize: it passed its time limit",
         ),
         ("deaf", "no answer to initialize: it passed its time limit"),
-        (
-            "other",
-            "it speaks a protocol that is not known here: 2999-01-01",
-        ),
+        ("other", "it speaks no known protocol: 2999-01-01"),
         ("refuses", "no answer to initialize: it refuses: not today"),
     ] {
         let ran = odd(argument).variable("MCP_TIMEOUT", "500");
@@ -234,7 +252,7 @@ fn a_list_that_changes_is_asked_for_again() {
 fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");
-    let waits = "odd: not started yet: nobody was there to allow it; `/mcp on odd` does: exec env ";
+    let waits = "odd: not started, as nobody could allow it; `/mcp on odd` does: env ";
     let first = lesson("").variable("XDG_STATE_HOME", state);
     let first = first.line(&call("hello")).line("/mcp off time");
     let first = first.line("/mcp on odd").line(&call("hello")).run();
@@ -264,7 +282,10 @@ fn no_file_of_a_project_starts_writes_or_waits_for_anything_unasked() {
     for name in ["clock", "time"] {
         let ran = Lesson::new(S17).file(".mcp.json", &config(name));
         let ran = ran.line("run \"echo on\"").run();
-        ran.has_in_order(&[&format!("{name}: not started yet: nobody was there"), "on"]);
+        ran.has_in_order(&[
+            &format!("{name}: not started, as nobody could allow it"),
+            "on",
+        ]);
         assert_eq!(ran.file("started"), None);
     }
     // A list that is a link, and its folder.
@@ -329,7 +350,7 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let mut terminal = at_terminal();
     terminal.line(&call("quiet"));
     terminal.until_shows(".mcp.json wants to start the server odd, now and in later sessions:");
-    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh ''");
+    terminal.until_shows("│ env 'ITS_KEY=it'\\''s one' bash odd.sh ''");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     assert_eq!(pids(terminal.folder.path()), []);
     terminal.line("y");
@@ -367,10 +388,10 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     let path = terminal.folder.path().join(".mcp.json");
     fs::write(path, config("other")).expect("a file");
     terminal.line("/mcp restart odd");
-    terminal.until_shows("│ exec env 'ITS_KEY=it'\\''s one' bash odd.sh other");
+    terminal.until_shows("│ env 'ITS_KEY=it'\\''s one' bash odd.sh other");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
-    terminal.until_shows("not started, as you said");
+    terminal.until_shows("odd: not started; `/mcp on odd` asks again.");
     terminal.until_ends(PROMPT);
     terminal.line("exit");
     terminal.wait();
@@ -385,7 +406,7 @@ fn who_says_no_is_not_asked_again() {
     terminal.line("run \"echo on\"");
     terminal.until_shows("\nMay it? [y]es, [n]o:");
     terminal.line("n");
-    terminal.until_shows("odd: not started, as you said; `/mcp on odd` asks again.");
+    terminal.until_shows("odd: not started; `/mcp on odd` asks again.");
     terminal.until_ends(PROMPT);
     terminal.line("run \"echo further\"");
     terminal.until_shows("further");

@@ -81,7 +81,6 @@ fn main() -> ExitCode {
         loop {
             memory.make_room(&agent, messages)?;
             deliveries.deliver(&agent.context.events, messages);
-            servers.prepare();
             let kept = servers.offer(&kept);
             let reply = kept.ask(messages)?;
             if reply.tool_calls().is_empty() {

@@ -1,18 +1,15 @@
 //! s17 · What a server offers and answers, as the model may have it. It is started when that is needed,
 //! and again when it has ended.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::mem::{replace, take};
+use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::server::Server;
-use crate::background::{Kind, Task};
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
-use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::process::output::{Output, text_or};
 use crate::process::{Progress, Watch};
@@ -27,75 +24,60 @@ const MAX_PAGES: usize = 100;
 const STARTS: usize = 4;
 
 impl Server {
-    /// Says what went wrong, unless that was the last that was said.
+    /// Says what went wrong, unless that was the last that went wrong.
     pub fn say_once(&self, why: &str) {
-        let old = std::mem::replace(&mut lock(&self.state).said, why.to_string());
-        let events = &self.foreground.context.events;
-        if old != why {
+        let last = replace(&mut lock(&self.state).problem, why.to_string());
+        if last != why {
+            let events = &self.foreground.context.events;
             events.notice(format!("{}: {why}.", self.name));
         }
     }
 
-    /// Starts it if it has never been, and asks for its tools if they have changed.
-    pub fn prepare(self: &Arc<Self>) -> Result<(), String> {
-        let (mut state, stop) = (lock(&self.state), &self.foreground.context.interrupt);
-        let changed = state.to.is_some() && std::mem::take(&mut state.list_changed);
-        let is_new = state.starts == 0;
+    /// Starts it if it never was, or if it has ended and a call is to be made. Asks for its tools if
+    /// they have changed.
+    pub fn ready(self: &Arc<Self>, is_call: bool) -> Result<(), String> {
+        let (mut state, name) = (lock(&self.state), &self.name);
+        let (runs, changed) = (state.to.is_some(), take(&mut state.list_changed));
+        let starts = !runs && (is_call || state.starts == 0);
+        if starts && state.starts == STARTS {
+            return Err(format!("ended {STARTS} times; try `/mcp restart {name}`"));
+        }
+        state.starts += usize::from(starts);
         drop(state);
-        match is_new {
-            true => self.connect(stop),
-            false if changed => self.list(stop),
+        match starts {
+            true => self.begin().inspect_err(|_| self.stop()),
+            false if runs && changed => self.list(),
             false => Ok(()),
         }
     }
 
-    /// Starts it if it does not run.
-    pub fn connect(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let (command, mut state) = (self.config.line()?, lock(&self.state));
-        match state.starts {
-            _ if state.to.is_some() => return Ok(()),
-            _ if !state.on => return Err("it is off".to_string()),
-            STARTS => {
-                let name = &self.name;
-                let why = format!("it was started {STARTS} times and has always ended");
-                return Err(format!("{why}; `/mcp restart {name}` tries it again"));
-            }
-            _ => state.starts += 1,
-        }
-        drop(state);
-        let id = TaskId::new(&format!("mcp {}", self.name))?;
-        let started = self.run(&command, Task::new(Kind::Other("server"), &id));
+    /// Its start, the handshake, and the first list.
+    fn begin(self: &Arc<Self>) -> Result<(), String> {
+        let started = self.start();
         started.map_err(|why| format!("it could not be started: {why}"))?;
-        self.begin(stop).inspect_err(|_| self.end())
-    }
-
-    /// The handshake, and the first list.
-    fn begin(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
         let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
         let hello = json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
-        let answer = self.request("initialize", hello, stop)?;
-        let version = answer["protocolVersion"].as_str().unwrap_or("none");
-        if !VERSIONS.contains(&version) {
-            let why = "it speaks a protocol that is not known here";
-            return Err(format!("{why}: {}", short(version, 20)));
+        let answer = self.request("initialize", hello)?;
+        let version = short(answer["protocolVersion"].as_str().unwrap_or("none"), 20);
+        if !VERSIONS.contains(&&*version) {
+            return Err(format!("it speaks no known protocol: {version}"));
         }
-        lock(&self.state).version = version.to_string();
+        lock(&self.state).version = version;
         self.send(json!({ "method": "notifications/initialized" }));
-        self.list(stop)
+        self.list()
     }
 
     /// All pages of its list of tools.
-    fn list(self: &Arc<Self>, stop: &Interrupt) -> Result<(), String> {
-        let (mut tools, mut left_out) = (Vec::<Arc<Tool>>::new(), Vec::new());
-        let mut params = json!({});
+    fn list(self: &Arc<Self>) -> Result<(), String> {
+        let (mut tools, mut left_out, mut params) = (Vec::<Arc<Tool>>::new(), vec![], json!({}));
         for _ in 0..MAX_PAGES {
-            let page = self.request("tools/list", params, stop)?;
+            let page = self.request("tools/list", params)?;
             for spec in page["tools"].as_array().into_iter().flatten() {
                 let name = spec["name"].as_str().unwrap_or_default();
                 let full = format!("mcp__{}__{name}", self.name);
                 let is_taken = tools.iter().any(|it| it.name == full);
                 match fits(&full, &spec["inputSchema"]) && !is_taken {
-                    true => tools.push(Arc::new(self.tool(name, &full, spec))),
+                    true => tools.push(Arc::new(self.tool(name, full, spec))),
                     false => left_out.push(short(name, 40)),
                 }
             }
@@ -113,36 +95,36 @@ impl Server {
         Ok(())
     }
 
-    fn request(&self, method: &str, params: Value, stop: &Interrupt) -> Result<Value, String> {
-        let asked = json!({ "method": method, "params": params });
-        let answer = self.ask(asked, limit("MCP_TIMEOUT", 30_000), stop);
+    fn request(&self, method: &str, params: Value) -> Result<Value, String> {
+        let answer = self.ask(method, params, &self.foreground.context.interrupt);
         answer.map_err(|end| {
             let why = Outcome::new(end, "").error().unwrap_or_default();
             format!("no answer to {method}: {why}")
         })
     }
 
-    fn tool(self: &Arc<Self>, name: &str, full: &str, spec: &Value) -> Tool {
+    fn tool(self: &Arc<Self>, name: &str, full: String, spec: &Value) -> Tool {
         let (server, call) = (Arc::downgrade(self), name.to_string());
         let run = move |arguments: Value, context: &Context| {
             let server = server.upgrade().ok_or("its server is gone")?;
-            let ready = server.connect(&context.interrupt);
-            ready.map_err(|why| marked("mcp-error", &server.name, &why))?;
+            let ready = server.ready(true);
             let (name, stop) = (format!("{} {call}", server.name), Interrupt::default());
             let watch = Call(name.clone(), stop.clone(), server.clone());
             let params = json!({ "name": call, "arguments": arguments });
-            let message = json!({ "method": "tools/call", "params": params });
-            let asked = server.clone();
+            let foreground = server.foreground.clone();
             let work = move || {
-                let limit = limit("MCP_TOOL_TIMEOUT", 600_000);
-                outcome(&asked, asked.ask(message, limit, &stop))
+                let ask = |()| server.ask("tools/call", params, &stop);
+                outcome(&server.name, ready.map_err(End::Failed).and_then(ask))
             };
-            let foreground = &server.foreground;
             foreground.call(&name, Arc::new(watch), work, context)
         };
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
         let about = marked("mcp-description", &self.name, &about);
-        let mut tool = Tool::new(intern(full), about, Value::Null, Access::Ask, run);
+        // A name lives as long as the program: one that was there before is taken again.
+        let state = lock(&self.state);
+        let known = state.tools.iter().find(|tool| tool.name == full);
+        let full = known.map_or_else(|| &*full.leak(), |tool| tool.name);
+        let mut tool = Tool::new(full, about, Value::Null, Access::Ask, run);
         tool.input_schema = spec["inputSchema"].clone();
         tool
     }
@@ -151,24 +133,26 @@ impl Server {
     pub fn line(&self) -> String {
         let state = lock(&self.state);
         let (count, version) = (state.tools.len(), &state.version);
-        let now = match (&state.to, &state.process) {
-            _ if !state.on => "off",
+        let now = match (&state.to, state.starts) {
+            _ if !self.config.on => "off, its tools are not offered",
             (Some(_), _) => &format!("on, running  {count} tools  protocol {version}"),
-            (None, None) => "on, not started",
-            (None, Some(_)) => "on, ended: starts again at the next call",
+            (None, 0) => "on, not started",
+            (None, _) => "on, ended: starts again at the next call",
         };
-        match text_or(&state.problem, &state.said).as_str() {
-            "" => format!("{}  {now}", self.name),
-            problem => format!("{}  {now}  last error: {problem}", self.name),
-        }
+        let before = ["", "  last error: "][usize::from(!state.problem.is_empty())];
+        format!("{}  {now}{before}{}", self.name, state.problem)
     }
 
-    /// How it is, and its tools.
-    pub fn offered(&self) -> String {
-        let mut told = self.line();
-        for tool in self.tools() {
+    /// How it is, and its tools; and the whole.
+    pub fn told(&self, whole: bool) -> String {
+        let (mut told, now) = (self.line(), self.look());
+        for tool in &lock(&self.state).tools {
             let about = tool.description.lines().nth(1); // the first within its block
             told += &format!("\n  {}: {}", tool.name, about.unwrap_or_default());
+        }
+        if whole {
+            let printed = text_or(&now.recent, "nothing");
+            told = told + "\n  its command: " + &now.what + "\n  its standard error: " + &printed;
         }
         told
     }
@@ -191,34 +175,18 @@ impl Watch for Call {
     }
 }
 
-/// How long to wait, in milliseconds, or what this variable says.
-fn limit(variable: &str, millis: u64) -> Duration {
-    let said = std::env::var(variable).ok();
-    let said = said.and_then(|said| said.parse().ok());
-    Duration::from_millis(said.unwrap_or(millis))
-}
-
 /// Whether the API takes such a tool. If not, it would refuse every request.
 fn fits(name: &str, schema: &Value) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    let plain = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(good);
-    let fields = &schema["properties"];
-    let names_fit = |it: &Map<String, Value>| it.keys().all(|name| plain(name));
-    let fields_fit = fields.is_null() || fields.as_object().is_some_and(names_fit);
-    let mut choices = ["oneOf", "anyOf", "allOf"].into_iter();
-    let is_choice = choices.any(|it| schema.get(it).is_some());
-    let is_object = schema["type"] == "object" && fields_fit && !is_choice;
-    is_object && plain(name) && !name.contains('.')
-}
-
-/// A name that lives as long as the program. Each is kept once.
-fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = lock(&NAMES);
-    let known = names.get(name).copied();
-    let name = known.unwrap_or_else(|| Box::leak(name.into()));
-    names.insert(name);
-    name
+    let plain = |name: &str, more: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        (1..=64).contains(&name.len()) && name.chars().all(good)
+    };
+    let choices = ["oneOf", "anyOf", "allOf"].map(|it| schema.get(it));
+    let fields_fit = match &schema["properties"] {
+        Value::Object(fields) => fields.keys().all(|name| plain(name, "_-.")),
+        fields => fields.is_null(),
+    };
+    plain(name, "_-") && schema["type"] == "object" && fields_fit && choices == [None; 3]
 }
 
 /// What a server says, in a block that it cannot end.
@@ -227,31 +195,25 @@ fn marked(what: &str, server: &str, text: &str) -> String {
 }
 
 /// What came of a call: text in a marked block, and a sentence for what is no text.
-fn outcome(server: &Server, answer: Result<Value, End>) -> Outcome {
-    let name = &server.name;
+fn outcome(server: &str, answer: Result<Value, End>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(End::Failed(why)) => {
-            let again = ["; it is started again with the next call", ""];
-            let again = again[usize::from(lock(&server.state).to.is_some())];
-            let end = End::Failed(format!("{name} did not answer{again}"));
-            return Outcome::new(end, marked("mcp-error", name, &why));
+            let again = "if it has ended, the next call starts it again";
+            let end = End::Failed(format!("{server} gave no result; {again}"));
+            return Outcome::new(end, marked("mcp-error", server, &why));
         }
         Err(end) => return Outcome::new(end, ""),
     };
     let mut output = Output::default();
     for part in answer["content"].as_array().into_iter().flatten() {
         let field = |name| part[name].as_str().or(part["resource"][name].as_str());
-        let told = match field("text") {
-            Some(text) => format!("{text}\n"),
-            None => {
-                let named = field("uri").or(field("mimeType")).unwrap_or("?");
-                format!("[{}, {named}, not shown]\n", field("type").unwrap_or("?"))
-            }
-        };
-        output.push(told.as_bytes());
+        let named = field("uri").or(field("mimeType")).unwrap_or("?");
+        let instead = format!("[{}, {named}, not shown]", field("type").unwrap_or("?"));
+        let told = field("text").unwrap_or(&instead);
+        output.push(format!("{told}\n").as_bytes());
     }
-    let text = marked("mcp-result", name, output.render().trim_end());
+    let text = marked("mcp-result", server, output.render().trim_end());
     let end = match answer["isError"] == true {
         true => End::Failed("the tool says that it failed".to_string()),
         false => End::Finished(None),

@@ -5,18 +5,20 @@
 //! one of our programs prints only when nobody can look into it any more.
 
 use std::fs::{File, remove_file};
-use std::io::{self, Write};
+use std::io::{self, PipeReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, never};
 use nix::fcntl::OFlag;
+#[cfg(target_os = "linux")]
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::output::scratch_path;
-use super::{Handle, News, heard};
+use super::{Handle, News, PIPE_CAPACITY, heard};
 
 /// Our end of a command's standard input.
 pub struct Feed {
@@ -32,28 +34,47 @@ pub struct Feed {
 /// # Errors
 /// When there is no pipe.
 pub fn start(program: &Path, rest: &str) -> io::Result<(Handle, Receiver<News>, Feed)> {
-    let pipe = scratch_path("feed").0;
-    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    let mut options = File::options();
-    options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let both = Some(options.clone().read(true).open(&pipe)?);
-    let to = options.open(&pipe)?;
-    let [program, quoted] = [program, &pipe].map(|path| quote(&path.to_string_lossy()));
-    let command = format!("exec <{quoted}; rm -f {quoted}; exec {program} {rest}");
+    let program = quote(&program.to_string_lossy());
+    let (mut feed, command) = Feed::new(&format!("{program} {rest}"))?;
     let (handle, news, bell) = heard::start(&command, Path::new(""));
-    Ok((
-        handle,
-        news,
-        Feed {
+    feed.bell = bell;
+    Ok((handle, news, feed))
+}
+
+/// Starts a command for a shell that answers: what it prints can be read, and its standard error is
+/// kept. When it has exited, all that it left running is stopped. It may be given lines at once.
+///
+/// # Errors
+/// When there is no pipe.
+pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, Feed)> {
+    let (feed, command) = Feed::new(command)?;
+    let (handle, printed) = heard::through_pipe(&command)?;
+    Ok((handle, printed, feed))
+}
+
+impl Feed {
+    /// An input, and the command with that.
+    fn new(command: &str) -> io::Result<(Self, String)> {
+        let pipe = scratch_path("feed").0;
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let mut options = File::options();
+        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let both = Some(options.clone().read(true).open(&pipe)?);
+        let to = options.open(&pipe)?;
+        #[cfg(target_os = "linux")] // elsewhere, less may wait until it is read
+        let _ = fcntl(&to, FcntlArg::F_SETPIPE_SZ(PIPE_CAPACITY as i32));
+        let quoted = quote(&pipe.to_string_lossy());
+        let command = format!("exec <{quoted}; rm -f {quoted}; exec {command}");
+        let bell = never();
+        let feed = Feed {
             pipe,
             to,
             both,
             bell,
-        },
-    ))
-}
+        };
+        Ok((feed, command))
+    }
 
-impl Feed {
     /// Waits until the command has printed something; false if it does not in this time, or ends.
     pub fn is_ready(&mut self, limit: Duration) -> bool {
         let ready = self.bell.recv_timeout(limit).is_ok();
@@ -61,7 +82,7 @@ impl Feed {
         ready
     }
 
-    /// Gives it a line.
+    /// Gives it a line. What it has not read yet, up to 1 MiB, waits.
     ///
     /// # Errors
     /// When it has ended, or takes nothing in.
@@ -78,5 +99,9 @@ impl Drop for Feed {
 
 /// A word for a shell.
 pub fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }

@@ -114,6 +114,7 @@ impl State {
     /// The outcome. From now on, stopping has no effect.
     pub fn end(&mut self, end: End) -> Outcome {
         (self.control, self.left_running) = (None, None);
+        self.end_of_pipe();
         self.outcome(end)
     }
 

@@ -1,53 +1,97 @@
 //! foundation · A command that is heard while it runs: what it prints, line by line as it comes, in
 //! bounded memory. What is too much is counted.
 
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::mem::{replace, take};
 use std::path::Path;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::handle::{Handle, State};
 use super::output::{newlines, readable};
 use super::{News, begin};
+use crate::outcome::End;
 
 /// Of what is printed between two looks, at most so many lines are kept,
 const MOST_LINES: u64 = 20;
 /// and so many bytes, of each stream.
 const MOST_BYTES: usize = 4 * 1024;
 
-/// What was not taken yet, and the bell for who takes it.
-pub(super) type Heard = (Batch, Sender<()>);
+/// How it is heard.
+pub(super) enum Heard {
+    /// What was not taken yet, and the bell for who takes it.
+    Taken(Batch, Sender<()>),
+    /// All of standard output goes there, and is not kept.
+    Read(Arc<PipeWriter>),
+}
 
 /// Like [`start`](super::start), and what it prints can be taken as it comes, standard error apart.
 /// The bell rings when there is something to take.
 pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>, Receiver<()>) {
     let (handle, (ring, bell)) = (Handle::new(command), bounded(1));
-    handle.state().heard = Some((Batch::default(), ring));
+    handle.state().heard = Some(Heard::Taken(Batch::default(), ring));
     let (handle, news) = begin(handle, folder);
     (handle, news, bell)
+}
+
+/// Like [`start`](super::start), and its standard output can be read. It has to be: the command waits
+/// for that.
+pub(super) fn through_pipe(command: &str) -> io::Result<(Handle, PipeReader)> {
+    let (handle, (printed, to)) = (Handle::new(command), io::pipe()?);
+    handle.state().heard = Some(Heard::Read(Arc::new(to)));
+    let (handle, _) = begin(handle, Path::new(""));
+    Ok((handle, printed))
 }
 
 impl Handle {
     /// What it has printed since the last call: see [`Batch::take`].
     pub fn take(&self, is_end: bool) -> Option<String> {
-        let mut state = self.state();
-        state.heard.as_mut()?.0.take(is_end)
+        match &mut self.state().heard {
+            Some(Heard::Taken(batch, _)) => batch.take(is_end),
+            _ => None,
+        }
     }
 
     /// How many bytes it has printed.
     pub fn bytes(&self) -> u64 {
         self.state().output.bytes
     }
+
+    /// When its shell has exited: what it left is stopped, as nobody speaks with that.
+    pub(super) fn stop_if_read(&self) {
+        let was_read = self.state().end_of_pipe();
+        if was_read {
+            self.stop_because(End::Killed);
+        }
+    }
+
+    /// Takes a piece of what it prints, on standard error or not.
+    pub(super) fn push(&self, is_error: bool, bytes: &[u8]) {
+        let mut state = self.state();
+        if let (Some(Heard::Read(to)), false) = (&state.heard, is_error) {
+            let to = to.clone();
+            drop(state); // it may have to wait
+            let _ = (&*to).write_all(bytes); // perhaps nobody reads any more
+        } else {
+            state.push(is_error, bytes);
+        }
+    }
 }
 
 impl State {
-    /// Takes a piece of what it prints, on standard error or not.
-    pub fn push(&mut self, is_error: bool, bytes: &[u8]) {
+    fn push(&mut self, is_error: bool, bytes: &[u8]) {
         self.output.push(bytes);
-        if let Some((batch, bell)) = &mut self.heard {
+        if let Some(Heard::Taken(batch, bell)) = &mut self.heard {
             batch.push(is_error, bytes);
             let _ = bell.try_send(()); // one that is there already rings for this, too
         }
+    }
+
+    /// Whoever reads what it prints comes to the end. False if nobody reads it.
+    pub fn end_of_pipe(&mut self) -> bool {
+        let is_read = |heard: &mut Heard| matches!(heard, Heard::Read(_));
+        self.heard.take_if(is_read).is_some()
     }
 }
 

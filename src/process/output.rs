@@ -155,7 +155,7 @@ pub(super) fn scratch_folder() -> &'static Path {
 
 /// A new path in that folder, and whether the folder is there: its name is not secret, and one that
 /// was there before is somebody else's.
-pub(crate) fn scratch_path(name: &str) -> (PathBuf, bool) {
+pub(super) fn scratch_path(name: &str) -> (PathBuf, bool) {
     static COUNT: Mutex<usize> = Mutex::new(0);
     let mut count = lock(&COUNT);
     let folder = scratch_folder();

@@ -141,6 +141,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s17", "| memory | 9 tools | 2025-11-25 | yes | yes | yes | 0, 0 |", Said),
     ("s17", "Left after exit, kill -9 |", Said),
     ("s17", "It has 30 seconds for the handshake", Said),
+    ("s17", "wait for it in the pipe, up to 1 MiB", Said),
     ("s17", "without `initialize`** (2026-07-28)", Said),
     ("s18", "in the 17 checks of `tests/slack_client.py`", Said),
     ("s18", "A busy server (429, 5xx)", Said),
