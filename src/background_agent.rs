@@ -4,7 +4,7 @@
 //! `in_progress` while the agent runs, `resolved` when its result is there, `completed` when the
 //! result was delivered to the main agent. There is no other way through these states.
 
-mod at_work;
+pub(crate) mod at_work;
 
 use std::sync::{Arc, Mutex, Weak};
 

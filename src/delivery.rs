@@ -23,7 +23,7 @@ use crate::tools::{Id, object};
 /// cursor; a second one over the same executor would deliver everything again.
 #[derive(Clone)]
 pub struct Deliveries {
-    executor: Arc<Mutex<BackgroundExecutor>>,
+    pub(crate) executor: Arc<Mutex<BackgroundExecutor>>,
     /// Moved only while the executor is locked; atomic so that clones can share it.
     next: Arc<AtomicUsize>,
     /// What else there is to tell, of a later lesson.

@@ -4,284 +4,275 @@
 //! A mate is this program once more, a background task of the lead. It is unattended as in s10. When
 //! the lead has gone, however it went, no mate is left.
 
-mod mailbox;
-mod mate;
 mod member;
+mod post;
 
+use std::collections::BTreeMap;
+use std::env::{current_exe, vars_os};
+use std::ffi::OsString;
 use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::BackgroundExecutor;
-use crate::background_agent::ALONE;
-use crate::bell;
+use crate::background::{Control, Kind, Progress, Task, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
-use crate::interrupt::Interrupt;
+use crate::event::Events;
+use crate::notification::TaskId;
 use crate::options::Options;
+use crate::outcome::Outcome;
 use crate::pipeline::{claim, is_free};
-use crate::process::fed::quote;
+use crate::process::fed::{self, Feed, quote};
+use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
+use crate::session::Session;
 use crate::task_board::TaskBoard;
-use crate::terminal::quit;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
+use crate::tools::background::announced;
+use crate::tools::files::make_own_folder;
 use crate::tools::object;
-use crate::worktree::{Tree, exclude};
-use mailbox::{FOLDER, LEAD, Mailbox};
-use mate::Mate;
-use member::{Brief, Counted, Member};
+use crate::worktree::exclude;
+pub use member::{Own, enlist};
+use post::{LEAD, Member};
 
-/// How long a mate may take to end its turn when it is to leave.
+const FOLDER: &str = ".team";
+/// How long a mate may take to come up, and to end its turn when it is to leave.
+const START: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(60);
-const NO_TEAM: &str = "there is no team here. `team` starts one.";
-const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of your turns goes to the lead by itself. Mail and free board tasks \
-    come by themselves: end your turn to wait for them. Nobody is there to be asked. Work is taken with task_claim, and done when task_update says completed.";
+const CLAIM: &str = "Takes the next free task of the board: it is yours until it is completed, or your process ends.";
+const SEND: &str = "Sends a message to a member of your team, or to several with commas. They are told of it before their next request, or woken by it.";
+const STATUS: &str = "Shows who is in your team, and what each does.";
+const TEAM: &str = "Starts mates, each a process of its own with a fresh conversation, and returns at once. They share the board with you, \
+    and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user. \
+    A mate needs a name that was not used before. It can be an agent of yours, and work in a git worktree, .worktrees/NAME. \
+    Without a prompt it takes tasks from the board until none is free; without a limit it may take 50 turns.";
+const STOP: &str = "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.";
+/// What a mate is told that is told nothing else.
+const PROMPT: &str = "Take tasks from the board, one after the other, until none is free: task_claim gives you the next one, task_update completes it.";
 
-/// This process in its team, if it is in one. Clones are the same.
-#[derive(Clone)]
+/// This process in its team, once it is in one.
 pub struct Team {
-    member: Arc<Mutex<Option<Member>>>,
+    own: Mutex<Option<Own>>,
     board: TaskBoard,
+    deliveries: Deliveries,
+    session: Session,
+    /// What the person allows the lead, they allow its mates.
+    yes: bool,
 }
 
-#[derive(Deserialize)]
-struct Start {
+/// What one of the tools is given.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Input {
     name: String,
-    mates: Vec<Brief>,
-}
-
-#[derive(Deserialize)]
-struct Send {
+    mates: Vec<Wanted>,
     to: String,
     text: String,
 }
 
+/// A mate as the lead wants it.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wanted {
+    name: String,
+    agent: Option<String>,
+    prompt: Option<String>,
+    worktree: bool,
+    turns: Option<u64>,
+}
+
+type Started = (Wanted, Control, Feed);
+type Act = fn(&Team, Input, &Context) -> ToolOutcome;
+
+/// Gives an agent the tools, and its mail to the deliveries. Of a mate it is the only agent.
+pub fn attach(
+    own: Option<Own>,
+    options: &Options,
+    agent: &mut Agent,
+    deliveries: &Deliveries,
+    session: &Session,
+    repl: &mut Repl,
+) -> Arc<Team> {
+    let team = Arc::new(Team {
+        own: Mutex::default(),
+        board: TaskBoard::open(".tasks"),
+        deliveries: deliveries.clone(),
+        session: session.clone(),
+        yes: options.yes,
+    });
+    let [counts, shown] = [(); 2].map(|()| team.clone());
+    let events = agent.context.events.clone();
+    agent.context.events = events.with(Box::new(move |it| counts.count(it)));
+    let _ = deliveries.beside.set(Box::new(team.clone()));
+    let list = move |_: &str| shown.me().map_or_else(|why| why, |me| me.lines());
+    repl.action("/team", "who is in the team, and does what", list);
+    let count = if own.is_some() { 3 } else { 5 };
+    agent.toolbox.add(team.tools().into_iter().take(count));
+    if let Some(own) = own {
+        own.settle(agent);
+        let joined = team.join(own);
+        joined.unwrap_or_else(|why| repl.say(format!("no bell: {why}")));
+    }
+    team
+}
+
 impl Team {
-    /// The second line of `main`. Where this process was started as a mate, it becomes that, and
-    /// what the lead gives it takes the place of the environment; or the program ends.
-    pub fn enlist(options: &Options) -> Self {
-        let mailbox = options.mate.clone().map(Mailbox);
-        let member = mailbox.map(|it| Member::new_mate(it).map_err(|why| eprintln!("{why}")));
-        let member = member.map(|it| it.unwrap_or_else(|()| quit(1)));
-        Team {
-            member: Arc::new(Mutex::new(member)),
-            board: TaskBoard::open(".tasks"),
-        }
-    }
-
-    /// Gives an agent the tools, and its mail to the deliveries.
-    pub fn attach(
-        &self,
-        options: &Options,
-        agent: &mut Agent,
-        executor: &Arc<Mutex<BackgroundExecutor>>,
-        deliveries: &Deliveries,
-        repl: &mut Repl,
-    ) {
-        let _ = deliveries.beside.set(Box::new(self.clone()));
-        let team = self.clone();
-        let list = move |_: &str| team.status().unwrap_or_else(|why| why);
-        repl.action("/team", "who is in the team, and does what", list);
-        let me = self.with(|me| (me.mailbox.clone(), me.brief.worktree));
-        let tools = self.tools(executor, options.yes).into_iter();
-        agent
-            .toolbox
-            .add(tools.take(if me.is_some() { 3 } else { 5 }));
-        let Some((mailbox, worktree)) = me else {
-            return;
+    fn tools(self: &Arc<Self>) -> [Tool; 5] {
+        use Access::{Ask, Free};
+        let tool = |name, about, input, required: &[&str], access, act: Act| {
+            let (team, schema) = (self.clone(), object(input, required));
+            let act = move |input: Input, context: &Context| act(&team, input, context);
+            Tool::new(name, about, schema, access, act)
         };
-        agent.system += &format!("{SYSTEM} Your name is {}.", mailbox.name());
-        if worktree {
-            match Tree::add(mailbox.name(), &agent.context) {
-                Ok((tree, _)) => agent.context.folder = Arc::new(tree),
-                Err(why) => {
-                    self.with(|me| me.report(&format!("ERROR: {why}")));
-                    quit(1)
-                }
-            }
-        }
-        listen(&mailbox, executor);
-        let team = self.clone();
-        agent.context.ask = Arc::new(move |question, _| {
-            let denied = format!("It asked for consent, which was denied: {question}");
-            team.with(|me| me.report(&denied));
-            Err(ALONE.to_string())
-        });
-    }
-
-    /// The agent whose conversation is that of the member.
-    pub fn keep(&self, agent: Agent) -> Agent {
-        let model = Arc::new(Counted(agent.model.clone(), self.clone()));
-        Agent { model, ..agent }
-    }
-
-    /// What the member says, if this process is one.
-    fn with<T>(&self, ask: impl FnOnce(&mut Member) -> T) -> Option<T> {
-        lock(&self.member).as_mut().map(ask)
-    }
-
-    /// Those of each member, then those of the lead.
-    fn tools(&self, executor: &Arc<Mutex<BackgroundExecutor>>, yes: bool) -> [Tool; 5] {
-        let text = |what: &str| json!({ "type": "string", "description": what });
-        let to = text("A member of your team, or several with commas");
-        let send = object(
-            json!({ "to": to, "text": { "type": "string" } }),
-            &["to", "text"],
-        );
-        let mate = json!({
-            "name": text("A short name that was not used before"),
-            "agent": text("The name of an agent"),
-            "prompt": text("What it is told at its start; without it: to take tasks from the board until none is free"),
-            "worktree": { "type": "boolean", "description": "Work in a git worktree of its own, .worktrees/NAME" },
-            "turns": { "type": "integer", "minimum": 1, "description": "How many it may take; without it: 50" }
-        });
+        let [text, flag, number] = ["string", "boolean", "integer"].map(|it| json!({ "type": it }));
+        let message = json!({ "to": text, "text": text });
+        let mate = json!({ "name": text, "agent": text, "prompt": text, "worktree": flag, "turns": number });
         let mates = json!({ "type": "array", "items": object(mate, &["name"]), "minItems": 1 });
-        let name = text("The name of the team");
-        let team = object(json!({ "name": name, "mates": mates }), &["name", "mates"]);
-        let about = "Starts mates, each a process of its own with a fresh conversation, and returns at once. They share the board with you, \
-            and mailboxes. The last text of each of their turns comes to you by itself, and so does their end. They cannot ask the user.";
-        let (nothing, executor) = (object(json!({}), &[]), executor.clone());
-        let [claims, sends, asks, starts, stops] = [(); 5].map(|()| self.clone());
+        let team = json!({ "name": text, "mates": mates });
+        let send: Act = |team, it, _| team.me()?.send(&it.to, &it.text);
+        let status: Act = |team, _, _| Ok(team.me()?.lines());
         [
-            Tool::new(
-                "task_claim",
-                "Takes the next free task of the board: it is yours until it is completed, or your process ends.",
-                nothing.clone(),
-                Access::Free,
-                move |_: Map<String, Value>, context| claims.claim(&context.interrupt),
-            ),
-            Tool::new(
-                "send",
-                "Sends a message to a member of your team, which is told of it before its next request, or woken by it.",
-                send,
-                Access::Free,
-                move |input, _| sends.send(input),
-            ),
-            Tool::new(
-                "team_status",
-                "Shows who is in your team, and what each does.",
-                nothing.clone(),
-                Access::Free,
-                move |_: Map<String, Value>, _| asks.status(),
-            ),
-            Tool::new("team", about, team, Access::Ask, move |input, context| {
-                starts.start(input, &executor, yes, context)
-            }),
-            Tool::new(
-                "team_stop",
-                "Asks all mates to leave when they have ended their turn; after a minute they are ended. Their ends come by themselves.",
-                nothing,
-                Access::Free,
-                move |_: Map<String, Value>, _| stops.stop(),
-            ),
+            tool("task_claim", CLAIM, json!({}), &[], Free, Self::claim),
+            tool("send", SEND, message, &["to", "text"], Free, send),
+            tool("team_status", STATUS, json!({}), &[], Free, status),
+            tool("team", TEAM, team, &["name", "mates"], Ask, Self::start),
+            tool("team_stop", STOP, json!({}), &[], Free, Self::stop),
         ]
     }
 
-    fn start(
-        &self,
-        Start { name: team, mates }: Start,
-        executor: &Arc<Mutex<BackgroundExecutor>>,
-        yes: bool,
-        context: &Context,
-    ) -> ToolOutcome {
-        for name in mates.iter().map(|mate| &mate.name).chain([&team]) {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-            if name.is_empty() || name == LEAD || !name.chars().all(plain) {
-                return Err(format!(
-                    "{name:?} is no name for it: letters, digits, - and _."
-                ));
+    fn me(&self) -> Result<Member, String> {
+        let me = lock(&self.own).as_ref().map(|own| own.me.clone());
+        me.ok_or("there is no team here. `team` starts one.".to_string())
+    }
+
+    /// The lease is held until the task is no longer in progress.
+    fn claim(&self, _: Input, context: &Context) -> ToolOutcome {
+        self.me()?;
+        let free = self.board.load()?.into_values().flatten();
+        for task in free.filter(is_free) {
+            if let Some((lease, task)) = claim(&self.board, task.id, &context.interrupt)? {
+                self.with(|own| own.leases.insert(task.id, lease));
+                let text = format!("{task}\n{}", task.description);
+                return Ok(text.trim_end().to_string());
             }
         }
-        let lead = Mailbox(Path::new(FOLDER).join(&team).join(LEAD));
-        match self.with(|lead| lead.mailbox.0.clone()) {
-            Some(own) if own != lead.0 => return Err("you lead another team already.".to_string()),
-            Some(_) => {}
-            None => {
-                let member = Member::new(lead.clone());
-                let member = member.map_err(|why| format!("no team {team}: {why}."))?;
-                exclude(&format!("{FOLDER}/"));
-                listen(&lead, executor);
-                *lock(&self.member) = Some(member);
+        // Should one have become free meanwhile, it is told again.
+        self.with(|own| own.free = Default::default());
+        Ok("No task is free. End your turn: you are woken when one is.".to_string())
+    }
+
+    fn start(&self, input: Input, context: &Context) -> ToolOutcome {
+        for name in input.mates.iter().map(|it| &it.name).chain([&input.name]) {
+            let is_odd = |c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c);
+            if name.is_empty() || name == LEAD || name.contains(is_odd) {
+                return Err(format!("{name:?} is no name: letters, digits, - and _."));
             }
         }
-        let mut begun = Vec::new();
-        for brief in mates {
-            let mut options = if yes { " --yes" } else { "" }.to_string();
-            if let Some(agent) = &brief.agent {
-                options += &format!(" --agent={}", quote(agent));
-            }
-            let mate = Mate::start(executor, &context.events, lead.of(&brief.name), &options)?;
-            begun.push((brief, mate));
-        }
+        let lead = self.lead(&input.name)?;
+        let start = |mate| self.start_mate(&lead, mate, context.events.clone());
+        let begun: Result<Vec<Started>, String> = input.mates.into_iter().map(start).collect();
+        let mut begun = begun?;
         // All of them live before one is told to begin: so each can write to each.
-        for (brief, mate) in &mut begun {
-            mate.wait(&brief.name)?;
+        for (wanted, _, feed) in &mut begun {
+            if !feed.is_ready(START) {
+                return Err(format!("{} did not come up: none begins.", wanted.name));
+            }
         }
+        let text = |it: OsString| it.into_string().ok();
+        let both = |(name, value)| Some((text(name)?, text(value)?));
+        let mut variables: BTreeMap<_, _> = vars_os().filter_map(both).collect();
+        variables.retain(|name, _| name.starts_with("ANTHROPIC_") || name == "MODEL_ID");
         let mut lines = String::new();
-        for (brief, mut mate) in begun {
-            mate.begin(&brief)?;
-            lines += &format!("{}: started in the background.\n", brief.name);
-            self.with(|lead| lead.mates.push(mate));
+        for (wanted, control, mut feed) in begun {
+            let (name, prompt) = (&wanted.name, wanted.prompt.as_deref().unwrap_or(PROMPT));
+            let given = serde_json::to_string(&(&variables, &wanted)).unwrap_or_default();
+            // It begins with the name: so it is no command of the prompt, whatever it says.
+            let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
+            let said = feed.say(&format!("{given}\n{prompt}"));
+            said.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
+            self.with(|own| own.mates.push((control, feed)));
+            lines += &format!("{name}: started in the background.\n");
         }
         Ok(lines + "What they say comes by itself.")
     }
 
-    /// Ends the input of all mates, and after a while those that have not left by then.
-    fn stop(&self) -> ToolOutcome {
-        let mates = self.with(|lead| take(&mut lead.mates)).ok_or(NO_TEAM)?;
+    /// From now on this process leads that team, and no other.
+    fn lead(&self, team: &str) -> Result<Member, String> {
+        let lead = Member(Path::new(FOLDER).join(team).join(LEAD));
+        match self.me() {
+            Ok(me) if me == lead => return Ok(lead),
+            Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
+            Err(_) => exclude(".team/"),
+        }
+        let own = make_own_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
+        let joined = own.and_then(|own| self.join(own));
+        joined.map_err(|why| format!("no team {team}: {why}."))?;
+        Ok(lead)
+    }
+
+    /// Starts a mate, as a background task that takes no place. It has no key yet, and waits for a
+    /// line. When its feed is dropped, it ends its turn and leaves.
+    fn start_mate(&self, lead: &Member, it: Wanted, events: Events) -> Result<Started, String> {
+        let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
+        lock(&self.deliveries.executor).expect_new(&id)?;
+        let mut options = format!("--mate {}", quote(&member.0.to_string_lossy()));
+        options += if self.yes { " --yes" } else { "" };
+        if let Some(agent) = &it.agent {
+            options += &format!(" --agent={}", quote(agent));
+        }
+        let started = current_exe().and_then(|program| fed::start(&program, &options));
+        let (handle, news, feed) =
+            started.map_err(|why| format!("{id} cannot be started: {why}."))?;
+        let task = Task::new(Kind::Other("mate"), &id);
+        let control = task.control.clone();
+        let job = move |control: &Control| {
+            control.attach(Arc::new(Mate(handle, member.clone())));
+            announced(&events, &id, "mate", || {
+                let end = until_ended(&news).end;
+                let outcome = Outcome::new(end, member.line());
+                member.give_back();
+                member.ring_all(); // its tasks are free again
+                outcome
+            })
+        };
+        lock(&self.deliveries.executor).start(task, job)?;
+        Ok((it, control, feed))
+    }
+
+    fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
+        self.me()?;
+        let mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
+        let (mates, _leave): (Vec<Control>, Vec<Feed>) = mates.into_iter().unzip();
         let told = format!("told to leave: {} mates.", mates.len());
-        let late: Vec<_> = mates.into_iter().map(|mate| mate.control).collect();
-        let _ = thread::Builder::new().spawn(move || {
+        let late = move || {
             thread::sleep(GRACE);
-            late.iter().for_each(|control| control.stop());
-        });
+            mates.iter().for_each(Control::stop);
+        };
+        let late = thread::Builder::new().name("grace".into()).spawn(late);
+        late.map_err(|why| format!("{told} Nobody ends those that stay: {why}."))?;
         Ok(told)
-    }
-
-    /// The lease is held until the task is no longer in progress.
-    fn claim(&self, stop: &Interrupt) -> ToolOutcome {
-        self.with(|_| ()).ok_or(NO_TEAM)?;
-        for task in self.board.load()?.into_values().flatten().filter(is_free) {
-            if let Some((lease, task)) = claim(&self.board, task.id, stop)? {
-                self.with(|me| me.leases.insert(task.id, lease));
-                let said = format!("{task}\n{}", task.description);
-                return Ok(said.trim_end().to_string());
-            }
-        }
-        Ok("No task is free. End your turn: you are woken when one is.".to_string())
-    }
-
-    /// To several, of which each gets it or is named.
-    fn send(&self, Send { to, text }: Send) -> ToolOutcome {
-        let own = self.with(|me| me.mailbox.clone()).ok_or(NO_TEAM)?;
-        let sent = to
-            .split(',')
-            .map(|to| own.of(to.trim()).deliver(own.name(), &text));
-        let problems: Vec<String> = sent.filter_map(Result::err).collect();
-        match problems.is_empty() {
-            true => Ok(format!("sent to {to}; an answer comes by itself.")),
-            false => Err(format!("{}.", problems.join("; "))),
-        }
-    }
-
-    fn status(&self) -> ToolOutcome {
-        let own = self.with(|me| me.mailbox.clone()).ok_or(NO_TEAM)?;
-        let lines: Vec<String> = own.all().iter().map(Mailbox::line).collect();
-        Ok(lines.join("\n"))
     }
 }
 
-/// From now on its bell wakes whoever waits for what has ended.
-fn listen(mailbox: &Mailbox, executor: &Mutex<BackgroundExecutor>) {
-    let bus = lock(executor).bus().notifier();
-    let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
-    if let Err(why) = bell::listen(&mailbox.bell(), woken) {
-        eprintln!("Nothing wakes {}: {why}.", mailbox.name());
+/// A mate that runs: the process, and its folder.
+struct Mate(Handle, Member);
+
+impl Watch for Mate {
+    fn look(&self) -> Progress {
+        Progress {
+            what: self.1.0.display().to_string(),
+            line: self.1.line(),
+            ..self.0.look()
+        }
+    }
+
+    fn stop(&self) {
+        self.0.stop();
     }
 }

@@ -196,11 +196,12 @@ fn begun(folder: &Path) -> Vec<String> {
     text.lines().map(str::to_string).collect()
 }
 
-/// The process of a member.
+/// Its process, which stands first in its lock.
 fn process(folder: &Path, team: &str, member: &str) -> Pid {
-    let lock = folder.join(format!(".team/{team}/{member}/lock"));
-    let number = fs::read_to_string(lock).expect("it holds its lock");
-    Pid::from_raw(number.parse().expect("a number"))
+    let text = fs::read_to_string(folder.join(format!(".team/{team}/{member}/lock")));
+    let text = text.expect("a member");
+    let pid = text.split(',').next().and_then(|it| it.parse().ok());
+    Pid::from_raw(pid.expect("a process"))
 }
 
 #[test]
@@ -448,7 +449,7 @@ fn a_mailbox_refuses_what_is_too_much_and_sets_aside_what_is_no_message() {
     lead.say(&all.join(", then "));
     until_said(
         &folder,
-        "ann has a full mailbox (100 messages wait), so nothing was sent",
+        "the mailbox of ann is full (100 messages wait), so nothing was sent",
     );
     assert_eq!(waiting(), 100);
 
@@ -459,6 +460,66 @@ fn a_mailbox_refuses_what_is_too_much_and_sets_aside_what_is_no_message() {
     lead.say(r#"tell ann "once more""#);
     until_said(&folder, "ann has ended, and would not read it");
     lead.leave("boxes");
+}
+
+/// The test is the lead: it holds the lock, and reads its mailbox.
+#[test]
+fn a_mate_is_unattended_works_in_its_worktree_and_leaves_when_its_turns_are_used_up() {
+    let mut count = 0;
+    let server = Server::answering(move |body| match last(body)[0]["type"] == "tool_result" {
+        true => reply_text(&format!("It said: {}", last(body)[0]["content"])),
+        false => {
+            let input = json!({ "command": "basename $PWD" });
+            reply_blocks(&[call(&who(body), &mut count, "bash", input)], "tool_use")
+        }
+    });
+    server.expect_header("x-api-key", "sk-of-the-team");
+    for (name, yes, said) in [
+        ("ann", false, "It asked for consent, which was denied"),
+        ("ben", true, "It said: \"ben"),
+    ] {
+        let place = format!(".team/by-hand/{name}");
+        let mut lesson = Lesson::new(S20).argument("--mate").argument(&place);
+        if yes {
+            lesson = lesson.argument("--yes");
+        }
+        let folder = lesson.folder.path().to_path_buf();
+        let git = "git init -q && git -c user.name=a -c user.email=a@example.org commit -q --allow-empty -m a";
+        let mut git = std::process::Command::new("sh")
+            .args(["-c", git])
+            .current_dir(&folder)
+            .spawn()
+            .expect("git");
+        assert!(git.wait().expect("git").success());
+        let lead = folder.join(".team/by-hand/lead");
+        for part in ["tmp", "new"] {
+            fs::create_dir_all(lead.join(part)).expect("a folder");
+        }
+        let lock = fs::File::create(lead.join("lock")).expect("a file");
+        lock.lock().expect("nobody else has it");
+        let mail = || {
+            let files = fs::read_dir(lead.join("new")).expect("a mailbox").flatten();
+            let texts = files.map(|file| fs::read_to_string(file.path()).expect("a message"));
+            let mail = texts.map(|text| serde_json::from_str::<Value>(&text).expect("a message"));
+            mail.map(|mail| mail[2].as_str().expect("a text").to_string() + "\n")
+                .collect::<String>()
+        };
+        let mut mate = Lead::start(&mut lesson);
+        let variables =
+            json!({ "ANTHROPIC_BASE_URL": server.url(), "ANTHROPIC_API_KEY": "sk-of-the-team" });
+        let wanted = json!({ "name": name, "worktree": yes, "turns": 1 });
+        mate.say(&json!([variables, wanted]).to_string());
+        mate.say(&format!("{name}: where are you?"));
+        eventually_or("the lead is told", mail, || {
+            mail().contains(said) && mail().contains("It said: ")
+        });
+        assert_eq!(mail().contains("denied"), !yes, "{}", mail());
+        let tree = folder.join(".worktrees").join(name);
+        assert_eq!(tree.is_dir(), yes);
+        mate.say(&format!("{name}: and now?"));
+        assert_eq!(mate.child.wait().expect("it leaves").code(), Some(1));
+        assert!(mail().contains("It has used up what it may"), "{}", mail());
+    }
 }
 
 /// What was sent and told in a team.
@@ -496,7 +557,7 @@ impl Traffic {
             if let Some((to, text)) = result {
                 match block["content"].as_str().unwrap_or_default() {
                     said if said.starts_with("sent to") => drop(self.sent.insert(text)),
-                    said if said.contains("full mailbox") => {
+                    said if said.contains("is full") => {
                         self.queues.entry(who.clone()).or_default().push((to, text));
                     }
                     said if said.contains("has ended") => {}

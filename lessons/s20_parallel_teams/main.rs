@@ -23,7 +23,7 @@ use meanwhile::slack::Slack;
 use meanwhile::subagent::{self, Definitions};
 use meanwhile::suggestion::Suggestions;
 use meanwhile::task_board::{self, TaskBoard};
-use meanwhile::team::Team;
+use meanwhile::team;
 use meanwhile::todo::{self, TodoList};
 use meanwhile::tools::{bash, files};
 use meanwhile::worktree;
@@ -33,7 +33,7 @@ const SYSTEM: &str = "You are a coding agent at work in the current directory. \
 
 fn main() -> ExitCode {
     let options = meanwhile::start(include_str!("README.md"));
-    let team = Team::enlist(&options);
+    let mate = team::enlist(&options);
     let mut repl = meanwhile::prompt(&options);
     let model = meanwhile::connect(&options);
     repl.greet(&*model);
@@ -82,8 +82,8 @@ fn main() -> ExitCode {
     repl.command("/compact", "summarise the conversation to make room");
     let memory = Memory::new(compactor, &session, [10_000, 5_000]);
     memory.attach(&mut repl);
-    team.attach(&options, &mut agent, &executor, &deliveries, &mut repl);
-    let kept = team.keep(session.keep(&agent, &executor));
+    let team = team::attach(mate, &options, &mut agent, &deliveries, &session, &mut repl);
+    let kept = session.keep(&agent, &executor);
     let mut suggestions = Suggestions::new(&options, &session);
     let servers = Servers::attach(&options, &foreground, &mut repl);
 
@@ -101,6 +101,7 @@ fn main() -> ExitCode {
             todo::remind(&todos, messages);
         }
     };
+    let turn = |messages: &mut Vec<Message>| team.report(turn(messages), messages);
 
     let mut messages = session.begin(&options, &repl);
     while let Some(input) = suggestions.wait(&mut repl, &servers.offer(&agent), &messages) {

@@ -21,24 +21,26 @@ const MAX_TRANSCRIPT: usize = 8 * 1024;
 
 /// What one agent has cost, and what it did.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     requests: u64,
-    tokens: u64,
+    pub tokens: u64,
     calls: u64,
     /// The tools whose calls were denied.
     denied: Vec<String>,
     /// The tool that was called last, and with what.
-    tool: String,
+    pub tool: String,
     last: String,
     transcript: String,
 }
 
 impl Tally {
-    fn count(&mut self, event: &Event) {
+    pub fn count(&mut self, event: &Event) {
         match event {
             Event::RequestStarted => self.requests += 1,
             Event::RequestFinished(usage) => {
-                self.tokens += usage.unwrap_or_default().total();
+                let usage = usage.unwrap_or_default();
+                self.tokens += usage.input_tokens + usage.output_tokens;
+                self.tokens += usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
                 if !self.transcript.is_empty() && !self.transcript.ends_with('\n') {
                     self.transcript.push('\n');
                 }
@@ -60,6 +62,13 @@ impl Tally {
         let excess = self.transcript.len().saturating_sub(MAX_TRANSCRIPT);
         self.transcript
             .drain(..self.transcript.ceil_char_boundary(excess));
+    }
+
+    pub fn line(&self) -> String {
+        let requests = count(self.requests, "request");
+        let tokens = count(self.tokens, "token");
+        let calls = count(self.calls, "tool call");
+        format!("{requests}, {tokens}, {calls}{}", self.last)
     }
 }
 
@@ -138,15 +147,10 @@ impl Watch for AtWork {
             1 => format!("1 call was denied: {}", tools[0]),
             more => format!("{more} calls were denied: {}", tools.join(", ")),
         };
-        let counts = [
-            count(tally.requests, "request"),
-            count(tally.tokens, "token"),
-            count(tally.calls, "tool call"),
-        ];
         Progress {
             what: agent.collect::<String>() + &self.input.prompt,
             left_running: None,
-            line: counts.join(", ") + &tally.last,
+            line: tally.line(),
             recent: tally.transcript.clone(),
             remark,
         }

@@ -1,238 +1,244 @@
-//! s20 · A member, from inside: what it is to be told, and what it tells of itself.
+//! s20 · This process as a member of a team: what it does, what it is to be told, what it may cost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write, stdin, stdout};
-use std::mem::take;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Team;
-use super::mailbox::{LEAD, Mailbox};
-use super::mate::Mate;
+use super::post::{LEAD, Member};
+use super::{Team, Wanted};
+use crate::agent::Agent;
+use crate::background::Control;
+use crate::background_agent::ALONE;
+use crate::background_agent::at_work::Tally;
+use crate::bell;
+use crate::caught::lock;
 use crate::delivery::{Source, note};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stamped};
 use crate::held::Held;
-use crate::message::{ContentBlock, Message, Reply, push_note};
-use crate::model::{Model, ModelError, Request};
-use crate::options::GIVEN;
+use crate::message::{ContentBlock, Message, Role, push_note};
+use crate::options::{GIVEN, Options};
 use crate::pipeline::is_free;
-use crate::task_board::{TaskBoard, join};
+use crate::process::fed::Feed;
+use crate::task_board::BoardTask;
 use crate::terminal::quit;
 use crate::todo::Stage;
+use crate::worktree::Tree;
 
 /// What a mate may cost, unless the lead says less.
 const TURNS: u64 = 50;
 const TOKENS: u64 = 500_000;
+/// The tools that change the board.
+const BOARD: [&str; 2] = ["task_create", "task_update"];
+const SYSTEM: &str = "\n\nYou are a mate in a team. The last text of each of your turns goes to the lead by itself. Mail and free board tasks \
+    come by themselves: end your turn to wait for them. Nobody is there to be asked. Work is taken with task_claim, and done when task_update says completed.";
 
-/// What the lead says of a mate, and the mate reads.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Brief {
-    pub name: String,
-    pub agent: Option<String>,
-    pub prompt: Option<String>,
-    #[serde(default)]
-    pub worktree: bool,
-    pub turns: Option<u64>,
-}
-
-/// This process as a member of a team.
+/// This process in its team.
 #[derive(Default)]
-pub struct Member {
-    pub mailbox: Mailbox,
-    _held: Option<Held>,
-    pub brief: Brief,
-    /// Messages and free tasks of which it was told.
-    told: BTreeSet<String>,
-    /// Free tasks of which a mate is to be told: it may be woken for them, so they stay even if
-    /// somebody takes them meanwhile.
-    free: BTreeMap<String, u64>,
-    /// Those of the tasks that it has claimed.
-    pub leases: BTreeMap<u64, File>,
-    /// True if its last calls may have changed the board.
-    on_board: bool,
-    done: u64,
+pub struct Own {
+    pub(super) me: Member,
+    held: Option<Held>,
+    /// What the lead wants of it, if it is a mate.
+    wanted: Option<Wanted>,
+    tally: Tally,
     turns: u64,
-    tokens: u64,
-    /// Of the lead.
-    pub mates: Vec<Mate>,
+    /// Board tasks that it has completed.
+    done: u64,
+    /// The free tasks of the board, as a mate was woken for them and as it was told of them.
+    pub(super) free: [String; 2],
+    pub(super) leases: BTreeMap<u64, File>,
+    /// Of the lead: by what its mates are stopped, and what they read.
+    pub(super) mates: Vec<(Control, Feed)>,
 }
 
-impl Member {
-    /// Becomes that member.
-    pub fn new(mailbox: Mailbox) -> io::Result<Self> {
-        mailbox.make()?;
-        let _held = Some(mailbox.hold()?);
-        let member = Member {
-            mailbox,
-            _held,
-            ..Member::default()
-        };
-        member.say("waits");
-        Ok(member)
-    }
-
-    /// The same, of a mate: says that this process can no longer be looked into, then reads the line
-    /// that holds what it was given in place of the environment.
-    pub fn new_mate(mailbox: Mailbox) -> io::Result<Self> {
-        let (mut mate, mut line) = (Self::new(mailbox)?, String::new());
+/// The second line of `main`. Where this process was started as a mate, it becomes that, and what
+/// the lead gives it takes the place of the environment; or the program ends.
+///
+/// The key, among others, is in no file and in no environment: nothing is given before `ready`, which
+/// says that this process can no longer be looked into.
+pub fn enlist(options: &Options) -> Option<Own> {
+    let read = |place: PathBuf| {
+        let (mut own, mut line) = (Own::new(Member(place))?, String::new());
         writeln!(stdout(), "ready")?;
         stdin().read_line(&mut line)?;
-        let (given, brief) = serde_json::from_str(&line)?;
-        let _ = GIVEN.set(given); // the key among others: it is in no file, and in no environment
-        mate.brief = brief;
-        Ok(mate)
+        let (variables, wanted) = serde_json::from_str(&line)?;
+        GIVEN.get_or_init(|| variables);
+        own.wanted = wanted;
+        io::Result::Ok(own)
+    };
+    Some(read(options.mate.clone()?).unwrap_or_else(|why| {
+        eprintln!("{why}");
+        quit(1)
+    }))
+}
+
+impl Own {
+    pub(super) fn new(me: Member) -> io::Result<Self> {
+        let (held, rest) = (Some(me.hold()?), Own::default());
+        let own = Own { me, held, ..rest };
+        own.show("waits");
+        Ok(own)
     }
 
-    fn is_mate(&self) -> bool {
-        self.mailbox.name() != LEAD
-    }
-
-    fn say(&self, last: &str) {
-        let (done, turns, tokens) = (self.done, self.turns, self.tokens);
-        self.mailbox.say(&format!(
-            "tasks done {done}, turns {turns}, tokens {tokens}; last: {last}"
-        ));
+    /// Makes an agent a mate, which asks nobody.
+    pub(super) fn settle(&self, agent: &mut Agent) {
+        let (me, name) = (self.me.clone(), self.me.name());
+        agent.system += &format!("{SYSTEM} Your name is {name}.");
+        agent.context.ask = Arc::new(move |question, _| {
+            let denied = format!("It asked for consent, which was denied: {question}");
+            let _ = me.send(LEAD, &denied); // the lead may have ended
+            Err(ALONE.to_string())
+        });
+        if self.wanted.as_ref().is_some_and(|it| it.worktree) {
+            let tree = Tree::add(name, &agent.context);
+            let tree = tree.map_err(|why| self.tell(format!("ERROR: {why}")));
+            agent.context.folder = Arc::new(tree.unwrap_or_else(|()| quit(1)).0);
+        }
     }
 
     /// Of a mate: tells the lead.
-    pub fn report(&self, text: &str) {
-        if self.is_mate() {
-            let _ = self.mailbox.of(LEAD).deliver(self.mailbox.name(), text); // it may have ended
+    fn tell(&self, text: String) {
+        if self.wanted.is_some() && !text.is_empty() {
+            let _ = self.me.send(LEAD, &text); // the lead may have ended
         }
     }
 
-    /// What it has not been told of.
-    fn news(&mut self, board: &TaskBoard) -> Vec<String> {
-        let mut board_tasks = board.load().unwrap_or_default();
-        // A mate is told what else is free when it has done what it was started for.
-        board_tasks.retain(|_, _| self.is_mate() && self.turns > 0);
-        for task in board_tasks.into_values().flatten() {
-            let key = format!("board {} {:?}", task.id, task.other.get("attempts"));
-            let lease = File::open(board.path(task.id).with_extension("lease"));
-            let is_left = || lease.is_ok_and(|lease| lease.try_lock_shared().is_ok());
-            let is_free = is_free(&task) && (task.status != Stage::InProgress || is_left());
-            if is_free && !self.told.contains(&key) {
-                self.free.insert(key, task.id);
+    /// Writes how it stands into the file that it holds, for who looks.
+    fn show(&self, does: &str) {
+        let (id, turns, done) = (process::id(), self.turns, self.done);
+        let cost = self.tally.line().trim_end().to_string();
+        let text = format!("{id}, {does}, tasks done {done}, turns {turns}, {cost}");
+        if let Some(held) = &self.held {
+            let written = held.write_at(text.as_bytes(), 0);
+            let _ = written.and_then(|length| held.set_len(length as u64));
+        }
+    }
+}
+
+impl Team {
+    /// Does something with the member, if there is a team.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Own) -> T) -> Option<T> {
+        lock(&self.own).as_mut().map(act)
+    }
+
+    /// From now on the bell wakes the prompt, which looks at what there is.
+    pub(super) fn join(&self, own: Own) -> io::Result<()> {
+        let bus = lock(&self.deliveries.executor).bus().notifier();
+        let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
+        let bell = own.me.0.join("bell");
+        *lock(&self.own) = Some(own);
+        bell::listen(&bell, woken)
+    }
+
+    /// Reads what the agent does. After a change of the board, everybody looks at it, and what is
+    /// no longer in progress is let go of.
+    pub(super) fn count(&self, stamped: Stamped<'_>) {
+        self.with(|own| {
+            if stamped.agent.is_none() {
+                own.tally.count(stamped.event);
             }
-        }
-        let mut news = self.mailbox.waiting();
-        news.retain(|name| !self.told.contains(name));
-        news
+            match stamped.event {
+                Event::ToolFinished { .. } if BOARD.contains(&&*own.tally.tool) => {
+                    own.leases.retain(|id, _| {
+                        let status = self.board.read(*id).map(|task| task.status);
+                        own.done += u64::from(status == Ok(Stage::Completed));
+                        status == Ok(Stage::InProgress)
+                    });
+                    own.me.ring_all();
+                }
+                Event::ToolStarted { .. } | Event::RequestFinished(_) => {}
+                _ => return,
+            }
+            own.show("works");
+        });
     }
 
-    /// Before a request.
-    fn asks(&mut self, board: &TaskBoard) {
-        let mut done = 0;
-        self.leases.retain(|id, _| {
-            let stage = board.read(*id).map(|task| task.status);
-            done += u64::from(stage == Ok(Stage::Completed));
-            stage == Ok(Stage::InProgress)
+    /// A turn has ended. Of a mate the last text, or what went wrong, goes to the lead.
+    pub fn report<E: Display>(&self, end: Result<(), E>, messages: &[Message]) -> Result<(), E> {
+        let last = messages.last().filter(|it| it.role == Role::Assistant);
+        let blocks = last.into_iter().flat_map(|it| &it.content);
+        let texts = blocks.filter_map(ContentBlock::as_text);
+        let text = match &end {
+            Ok(()) => texts.collect::<Vec<_>>().join("\n"),
+            Err(why) => format!("ERROR: {why}"),
+        };
+        self.with(|own| {
+            own.turns += 1;
+            own.show("waits");
+            own.tell(text);
         });
-        self.done += done;
-        if take(&mut self.on_board) {
-            self.mailbox.ring_all();
-        }
-        let most = self.brief.turns.unwrap_or(TURNS);
-        if self.is_mate() && (self.turns >= most || self.tokens >= TOKENS) {
-            let (turns, tokens) = (self.turns, self.tokens);
-            self.report(&format!(
-                "It has used up what it may: {turns} turns, {tokens} tokens. It leaves."
-            ));
+        end
+    }
+}
+
+impl Source for Arc<Team> {
+    /// A task in progress is free when nobody holds its lease.
+    fn news(&self) -> Vec<String> {
+        let can_be_had = |task: &&BoardTask| {
+            let lease = File::open(self.board.path(task.id).with_extension("lease"));
+            let left = || lease.is_ok_and(|lease| lease.try_lock_shared().is_ok());
+            is_free(task) && (task.status != Stage::InProgress || left())
+        };
+        let line = |task: &BoardTask| {
+            let begun = task.other.get("attempts").and_then(Value::as_u64);
+            format!("{task} (begun {} times)", begun.unwrap_or(0))
+        };
+        let look = |own: &mut Own| {
+            if own.wanted.is_some() && own.turns > 0 {
+                let tasks = self.board.load().unwrap_or_default();
+                let free = tasks.values().flatten().filter(can_be_had);
+                match free.map(line).collect::<Vec<_>>().join("\n") {
+                    free if free.is_empty() => {}
+                    free => own.free[0] = free,
+                }
+            }
+            let [free, told] = &own.free;
+            let news = Some(free.clone()).filter(|free| free != told);
+            own.me.waiting().into_iter().chain(news).collect()
+        };
+        self.with(look).unwrap_or_default()
+    }
+
+    /// First the conversation has a message, then the session, and only then it is moved. If the
+    /// process ends in between, the session that goes on has it, and it is not told again.
+    fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
+        let mut own = lock(&self.own);
+        let Some(it) = &mut *own else { return };
+        if let Some(wanted) = &it.wanted
+            && (it.turns >= wanted.turns.unwrap_or(TURNS) || it.tally.tokens >= TOKENS)
+        {
+            let line = it.me.line();
+            it.tell(format!("It has used up what it may, and leaves. {line}"));
             quit(1);
         }
-        self.say("thinks");
-    }
-
-    /// After a request: the session has by now what was told.
-    fn was_answered(&mut self, reply: &Result<Reply, ModelError>) {
-        let waiting = self.mailbox.waiting();
-        let told = waiting.iter().filter(|name| self.told.contains(*name));
-        told.for_each(|name| self.mailbox.keep(name));
-        let reply = reply.as_ref();
-        let text = reply.map_or_else(|why| format!("ERROR: {why}"), Reply::text);
-        let calls = reply.map_or(Vec::new(), Reply::tool_calls);
-        self.tokens += reply.map_or(0, |reply| reply.usage.total());
-        self.on_board = calls.iter().any(|call| call.name.starts_with("task_"));
-        if let Some(call) = calls.last() {
-            return self.say(&format!("runs {}", call.name));
-        }
-        self.turns += 1;
-        self.say("waits");
-        if !text.is_empty() {
-            self.report(&text);
-        }
-    }
-}
-
-/// A model whose conversation is that of a member.
-pub struct Counted(pub Arc<dyn Model>, pub Team);
-
-impl Model for Counted {
-    fn reply(&self, request: &Request<'_>) -> Result<Reply, ModelError> {
-        let Counted(model, team) = self;
-        team.with(|member| member.asks(&team.board));
-        let reply = model.reply(request);
-        team.with(|member| member.was_answered(&reply));
-        reply
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-}
-
-impl Source for Team {
-    fn news(&self) -> Vec<String> {
-        let news = |member: &mut Member| {
-            let mut news = member.news(&self.board);
-            news.extend(member.free.keys().cloned());
-            news
-        };
-        self.with(news).unwrap_or_default()
-    }
-
-    /// A message is moved when the session has it. If the process ends between the two, the message
-    /// stands in the session that goes on, and is not told again.
-    fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        let news = |member: &mut Member| {
-            let mut news = Vec::new();
-            for name in member.news(&self.board) {
-                let text = match member.mailbox.read(&name) {
-                    _ if stands(messages, &name) => "this was told before".to_string(),
-                    Ok(mail) if mail.to == member.mailbox.name() => {
-                        format!("mail from {}: {}", mail.from, mail.text)
-                    }
-                    Ok(mail) => format!("came back, as {} has ended: {}", mail.to, mail.text),
-                    Err(why) => why,
-                };
-                member.told.insert(name.clone());
-                news.push((name, text));
+        it.show("works");
+        let (me, waiting, mut told) = (it.me.clone(), it.me.waiting(), Vec::new());
+        for name in &waiting {
+            let block = note(name, "");
+            let start = block.lines().next().unwrap_or_default();
+            let mut texts = messages.iter().flat_map(|it| &it.content);
+            if !texts.any(|it| it.as_text().is_some_and(|text| text.starts_with(start))) {
+                told.push((name.as_str(), me.read(name)));
             }
-            let free = take(&mut member.free);
-            if !free.is_empty() {
-                let text = format!("Free tasks on the board: {}", join(free.values()));
-                news.push(("board".to_string(), text));
-                member.told.extend(free.into_keys());
-            }
-            news
-        };
-        for (name, text) in self.with(news).unwrap_or_default() {
-            push_note(messages, note(&name, &text));
-            events.emit(Event::Told(name, text));
         }
+        let [free, old] = &mut it.free;
+        if free != old {
+            told.push(("board", format!("Free tasks on the board:\n{free}")));
+            old.clone_from(free);
+        }
+        drop(own); // who reads events looks here
+        for (name, text) in told {
+            push_note(messages, note(name, &text));
+            events.emit(Event::Told(name.to_string(), text));
+        }
+        if lock(&self.session.0).keep(messages, None).is_ok() {
+            waiting.iter().for_each(|name| me.keep(name));
+        } // else the request says why
     }
-}
-
-/// True if the conversation has that message.
-fn stands(messages: &[Message], name: &str) -> bool {
-    let start = note(name, "")
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_string();
-    let mut blocks = messages.iter().flat_map(|message| &message.content);
-    blocks.any(|block: &ContentBlock| block.as_text().is_some_and(|it| it.starts_with(&start)))
 }

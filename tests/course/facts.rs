@@ -156,7 +156,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s20", "half of 3,000 messages were lost", Said),
     ("s20", "Each may take {} turns", Source("src/team/member.rs", "TURNS: u64 = ")),
     ("s20", "turns and {} tokens; then", Source("src/team/member.rs", "TOKENS: u64 = ")),
-    ("s20", "A mailbox takes {} messages", Source("src/team/mailbox.rs", "MOST: usize = ")),
+    ("s20", "A mailbox takes {} messages", Source("src/team/post.rs", "MOST: usize = ")),
     // Order and ratios of these: tests/compare.rs, `cargo bench --bench team`.
     ("s20", "| all done | 17.2 s | 9.5 s | 8.8 s | 9.3 s | | first result in the model's hands | 3.1 s | 3.5 s | 8.7 s | 4.7 s | | processes with a model, conversations | 1, 1 | 1, 4 | 1, 7 | 4, 4 | | requests, all conversations | 7 | 16 | 21 | 39 |", Said),
     ("s20", "| until the last has asked the model | 2 ms | 48 ms, or 30 × |", Said),

@@ -1,0 +1,187 @@
+//! s20 · The post: each member of a team has a folder with `tmp`, `new` and `cur`, and each message
+//! is a file. It is written in `tmp`, and is there once it has been moved to `new`. The files are
+//! the truth; the named pipe `bell` only wakes who reads them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use crate::bell;
+use crate::held::Held;
+use crate::journal::now;
+use crate::tools::files::{EDIT_LIMIT, read_text};
+
+/// So many messages may wait in a mailbox.
+const MOST: usize = 100;
+/// The first member of each team.
+pub const LEAD: &str = "lead";
+
+/// A member of a team, by its folder: `.team/TEAM/NAME`.
+#[derive(Clone, Default, PartialEq)]
+pub struct Member(pub PathBuf);
+
+impl Member {
+    pub fn name(&self) -> &str {
+        let name = self.0.file_name().and_then(|name| name.to_str());
+        name.unwrap_or_default()
+    }
+
+    pub fn other(&self, name: &str) -> Self {
+        Member(self.0.with_file_name(name))
+    }
+
+    /// All of its team that have a mailbox, by name.
+    pub fn all(&self) -> impl Iterator<Item = Member> {
+        let members = names(self.0.parent().unwrap_or(&self.0)).into_iter();
+        let members = members.map(|name| self.other(&name));
+        members.filter(|it| it.0.join("new").is_dir())
+    }
+
+    /// Becomes that member, for as long as the lock is held. Tries for a while: who looks whether it
+    /// lives holds the lock for a moment.
+    pub fn hold(&self) -> io::Result<Held> {
+        for folder in ["tmp", "new", "cur", "bad"] {
+            fs::create_dir_all(self.0.join(folder))?;
+        }
+        bell::hang(&self.0.join("bell"))?;
+        for _ in 0..50 {
+            if let Ok(held) = Held::new(self.lock()?) {
+                return Ok(held);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let name = self.name();
+        let why = format!("another process is {name} of this team already");
+        Err(io::Error::other(why))
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true);
+        options.open(self.0.join("lock"))
+    }
+
+    /// Delivers a message to several, of which each gets it or is named.
+    pub fn send(&self, to: &str, text: &str) -> Result<String, String> {
+        let sent = to.split(',').map(|to| self.deliver(to.trim(), text));
+        let problems: Vec<String> = sent.filter_map(Result::err).collect();
+        match problems.is_empty() {
+            true => Ok(format!("sent to {to}; an answer comes by itself.")),
+            false => Err(problems.join("; ") + "."),
+        }
+    }
+
+    fn deliver(&self, to: &str, text: &str) -> Result<(), String> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let Some(it) = self.all().find(|it| it.name() == to) else {
+            let all: Vec<_> = self.all().map(|it| it.name().to_string()).collect();
+            return Err(format!("there is no {to} in this team: {}", all.join(", ")));
+        };
+        let failed = |error: io::Error| format!("nothing was sent to {to}: {error}");
+        let _turn = it.turn().map_err(failed)?;
+        if !it.lives() {
+            return Err(format!("{to} has ended, and would not read it"));
+        }
+        if it.waiting().len() >= MOST {
+            return Err(format!(
+                "the mailbox of {to} is full ({MOST} messages wait), so nothing was sent; try again when it has read some"
+            ));
+        }
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, SeqCst));
+        let name = format!("{}-{count:06}-{process}", now());
+        let mail = serde_json::to_string(&(self.name(), to, text)).unwrap_or_default();
+        let written = it.0.join("tmp").join(&name);
+        fs::write(&written, mail).map_err(failed)?;
+        fs::rename(written, it.0.join("new").join(name)).map_err(failed)?;
+        bell::ring(&it.0.join("bell"));
+        Ok(())
+    }
+
+    /// Only one may deliver there at a time, until the file is dropped.
+    fn turn(&self) -> io::Result<File> {
+        let turn = File::open(self.0.join("tmp"))?;
+        turn.lock().map(|()| turn)
+    }
+
+    /// True as long as its process runs.
+    fn lives(&self) -> bool {
+        self.lock().is_ok_and(|it| Held::new(it).is_err())
+    }
+
+    /// The messages that wait, oldest first.
+    pub fn waiting(&self) -> Vec<String> {
+        names(&self.0.join("new"))
+    }
+
+    /// What a message says that waits. What is none is set aside, and the text says so.
+    pub fn read(&self, name: &str) -> String {
+        match self.mail(name) {
+            Ok((from, to, text)) if to == self.name() => format!("mail from {from}: {text}"),
+            Ok((_, to, text)) => format!("came back, as {to} has ended: {text}"),
+            Err(why) => {
+                let [new, bad] = ["new", "bad"].map(|it| self.0.join(it).join(name));
+                let moved = fs::rename(new, bad).map(|()| self.0.join("bad"));
+                let moved = moved.map_or_else(|why| why.to_string(), |it| it.display().to_string());
+                format!("{name} is no message and was set aside ({moved}): {why}")
+            }
+        }
+    }
+
+    /// From whom a message is, to whom, and its text: so it stands in its file.
+    fn mail(&self, name: &str) -> io::Result<(String, String, String)> {
+        let (text, _) = read_text(&self.0.join("new").join(name), EDIT_LIMIT)?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// A message is in the session by now.
+    pub fn keep(&self, name: &str) {
+        let [new, cur] = ["new", "cur"].map(|folder| self.0.join(folder).join(name));
+        let _ = fs::rename(new, cur); // one that stays is not told twice: the conversation has it
+    }
+
+    /// It has ended: what waits for it goes to who sent it, or else to the lead.
+    pub fn give_back(&self) {
+        let Ok(_turn) = self.turn() else { return };
+        for name in self.waiting() {
+            if let Ok((from, ..)) = self.mail(&name) {
+                let is_from = |it: &Member| it.name() == from && it.lives();
+                let to = self.all().find(is_from);
+                let to = to.unwrap_or_else(|| self.other(LEAD));
+                let [old, new] = [self, &to].map(|it| it.0.join("new").join(&name));
+                let _ = fs::rename(old, new);
+            }
+        }
+    }
+
+    /// Lets all look: at their mail, and at the board.
+    pub fn ring_all(&self) {
+        self.all().for_each(|it| bell::ring(&it.0.join("bell")));
+    }
+
+    /// A line for each member.
+    pub fn lines(&self) -> String {
+        self.all()
+            .map(|it| it.line())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// For who looks. In the lock stands its process first, then how that stands.
+    pub fn line(&self) -> String {
+        let said = fs::read_to_string(self.0.join("lock")).unwrap_or_default();
+        let ended = if self.lives() { "" } else { " (ended)" };
+        let (name, mail) = (self.name(), self.waiting().len());
+        format!("{name}{ended}: mail waiting {mail}, process {said}")
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
