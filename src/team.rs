@@ -116,7 +116,7 @@ impl Team {
         repl: &mut Repl,
     ) {
         for name in ["task_create", "task_update"] {
-            agent.toolbox.replace([self.ringing(agent, name)]);
+            agent.toolbox.replace(self.ringing(agent, name));
         }
         agent.toolbox.add(self.tools());
         let _ = deliveries.beside.set(Box::new(self.clone()));

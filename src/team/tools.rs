@@ -38,10 +38,10 @@ struct Send {
 }
 
 impl Team {
-    /// A tool of the board, after which everybody looks at it.
-    pub(super) fn ringing(&self, agent: &Agent, name: &'static str) -> Tool {
+    /// A tool of the board, after which everybody looks at it; none for an agent that goes without.
+    pub(super) fn ringing(&self, agent: &Agent, name: &'static str) -> Option<Tool> {
         let (team, toolbox) = (self.clone(), agent.toolbox.clone());
-        let old = toolbox.get(name).unwrap_or_else(|why| panic!("{why}"));
+        let old = toolbox.get(name).ok()?;
         let (about, schema, access) = (
             old.description.clone(),
             old.input_schema.clone(),
@@ -60,7 +60,7 @@ impl Team {
             }
             Ok(answer)
         };
-        Tool::new(name, about, schema, access, call)
+        Some(Tool::new(name, about, schema, access, call))
     }
 
     pub(super) fn tools(&self) -> [Tool; 3] {
