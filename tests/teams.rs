@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "teams/given.rs"]
+mod given;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
