@@ -4,6 +4,8 @@ mod support;
 
 #[path = "teams/given.rs"]
 mod given;
+#[path = "teams/wired.rs"]
+mod wired;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -543,7 +545,9 @@ fn each_of_many_messages_is_told_once_even_if_mates_are_killed() {
     let count: usize = count.unwrap_or(400);
     let rounds = (0..count.div_ceil(400)).map(|at| traffic(at as u64, 400.min(count - at * 400)));
     let (sent, told) = rounds.fold((0, 0), |(sent, told), it| (sent + it.0, told + it.1));
-    println!("{count} messages: {sent} were sent, and {told} told once");
+    println!(
+        "{count} messages: {sent} senders know that theirs went out, {told} were told, each once"
+    );
 }
 
 /// So many messages among four, of whom one or two are killed; how many were sent, and told.
