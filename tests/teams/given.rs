@@ -1,10 +1,14 @@
 //! What a mate may be given and may not do: a worktree, an agent, a budget, no consent; and what a
 //! lead that is killed finds in its mailbox.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -12,6 +16,7 @@ use serde_json::{Value, json};
 use super::support::program::{Lesson, PATIENCE, eventually_or};
 use super::support::prompt::{at_prompt, served};
 use super::support::server::{Answer, Server, held, reply_blocks, reply_text};
+use super::support::session::Chance;
 use super::{Lead, S20, call, last, mates, sessions, texts, until_nobody_is_left, who};
 
 /// A lead that starts this team when it is told `go`, and a mate Ann who does what `ann` says.
@@ -253,14 +258,7 @@ fn a_lead_that_is_killed_before_the_message_moves_is_told_once() {
     assert_eq!(waits.len(), 1, "{waits:?}");
     assert_eq!(mail(&folder, "moved", "cur"), [""; 0]);
 
-    let files = fs::read_dir(folder.join(".sessions")).expect("sessions");
-    let mut files = files.flatten().map(|it| it.path());
-    let is_hers = |path: &std::path::PathBuf| {
-        path.extension().is_some_and(|it| it == "jsonl")
-            && fs::read_to_string(path).is_ok_and(|text| text.contains(news))
-    };
-    let session = files.find(is_hers).expect("the session of the lead");
-    let session = session.file_stem().expect("a name").to_string_lossy();
+    let session = session_with(&folder, news);
     let mut lesson = lesson.argument("--resume").argument(&session);
     let mut lead = Lead::start(&mut lesson);
     lead.say("go");
@@ -272,4 +270,95 @@ fn a_lead_that_is_killed_before_the_message_moves_is_told_once() {
     until_told(&server, "once more, please");
     assert_eq!(told(&server, news), 1);
     lead.leave("moved");
+}
+
+/// The session whose file holds a text.
+fn session_with(folder: &Path, text: &str) -> String {
+    let files = fs::read_dir(folder.join(".sessions")).expect("sessions");
+    let mut files = files.flatten().map(|it| it.path());
+    let is_it = |path: &PathBuf| {
+        path.extension().is_some_and(|it| it == "jsonl")
+            && fs::read_to_string(path).is_ok_and(|it| it.contains(text))
+    };
+    let file = files.find(is_it).expect("a session");
+    let name = file.file_stem().expect("a name");
+    name.to_string_lossy().into_owned()
+}
+
+/// As many kills as `MEANWHILE_ROUNDS` says, each followed by a lead that goes on with the session.
+#[test]
+fn a_lead_that_is_killed_at_random_is_told_each_message_once() {
+    let rounds = std::env::var("MEANWHILE_ROUNDS").ok();
+    let rounds: usize = rounds.and_then(|it| it.parse().ok()).unwrap_or(4);
+    const EACH: usize = 12;
+    let known = Arc::<Mutex<BTreeSet<String>>>::default();
+    let (known_there, mut left, mut count) = (known.clone(), 0, 0);
+    let server = Server::answering(move |body| match (who(body).as_str(), texts(body)) {
+        ("lead", said) if said.ends_with("go") => {
+            let ann = json!({ "name": "ann", "prompt": "Begin.", "turns": 1000 });
+            let input = json!({ "name": "random", "mates": [ann] });
+            reply_blocks(&[call("lead", &mut count, "team", input)], "tool_use")
+        }
+        ("lead", _) => reply_text("I wait."),
+        (_, said) => {
+            for block in last(body) {
+                let id = block["tool_use_id"].as_str().unwrap_or_default();
+                if block["content"]
+                    .as_str()
+                    .is_some_and(|it| it.starts_with("sent to"))
+                {
+                    let mark = id.rsplit('_').next().expect("a number");
+                    known_there.lock().unwrap().insert(format!("<{mark}>"));
+                }
+            }
+            left = if said.contains("Begin.") { EACH } else { left };
+            if left == 0 {
+                return reply_blocks(&[], "end_turn"); // an empty text goes to nobody
+            }
+            left -= 1;
+            let text = format!("<{}>", count + 1);
+            let input = json!({ "to": "lead", "text": text });
+            reply_blocks(&[call("ann", &mut count, "send", input)], "tool_use")
+        }
+    });
+    let mut lesson = seat(&server).argument("--yes");
+    let folder = lesson.folder.path().to_path_buf();
+    let mut chance = Chance::new(rounds as u64);
+    let sent = || known.lock().unwrap().len();
+    for round in 0..=rounds {
+        let before = sent();
+        let mut lead = Lead::start(&mut lesson);
+        lead.say("go");
+        if round == rounds {
+            let why = || format!("{} of {}", sent() - before, EACH);
+            eventually_or("all is sent", why, || sent() == before + EACH);
+            let untold = || {
+                let sent = known.lock().unwrap().clone();
+                let untold = sent.into_iter().filter(|it| told(&server, it) == 0);
+                untold.collect::<Vec<_>>()
+            };
+            let why = || format!("{:?}", untold());
+            eventually_or("all is told", why, || untold().is_empty());
+            lead.say("once more, please");
+            until_told(&server, "once more, please");
+            lead.leave("random");
+            break;
+        }
+        let some = before + 1 + chance.below(EACH - 1);
+        eventually_or("some are sent", String::new, || sent() >= some);
+        thread::sleep(Duration::from_micros(chance.below(20_000) as u64));
+        kill(lead.pid, Signal::SIGKILL).expect("it runs");
+        drop(lead);
+        until_nobody_is_left("random");
+        if round == 0 {
+            let session = session_with(&folder, "\"team\"");
+            lesson = lesson.argument("--resume").argument(&session);
+        }
+    }
+    // Of one that was not answered before the kill, nobody knows whether it went out.
+    for mark in 1..=server.requests().len() {
+        let (mark, times) = (format!("<{mark}>"), told(&server, &format!("<{mark}>")));
+        let is_known = known.lock().unwrap().contains(&mark);
+        assert!(times == 1 || (times == 0 && !is_known), "{mark}: {times}");
+    }
 }
