@@ -31,7 +31,6 @@ use crate::pipeline::{claim, is_free};
 use crate::process::fed::{self, Feed, quote};
 use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
-use crate::session::Session;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
@@ -61,7 +60,6 @@ pub struct Team {
     own: Mutex<Option<Own>>,
     board: TaskBoard,
     deliveries: Deliveries,
-    session: Session,
     /// What the person allows the lead, they allow its mates.
     yes: bool,
 }
@@ -96,14 +94,12 @@ pub fn attach(
     options: &Options,
     agent: &mut Agent,
     deliveries: &Deliveries,
-    session: &Session,
     repl: &mut Repl,
 ) -> Arc<Team> {
     let team = Arc::new(Team {
         own: Mutex::default(),
         board: TaskBoard::open(".tasks"),
         deliveries: deliveries.clone(),
-        session: session.clone(),
         yes: options.yes,
     });
     let [counts, shown] = [(); 2].map(|()| team.clone());

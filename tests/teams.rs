@@ -2,6 +2,11 @@
 
 mod support;
 
+#[path = "teams/given.rs"]
+mod given;
+#[path = "teams/wired.rs"]
+mod wired;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -587,13 +592,23 @@ impl Traffic {
     }
 }
 
-/// As many messages as `MEANWHILE_MESSAGES` says: 10,000 take minutes.
+/// As many messages as `MEANWHILE_MESSAGES` says, in teams of 400 each: 10,000 take minutes.
 #[test]
-fn each_of_many_messages_is_told_once_even_if_a_mate_is_killed() {
+fn each_of_many_messages_is_told_once_even_if_mates_are_killed() {
     let count = std::env::var("MEANWHILE_MESSAGES")
         .ok()
         .and_then(|it| it.parse().ok());
-    let (count, mut chance): (usize, _) = (count.unwrap_or(400), Chance::new(7));
+    let count: usize = count.unwrap_or(400);
+    let rounds = (0..count.div_ceil(400)).map(|at| traffic(at as u64, 400.min(count - at * 400)));
+    let (sent, told) = rounds.fold((0, 0), |(sent, told), it| (sent + it.0, told + it.1));
+    println!(
+        "{count} messages: {sent} senders know that theirs went out, {told} were told, each once"
+    );
+}
+
+/// So many messages among four, of whom one or two are killed; how many were sent, and told.
+fn traffic(seed: u64, count: usize) -> (usize, usize) {
+    let (mut chance, team) = (Chance::new(7 + seed), format!("mail-{seed}"));
     let members = ["lead", "ann", "ben", "cid"];
     let mut traffic = Traffic::default();
     for at in 0..count {
@@ -603,47 +618,50 @@ fn each_of_many_messages_is_told_once_even_if_a_mate_is_killed() {
         queue.push((to, format!("{}-{at}", members[from])));
     }
     let traffic = Arc::new(Mutex::new(traffic));
-    let shared = traffic.clone();
-    let server = Server::answering(move |body| shared.lock().unwrap().answer("mail", body));
+    let (shared, name) = (traffic.clone(), team.clone());
+    let server = Server::answering(move |body| shared.lock().unwrap().answer(&name, body));
     let mut lesson = lesson(&server);
     let folder = lesson.folder.path().to_path_buf();
     fs::remove_dir_all(folder.join(".tasks")).expect("no tasks");
     let mut lead = Lead::start(&mut lesson);
     lead.say("go");
-    let half = || traffic.lock().unwrap().queues["ann"].len() < count / 8;
-    eventually_or("ann has sent half of hers", String::new, half);
-    kill(process(&folder, "mail", "ann"), Signal::SIGKILL).expect("she runs");
+    let (mut living, mut killed) = (MATES.to_vec(), Vec::new());
+    for _ in 0..=chance.below(2) {
+        let victim = chance.take(&mut living).expect("a mate");
+        let left = 1 + chance.below(count / 5);
+        let has_sent = || traffic.lock().unwrap().queues[victim].len() <= left;
+        eventually_or(
+            "the mate has sent some of its messages",
+            String::new,
+            has_sent,
+        );
+        kill(process(&folder, &team, victim), Signal::SIGKILL).expect("it runs");
+        killed.push(victim);
+    }
     let missing = || {
         let it = traffic.lock().unwrap();
-        let left = it
-            .queues
-            .iter()
-            .filter(|(who, _)| *who != "ann")
-            .flat_map(|(_, queue)| queue);
-        let left = left.map(|(_, text)| text.clone());
-        let untold = it
-            .sent
-            .iter()
-            .filter(|text| !it.told.contains_key(*text))
-            .cloned();
-        left.chain(untold).collect::<Vec<_>>()
+        let queues = it.queues.iter();
+        let left = queues.filter(|(who, _)| !killed.contains(&who.as_str()));
+        let left = left.flat_map(|(_, queue)| queue.iter().map(|(_, text)| text));
+        let untold = it.sent.iter().filter(|text| !it.told.contains_key(*text));
+        left.chain(untold).cloned().collect::<Vec<_>>()
     };
-    eventually_or(
-        "all is told",
-        || format!("{:?}", missing()),
-        || missing().is_empty(),
-    );
-    lead.leave("mail");
+    let why = || format!("round {seed}: {:?}", missing());
+    eventually_or("all is told", why, || missing().is_empty());
+    lead.leave(&team);
     let it = traffic.lock().unwrap();
-    assert!(it.faults.is_empty(), "{:?}", it.faults);
-    assert!(it.sent.len() >= count / 2, "{}", it.sent.len());
+    assert!(it.faults.is_empty(), "round {seed}: {:?}", it.faults);
+    assert!(it.sent.len() >= count / 4, "{}", it.sent.len());
     for (text, told) in &it.told {
-        // Ann may have been told just before she was killed, and it came back.
-        let living = told.iter().filter(|(who, _)| who != "ann").count();
+        // A mate may have been told just before it was killed, and then the message came back.
+        let living = told
+            .iter()
+            .filter(|(who, _)| !killed.contains(&who.as_str()));
         let files: BTreeSet<_> = told.iter().map(|(_, file)| file).collect();
         assert!(
-            living <= 1 && files.len() == 1,
-            "{text} was told to {told:?}"
+            living.count() <= 1 && files.len() == 1,
+            "round {seed}: {text} was told to {told:?}"
         );
     }
+    (it.sent.len(), it.told.len())
 }

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     repl.command("/compact", "summarise the conversation to make room");
     let memory = Memory::new(compactor, &session, [10_000, 5_000]);
     memory.attach(&mut repl);
-    let team = team::attach(mate, &options, &mut agent, &deliveries, &session, &mut repl);
+    let team = team::attach(mate, &options, &mut agent, &deliveries, &mut repl);
     let kept = session.keep(&agent, &executor);
     let mut suggestions = Suggestions::new(&options, &session);
     let servers = Servers::attach(&options, &foreground, &mut repl);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write, stdin, stdout};
+use std::mem::take;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process;
@@ -50,6 +51,8 @@ pub struct Own {
     turns: u64,
     /// Board tasks that it has completed.
     done: u64,
+    /// Messages that are in the conversation, and have not moved.
+    told: Vec<String>,
     /// The free tasks of the board, as a mate was woken for them and as it was told of them.
     pub(super) free: [String; 2],
     pub(super) leases: BTreeMap<u64, File>,
@@ -102,6 +105,13 @@ impl Own {
         }
     }
 
+    /// The messages that are to be told.
+    fn waiting(&self) -> Vec<String> {
+        let mut waiting = self.me.waiting();
+        waiting.retain(|name| !self.told.contains(name));
+        waiting
+    }
+
     /// Of a mate: tells the lead.
     fn tell(&self, text: String) {
         if self.wanted.is_some() && !text.is_empty() {
@@ -144,6 +154,10 @@ impl Team {
                 own.tally.count(stamped.event);
             }
             match stamped.event {
+                Event::RequestFinished(Some(_)) if stamped.agent.is_none() => {
+                    let told = take(&mut own.told); // the session has them, and the model
+                    told.iter().for_each(|name| own.me.keep(name));
+                }
                 Event::ToolFinished { .. } if BOARD.contains(&&*own.tally.tool) => {
                     own.leases.retain(|id, _| {
                         let status = self.board.read(*id).map(|task| task.status);
@@ -152,7 +166,7 @@ impl Team {
                     });
                     own.me.ring_all();
                 }
-                Event::ToolStarted { .. } | Event::RequestFinished(_) => {}
+                Event::ToolStarted { .. } => {}
                 _ => return,
             }
             own.show("works");
@@ -200,13 +214,13 @@ impl Source for Arc<Team> {
             }
             let [free, told] = &own.free;
             let news = Some(free.clone()).filter(|free| free != told);
-            own.me.waiting().into_iter().chain(news).collect()
+            own.waiting().into_iter().chain(news).collect()
         };
         self.with(look).unwrap_or_default()
     }
 
-    /// First the conversation has a message, then the session, and only then it is moved. If the
-    /// process ends in between, the session that goes on has it, and it is not told again.
+    /// First the conversation has a message, then the session and the model, and only then it is
+    /// moved. If the process ends in between, the session that goes on has it, and it is not told again.
     fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
         let mut own = lock(&self.own);
         let Some(it) = &mut *own else { return };
@@ -218,27 +232,29 @@ impl Source for Arc<Team> {
             quit(1);
         }
         it.show("works");
-        let (me, waiting, mut told) = (it.me.clone(), it.me.waiting(), Vec::new());
-        for name in &waiting {
-            let block = note(name, "");
+        let mut told = Vec::new();
+        for name in it.waiting() {
+            let block = note(&name, "");
             let start = block.lines().next().unwrap_or_default();
             let mut texts = messages.iter().flat_map(|it| &it.content);
+            it.told.push(name.clone());
             if !texts.any(|it| it.as_text().is_some_and(|text| text.starts_with(start))) {
-                told.push((name.as_str(), me.read(name)));
+                let text = it.me.read(&name);
+                told.push((name, text));
             }
         }
         let [free, old] = &mut it.free;
         if free != old {
-            told.push(("board", format!("Free tasks on the board:\n{free}")));
+            told.push((
+                "board".to_string(),
+                format!("Free tasks on the board:\n{free}"),
+            ));
             old.clone_from(free);
         }
         drop(own); // who reads events looks here
         for (name, text) in told {
-            push_note(messages, note(name, &text));
-            events.emit(Event::Told(name.to_string(), text));
+            push_note(messages, note(&name, &text));
+            events.emit(Event::Told(name, text));
         }
-        if lock(&self.session.0).keep(messages, None).is_ok() {
-            waiting.iter().for_each(|name| me.keep(name));
-        } // else the request says why
     }
 }

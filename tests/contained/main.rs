@@ -17,6 +17,7 @@ mod commands;
 mod hardship;
 mod input;
 mod leaks;
+mod mate;
 mod monitor;
 mod outcomes;
 mod pipeline;
