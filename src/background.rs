@@ -149,7 +149,9 @@ impl BackgroundExecutor {
     /// When there is no such task.
     pub fn check(&mut self, task_id: &TaskId) -> Result<Status, Refusal> {
         let ended = self.bus.check(task_id).cloned();
-        Ok(self.find(task_id)?.status(ended))
+        let unknown = || Refusal::UnknownId(task_id.clone(), self.ids());
+        let task = self.tasks.get(task_id).ok_or_else(unknown)?;
+        Ok(task.status(ended))
     }
 
     /// Where all tasks stand that there were, oldest first.
@@ -184,14 +186,5 @@ impl BackgroundExecutor {
             true => Err(Refusal::IdInUse(task_id.clone(), self.ids())),
             false => Ok(()),
         }
-    }
-
-    /// What is known of a task.
-    ///
-    /// # Errors
-    /// When there is no such task.
-    pub fn find(&self, task_id: &TaskId) -> Result<&Task, Refusal> {
-        let unknown = || Refusal::UnknownId(task_id.clone(), self.ids());
-        self.tasks.get(task_id).ok_or_else(unknown)
     }
 }

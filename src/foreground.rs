@@ -10,12 +10,11 @@ mod task_list;
 mod tools;
 
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal, Task, Watch};
+use crate::background::{BackgroundExecutor, Control, Kind, Task, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
@@ -60,6 +59,18 @@ struct Work {
 
 /// What is asked, what makes it void, and where the answer goes.
 type Question = (String, Interrupt, Sender<Result<String, String>>);
+
+impl Work {
+    /// Work that asks nothing.
+    fn new(task: Task, news: Receiver<News>) -> Self {
+        Work {
+            task,
+            news,
+            questions: never(),
+            waiter: Arc::default(),
+        }
+    }
+}
 
 impl Foreground {
     /// Over the executor of the background tasks.
@@ -118,24 +129,8 @@ impl Foreground {
         let task = Task::new(Kind::Command, &self.name(command, description)?);
         let (handle, news) = process::start(command, context.folder.path());
         task.control.attach(Arc::new(handle));
-        self.attend(task, news, limit, context)
-    }
-
-    /// Waits for work that asks nothing, at most so many seconds.
-    fn attend(
-        &self,
-        task: Task,
-        news: Receiver<News>,
-        limit: u64,
-        context: &Context,
-    ) -> ToolOutcome {
-        let work = Work {
-            task,
-            news,
-            questions: never(),
-            waiter: Arc::default(),
-        };
-        self.wait(work, after(Duration::from_secs(limit)), context)
+        let limit = after(Duration::from_secs(limit));
+        self.wait(Work::new(task, news), limit, context)
     }
 
     /// Does work on a thread of its own, and waits for it as for a command.
@@ -147,14 +142,9 @@ impl Foreground {
         context: &Context,
     ) -> ToolOutcome {
         let task = Task::new(Kind::Command, &self.name("", Some(name))?);
-        let (tell, news) = unbounded();
         task.control.attach(watch);
-        let run = move || {
-            let _ = tell.send(News::Ended(Outcome::of(work)));
-        };
-        let spawned = thread::Builder::new().name("call".into()).spawn(run);
-        spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
-        self.attend(task, news, TIME_LIMIT, context)
+        let work = Work::new(task, process::on_thread("call", |_| work()));
+        self.wait(work, after(Duration::from_secs(TIME_LIMIT)), context)
     }
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
@@ -163,7 +153,7 @@ impl Foreground {
         let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
         let task = Task::new(Kind::Agent(input.priority), &id);
         lock(&self.executor).expect_new(&id)?;
-        let ((asks, questions), (tell, news)) = (unbounded::<Question>(), unbounded());
+        let (asks, questions) = unbounded::<Question>();
         let ask = move |question: &str, interrupt: &Interrupt| {
             let (answer, answered) = bounded(1);
             let _ = asks.send((question.to_string(), interrupt.clone(), answer));
@@ -172,18 +162,12 @@ impl Foreground {
         let (waits, events) = (Arc::downgrade(&waiter), &context.events);
         let at_work = Arc::new(AtWork::new(worker, input, events, waits, Arc::new(ask)));
         task.control.attach(at_work.clone());
+        let news = process::on_thread(&id.to_string(), move |_| at_work.run());
         let work = Work {
-            task,
-            news,
             questions,
             waiter,
+            ..Work::new(task, news)
         };
-        let run = move || {
-            let _ = tell.send(News::Ended(Outcome::of(|| at_work.run())));
-        };
-        let thread = thread::Builder::new().name(id.to_string().replace('\0', ""));
-        let spawned = thread.spawn(run);
-        spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
         self.wait(work, never(), context)
     }
 

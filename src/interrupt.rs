@@ -1,15 +1,12 @@
 //! foundation · A latch that anything can wait on: Ctrl+C, a stopped task, a deadline.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::caught::lock;
-
-/// Nothing is ever sent: what counts is that the sender is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Never {}
 
 /// A shared latch. Clones are the same latch.
 ///
@@ -21,7 +18,7 @@ pub struct Interrupt(Arc<Mutex<Ends>>);
 
 /// The sender is `None` from `trigger` to `reset`.
 #[derive(Debug)]
-struct Ends(Option<Sender<Never>>, Receiver<Never>);
+struct Ends(Option<Sender<Infallible>>, Receiver<Infallible>);
 
 impl Default for Ends {
     fn default() -> Self {
@@ -52,7 +49,7 @@ impl Interrupt {
     }
 
     /// For `select!`: becomes ready (disconnected) with `trigger`.
-    pub fn receiver(&self) -> Receiver<Never> {
+    pub fn receiver(&self) -> Receiver<Infallible> {
         lock(&self.0).1.clone()
     }
 }

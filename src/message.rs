@@ -111,21 +111,23 @@ impl ContentBlock {
 
 /// Appends what the person says.
 pub fn push_user(messages: &mut Vec<Message>, text: impl Into<String>) {
-    push(messages, ContentBlock::text(text));
+    append(messages, Role::User, vec![ContentBlock::text(text)]);
 }
 
 /// Appends what the harness says in the user's role. The text begins with a tag that tells the
 /// model what it is, such as `<system-reminder>`.
 pub fn push_note(messages: &mut Vec<Message>, text: impl Into<String>) {
-    push(messages, ContentBlock::Note { text: text.into() });
+    let note = ContentBlock::Note { text: text.into() };
+    append(messages, Role::User, vec![note]);
 }
 
-/// If the last message is the user's already (a turn ended early, or with tool results), the block
-/// joins it, so that the roles go on alternating.
-fn push(messages: &mut Vec<Message>, block: ContentBlock) {
+/// Appends blocks. If the last message is of that role already (a turn ended early, or with tool
+/// results), they join it, so that the roles go on alternating.
+pub fn append(messages: &mut Vec<Message>, role: Role, content: Vec<ContentBlock>) {
     match messages.last_mut() {
-        Some(last) if last.role == Role::User => last.content.push(block),
-        _ => messages.push(Message::new(Role::User, vec![block])),
+        _ if content.is_empty() => {}
+        Some(last) if last.role == role => last.content.extend(content),
+        _ => messages.push(Message::new(role, content)),
     }
 }
 
@@ -144,9 +146,7 @@ pub fn take_back_prompt(messages: &mut Vec<Message>) {
     let mut kept = taken.next().map_or(Vec::new(), |first| first.content);
     kept.retain(|block| !block.is_prompt());
     kept.extend(taken.flat_map(|message| message.content).filter(is_note));
-    if !kept.is_empty() {
-        messages.push(Message::new(Role::User, kept));
-    }
+    append(messages, Role::User, kept);
 }
 
 /// Why the model stopped: the API's `stop_reason`.

@@ -61,24 +61,39 @@ pub enum News {
 }
 
 /// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
-/// wrong, even a thread that could not be created, is heard as its end.
+/// wrong is heard as its end.
 pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
     begin(Handle::new(command), folder)
 }
 
 fn begin(handle: Handle, folder: &Path) -> (Handle, Receiver<News>) {
-    let (tell, news) = unbounded();
-    let (attended, teller, folder) = (handle.clone(), tell.clone(), folder.to_path_buf());
-    let attend = move || {
-        let outcome = attend(&attended.command, &folder, &attended, &teller);
+    let (attended, folder) = (handle.clone(), folder.to_path_buf());
+    let news = on_thread("command", move |tell| {
+        let outcome = attend(&attended, &folder, tell);
         pool::replace_the_last();
+        outcome
+    });
+    (handle, news)
+}
+
+/// Does work on a thread of its own. Whatever goes wrong, even a thread that could not be created,
+/// is heard as its end.
+pub fn on_thread(
+    name: &str,
+    work: impl FnOnce(&Sender<News>) -> Outcome + Send + 'static,
+) -> Receiver<News> {
+    let (tell, news) = unbounded();
+    let teller = tell.clone();
+    let run = move || {
+        let outcome = Outcome::of(|| work(&teller));
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
-    if let Err(error) = thread::Builder::new().name("command".into()).spawn(attend) {
-        let message = format!("no thread for the command: {error}");
-        let _ = tell.send(News::Ended(handle.state().end(End::Failed(message))));
+    let thread = thread::Builder::new().name(name.replace('\0', ""));
+    if let Err(error) = thread.spawn(run) {
+        let message = format!("no thread could be started for it: {error}");
+        let _ = tell.send(News::Ended(Outcome::new(End::Failed(message), "")));
     }
-    (handle, news)
+    news
 }
 
 /// Waits until nothing of the command is left.
@@ -119,8 +134,8 @@ pub fn run_watched(
 }
 
 /// Follows output and status of a command until nothing of it is left.
-fn attend(command: &str, folder: &Path, handle: &Handle, tell: &Sender<News>) -> Outcome {
-    let supervisor = match Supervisor::with_command(command, folder, handle) {
+fn attend(handle: &Handle, folder: &Path, tell: &Sender<News>) -> Outcome {
+    let supervisor = match Supervisor::with_command(handle, folder) {
         Ok(supervisor) => supervisor,
         Err(why) => {
             let message = format!("the command could not be started: {why}");

@@ -454,11 +454,8 @@ fn a_pipeline_that_is_stopped_stops_its_agents_and_can_go_on() {
     let [one, two, three] = bench.begun();
     two.end("two");
     let four = bench.next();
-    lock(&bench.executor)
-        .find(&id("work"))
-        .expect("a task")
-        .control
-        .stop();
+    let status = lock(&bench.executor).check(&id("work"));
+    status.expect("a task").task.control.stop();
     let outcome = bench.outcome("work");
     assert_eq!(outcome.end, End::Killed);
     let expected = ["pending", "completed", "pending", "pending", "pending"];

@@ -15,7 +15,7 @@ use crate::process::output::text_or;
 use crate::subagent::Definitions;
 use crate::terminal::fit;
 use crate::tool::{Access, Context, Tool};
-use crate::tools::object;
+use crate::tools::bash;
 
 /// Columns of a command's name.
 const NAME_WIDTH: usize = 24;
@@ -42,22 +42,20 @@ impl Foreground {
     }
 
     fn bash(&self) -> Tool {
-        let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
-        let timeout =
+        let (it, mut old) = (self.clone(), bash::tool());
+        let properties = &mut old.input_schema["properties"];
+        properties["description"] = json!({ "type": "string", "description": "What it does, in two or three words: its name in the background" });
+        properties["timeout_seconds"] =
             json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
-        let name = json!({ "type": "string", "description": "What it does, in two or three words: its name in the background" });
-        let properties =
-            json!({ "command": command, "description": name, "timeout_seconds": timeout });
         let description = format!(
             "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
              than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
         );
-        let (it, schema) = (self.clone(), object(properties, &["command"]));
         let run = move |input: Command, context: &Context| {
             let limit = input.timeout_seconds.unwrap_or(TIME_LIMIT);
             it.run(&input.command, input.description.as_deref(), limit, context)
         };
-        Tool::new("bash", description, schema, Access::Ask, run)
+        Tool::new("bash", description, old.input_schema, Access::Ask, run)
     }
 
     fn task(&self, agent: &Agent, definitions: &Definitions) -> Tool {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ContentBlock, Message, Role, push_note};
+use super::{ContentBlock, Message, Role, append, push_note};
 
 const NO_RESULT: &str = "ERROR: the program ended before this ran, or before its result was kept.";
 const NO_START: &str = "<system-reminder>What was said before could not be read.</system-reminder>";
@@ -59,13 +59,4 @@ fn answer(whole: &mut Vec<Message>, results: Vec<ContentBlock>) {
         answers.push(result.unwrap_or_else(missing));
     }
     append(whole, Role::User, answers);
-}
-
-/// Appends blocks, to the last message if that is of the same role.
-pub fn append(whole: &mut Vec<Message>, role: Role, content: Vec<ContentBlock>) {
-    match whole.last_mut() {
-        _ if content.is_empty() => {}
-        Some(last) if last.role == role => last.content.extend(content),
-        _ => whole.push(Message::new(role, content)),
-    }
 }

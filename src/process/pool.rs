@@ -74,7 +74,8 @@ impl Control {
 impl Supervisor {
     /// An idle supervisor or a new one, which has been sent the command. If there is an error,
     /// nothing of the command has begun.
-    pub fn with_command(command: &str, folder: &Path, handle: &Handle) -> Result<Self, String> {
+    pub fn with_command(handle: &Handle, folder: &Path) -> Result<Self, String> {
+        let command = &*handle.command;
         let here = std::env::current_dir().map_err(|error| {
             format!("the working directory is gone ({error}); start again in one that is there")
         })?;

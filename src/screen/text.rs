@@ -4,10 +4,11 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
 use crate::process::output::readable;
+use crate::terminal::short;
 
 /// Lines of a tool's output that are shown.
 const SHOWN_LINES: usize = 8;
-/// Characters of a line that are shown.
+/// Columns of a line that are shown.
 const SHOWN_WIDTH: usize = 160;
 
 /// The beginning of the first line of a text, with everything visible.
@@ -15,22 +16,14 @@ pub fn one_line(text: &str) -> String {
     let text = visible(text);
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let more = if rest.is_empty() { "" } else { " …" };
-    cut(first, more)
-}
-
-/// The beginning of a line; `more` if that is all of it, but not all there is.
-fn cut(line: &str, more: &str) -> String {
-    match line.char_indices().nth(SHOWN_WIDTH) {
-        Some((end, _)) => format!("{} …", line.split_at(end).0),
-        None => format!("{line}{more}"),
-    }
+    short(&format!("{first}{more}"), SHOWN_WIDTH)
 }
 
 /// The first lines of a tool's output.
 pub fn shorten(output: &str) -> Vec<String> {
     let mut lines = output.lines();
     let first = lines.by_ref().take(SHOWN_LINES);
-    let mut shown: Vec<String> = first.map(|line| cut(line, "")).collect();
+    let mut shown: Vec<String> = first.map(|line| short(line, SHOWN_WIDTH)).collect();
     match lines.count() {
         0 => {}
         1 => shown.push("… 1 more line (the model has it)".to_string()),

@@ -98,10 +98,8 @@ fn write_file(root: &Path, WriteFile { path, content }: &WriteFile) -> ToolOutco
     let folder = real.parent().unwrap_or(root);
     let written = fs::create_dir_all(folder).and_then(|()| replace(&real, content));
     written.map_err(failed("written", path))?;
-    Ok(format!(
-        "wrote {} to {path}",
-        count(content.len() as u64, "byte")
-    ))
+    let bytes = count(content.len() as u64, "byte");
+    Ok(format!("wrote {bytes} to {path}"))
 }
 
 /// In a file whose lines all end in CRLF, so do those of both texts, however the model wrote them.

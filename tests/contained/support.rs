@@ -112,12 +112,8 @@ impl Executor {
 
     #[track_caller]
     pub fn stop(&self, name: &str) {
-        let executor = lock(&self.0);
-        executor
-            .find(&id(name))
-            .expect("a known task")
-            .control
-            .stop();
+        let status = lock(&self.0).check(&id(name));
+        status.expect("a known task").task.control.stop();
     }
 
     pub fn outcome(&self, name: &str) -> Option<Outcome> {
