@@ -384,6 +384,27 @@ fn a_fork_leaves_its_parent_byte_for_byte() {
 }
 
 #[test]
+fn the_demonstration_forks_fails_in_the_fork_and_goes_back_to_the_original() {
+    let folder = folder();
+    let out = in_folder(folder.path()).argument("--demo").run();
+    out.has_in_order(&[
+        "This session is theme.",
+        "Session risky, 4 messages.",
+        "failed: ERROR: exit code 1",
+        "Session theme, 4 messages. To go back: /resume risky",
+        "◆ build: finished",
+    ]);
+    let files = files(folder.path());
+    let texts = files.iter().map(|path| fs::read_to_string(path));
+    let texts: Vec<String> = texts.map(|text| text.expect("a file")).collect();
+    let (forks, originals): (Vec<&String>, Vec<&String>) =
+        texts.iter().partition(|text| text.contains("\"parent\":[\""));
+    assert_eq!((forks.len(), originals.len()), (1, 1));
+    assert!(forks[0].contains("rm notes.txt") && !forks[0].contains("sleep 5"));
+    assert!(originals[0].contains("sleep 5") && !originals[0].contains("rm notes.txt"));
+}
+
+#[test]
 fn a_task_that_runs_goes_with_you_into_a_new_session_and_is_told_there_only() {
     let folder = folder();
     gate(folder.path(), "gate");

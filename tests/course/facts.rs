@@ -212,7 +212,6 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s12", "File::try_lock"),
     ("s12", "GIT_DIR"),
     ("s13", "/fork NAME"),
-    ("s13", "/fork risky"),
     ("s13", "/resume 2"),
     ("s13", "--speed 4"),
     ("s15", "/tasks ID"),
