@@ -397,8 +397,9 @@ fn the_demonstration_forks_fails_in_the_fork_and_goes_back_to_the_original() {
     let files = files(folder.path());
     let texts = files.iter().map(|path| fs::read_to_string(path));
     let texts: Vec<String> = texts.map(|text| text.expect("a file")).collect();
-    let (forks, originals): (Vec<&String>, Vec<&String>) =
-        texts.iter().partition(|text| text.contains("\"parent\":[\""));
+    let (forks, originals): (Vec<&String>, Vec<&String>) = texts
+        .iter()
+        .partition(|text| text.contains("\"parent\":[\""));
     assert_eq!((forks.len(), originals.len()), (1, 1));
     assert!(forks[0].contains("rm notes.txt") && !forks[0].contains("sleep 5"));
     assert!(originals[0].contains("sleep 5") && !originals[0].contains("rm notes.txt"));
