@@ -1,10 +1,11 @@
 //! What containment costs, as ratios within one run: `cargo bench --bench cost`.
 //!
-//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, claims, idle, output).
+//! Only a part of it: `cargo bench --bench cost -- commands` (or outcome, tasks, claims, worktrees, idle, output).
 //!
 //! A plain program and no benchmark harness: what counts are interleaved pairs, so that both
 //! halves of a ratio meet the same machine. A ratio over its limit makes the program fail.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,7 +26,8 @@ use meanwhile::process::supervisor::become_supervisor_if_asked;
 use meanwhile::process::{run_watched, start, until_ended};
 use meanwhile::subagent::Definitions;
 use meanwhile::task_board::{self, TaskBoard};
-use meanwhile::tool::Context;
+use meanwhile::tool::{Access, Context, Folder, Tool, Toolbox};
+use meanwhile::worktree;
 
 const FLOOD: &str = "yes | head -c 2G";
 const NO_LIMIT: Duration = Duration::from_secs(600);
@@ -56,6 +58,9 @@ fn main() -> ExitCode {
     }
     if is_chosen("claims") {
         claims(&mut table);
+    }
+    if is_chosen("worktrees") {
+        worktrees(&mut table);
     }
     if is_chosen("idle") {
         idle_supervisors(&mut table);
@@ -315,6 +320,66 @@ fn claims(table: &mut Table) {
     }
     let what = "a board task of 6, from `dispatch` to its agent's request, median";
     table.at_most(what, median(times), 1.0, " ms");
+}
+
+/// The folder of a repository, in which a caller works.
+struct Repository(PathBuf);
+
+impl Folder for Repository {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A worktree as `task` makes it, until its agent could begin; the same by hand, and as a command.
+fn worktrees(table: &mut Table) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let git = |command: &str| {
+        let mut bash = plain(&format!("git {command}"));
+        let status = bash.current_dir(folder.path()).status().expect("bash");
+        assert!(status.success(), "git {command}");
+    };
+    let author = "-c user.name=a -c user.email=a@b";
+    git("init -q");
+    std::fs::write(folder.path().join("notes.txt"), "hello\n").expect("a file");
+    git("add .");
+    git(&format!("{author} commit -qm first"));
+    let (tell, begun) = unbounded();
+    let begin = move |_: serde_json::Value, _: &Context| {
+        let _ = tell.send(Instant::now());
+        Ok(String::new())
+    };
+    let mut toolbox = Toolbox::default();
+    let schema = json!({ "properties": { "description": { "type": "string" } } });
+    let agent = Tool::new("task", "", schema, Access::Free, begin);
+    toolbox.add([agent]);
+    let task = worktree::task(&toolbox);
+    let folder = Arc::new(Repository(folder.path().to_path_buf()));
+    let context = Context {
+        folder,
+        ..Context::default()
+    };
+    let [mut ours, mut hand, mut command] = [const { Vec::new() }; 3];
+    for _ in 0..101 {
+        hand.push(milliseconds(|| {
+            git("worktree add --quiet -b hand .worktrees/hand")
+        }));
+        git("worktree remove .worktrees/hand; git branch -q -D hand");
+        command.push(milliseconds(|| contained("true")));
+        let input = json!({ "description": "tool", "worktree": true });
+        let started = Instant::now();
+        task.call(input, &context).expect("a worktree");
+        let begun = begun.recv().expect("an agent");
+        ours.push((begun - started).as_secs_f64() * 1000.0);
+    }
+    let (ours, hand, command) = (median(ours), median(hand), median(command));
+    let what = "`git worktree add` by hand, and a contained `true`, medians";
+    table.note(what, format!("{hand:.1} + {command:.1} ms"));
+    let what = "a worktree by `task`, with what is not in it, median";
+    table.note(what, format!("{ours:.1} ms"));
+    // No limit yet: beside the add it asks git where it is, and what is not committed.
+    let ratio = format!("{:.2} ×", ours / (hand + command));
+    table.note("the same, against these two together", ratio);
 }
 
 /// What ten thousand commands leave, one after the other.

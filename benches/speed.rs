@@ -505,36 +505,55 @@ fn start(table: &mut Table) {
 fn resume(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = json!({ "format": 1, "time": 1, "process": 1, "lesson": "s13", "model": "m", "folder": "/", "parent": null });
-    let message = |role| json!({ "role": role, "content": [{ "type": "text", "text": "word ".repeat(200) }] });
-    let said = |turn: usize| json!({ "said": { "at": 2 * turn, "time": turn, "messages": [message("user"), message("assistant")], "delivered": [], "usage": Usage::default() } });
-    let records = [json!({ "opened": opened })].into_iter();
-    let records = records.chain((0..1_000).map(said));
-    let text: String = records.map(|record| format!("{record}\n")).collect();
+    let message = |role, length: usize| json!({ "role": role, "content": [{ "type": "text", "text": "word ".repeat(length / 5) }] });
+    let said = |at: usize, length: usize| json!({ "said": { "at": at, "time": at, "messages": [message("user", length), message("assistant", length)], "delivered": [], "usage": Usage::default() } });
     let sessions = folder.path().join(".sessions");
     std::fs::create_dir_all(&sessions).expect("a folder");
-    std::fs::write(sessions.join("kkkk.jsonl"), text).expect("a file");
+    let write = |id: &str, turns: &mut dyn Iterator<Item = Value>| {
+        let records = [json!({ "opened": opened })].into_iter().chain(turns);
+        let text: String = records.map(|record| format!("{record}\n")).collect();
+        std::fs::write(sessions.join(format!("{id}.jsonl")), &text).expect("a file");
+        text.len() as f64 / 1e6
+    };
+    write("kkkk", &mut (0..1_000).map(|turn| said(2 * turn, 1_000)));
+    // Again and again a conversation of ten messages, as after many times /compact.
+    let size = write(
+        "llll",
+        &mut (0..10_000).map(|turn| said(2 * (turn % 5), 5_000)),
+    );
+    assert!(size > 100.0, "{size} MB");
+    let peak = |id: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        kilobytes.unwrap_or(0.0) / 1e3
+    };
     let to_prompt = |arguments: &[&str]| {
         let mut command = lesson(S13, folder.path());
         let started = Instant::now();
         let mut child = command.args(arguments).spawn().expect("it starts");
         read_until(&mut child, "s13 >> ");
-        let time = started.elapsed();
+        let (time, peak) = (started.elapsed(), peak(child.id()));
         let _ = child.kill();
         let _ = child.wait();
-        time.as_secs_f64() * 1e3
+        (time.as_secs_f64() * 1e3, peak)
     };
     let mut fastest = [f64::MAX; 2];
     for _ in 0..21 {
-        let times = [to_prompt(&[]), to_prompt(&["--resume", "kkkk"])];
+        let times = [to_prompt(&[]), to_prompt(&["--resume", "kkkk"])].map(|it| it.0);
         fastest = [0, 1].map(|index| fastest[index].min(times[index]));
     }
     let [new, resumed] = fastest;
+    let (large, peak) = to_prompt(&["--resume", "llll"]);
     table.limit(
         "to go on with a session of 1,000 turns, beyond a start of s13",
         resumed - new,
         100.0,
         " ms",
     );
+    let what = "to go on with a session of 100 MB, of which ten messages are sent";
+    table.limit(what, large / 1e3, 1.0, " s");
+    table.limit("the most memory that this took", peak, 16.0, " MB");
 }
 
 /// Resident memory of a process and all below it, in MB. The pages of the program file count each time.

@@ -20,7 +20,7 @@ use meanwhile::background::{Control, Kind};
 use meanwhile::caught::lock;
 use meanwhile::delivery::note;
 use meanwhile::event::Event;
-use meanwhile::message::{Message, push_note, push_user, take_back_prompt};
+use meanwhile::message::{Message, Role, push_note, push_user, take_back_prompt};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
 use support::program::{Lesson, eventually, eventually_or, gate};
@@ -383,6 +383,53 @@ fn a_fork_leaves_its_parent_byte_for_byte() {
     out.has("4 messages").has_not("b.txt");
 }
 
+/// A session with these turns of one line and one reply, of so many bytes each; the conversation is
+/// emptied again after each five.
+fn long_session(folder: &Path, name: &str, turns: usize, bytes: usize) -> PathBuf {
+    let opened = json!({ "format": 1, "time": 1, "process": 1, "lesson": "s13", "model": "m", "folder": "/", "parent": null });
+    let message =
+        |role, text: String| json!({ "role": role, "content": [{ "type": "text", "text": text }] });
+    let said = |turn: usize| {
+        let texts = ["line", "reply"].map(|what| format!("{what} {turn} {}", "x".repeat(bytes)));
+        let [line, reply] = texts;
+        let messages = [message("user", line), message("assistant", reply)];
+        json!({ "said": { "at": 2 * (turn % 5), "time": turn, "messages": messages, "delivered": [], "usage": null } })
+    };
+    let records = [json!({ "opened": opened })].into_iter();
+    let records = records.chain((0..turns).map(said));
+    let text: String = records.map(|record| format!("{record}\n")).collect();
+    let path = folder.join(FOLDER).join(format!("{name}.jsonl"));
+    fs::create_dir_all(folder.join(FOLDER)).expect("a folder");
+    fs::write(&path, text).expect("a file");
+    path
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_resume_takes_is_bounded_by_what_is_sent_and_not_by_the_file() {
+    let most = |turns: usize| {
+        let folder = folder();
+        let file = long_session(folder.path(), "kkkk", turns, 4_000);
+        let length = fs::metadata(file).expect("a file").len();
+        let resume = in_folder(folder.path()).argument("--resume");
+        let mut talk = Talk::with(resume.argument("kkkk"));
+        talk.until_shows("10 messages");
+        talk.line("/messages");
+        talk.until_shows(&format!("reply {}", turns - 1));
+        let status = fs::read_to_string(format!("/proc/{}/status", talk.child.id()));
+        let status = status.expect("a program that waits");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        let most: u64 = number.expect("a number");
+        talk.kill();
+        (length, most * 1024)
+    };
+    let (small, large) = (most(5), most(4_000));
+    assert!(large.0 > 32_000_000, "{large:?}");
+    let grown = large.1.saturating_sub(small.1);
+    assert!(grown < 4_000_000, "{small:?} {large:?}");
+}
+
 #[test]
 fn the_demonstration_forks_fails_in_the_fork_and_goes_back_to_the_original() {
     let folder = folder();
@@ -395,7 +442,7 @@ fn the_demonstration_forks_fails_in_the_fork_and_goes_back_to_the_original() {
         "◆ build: finished",
     ]);
     let files = files(folder.path());
-    let texts = files.iter().map(|path| fs::read_to_string(path));
+    let texts = files.iter().map(fs::read_to_string);
     let texts: Vec<String> = texts.map(|text| text.expect("a file")).collect();
     let (forks, originals): (Vec<&String>, Vec<&String>) = texts
         .iter()
@@ -459,6 +506,8 @@ fn only_its_owner_may_read_it_git_does_not_see_it_and_the_key_is_in_no_file() {
     let server = Server::start([
         reply_tool("t1", "bash", json!({ "command": "env" })),
         reply_text("Done."),
+        reply_text("Summed up."),
+        reply_text("Forked."),
     ]);
     let lesson = served(folder.path(), &server)
         .variable("ANTHROPIC_API_KEY", key)
@@ -474,6 +523,48 @@ fn only_its_owner_may_read_it_git_does_not_see_it_and_the_key_is_in_no_file() {
     assert_eq!(git(&["status", "--porcelain"]), "", "git sees nothing");
     let text = fs::read_to_string(&file).expect("a file");
     assert!(text.contains("PATH=") && !text.contains(key), "{text}");
+
+    // A transcript, a fork, and the statistics.
+    let lesson = served(folder.path(), &server).argument("--resume");
+    let lesson = lesson.argument("env").variable("ANTHROPIC_API_KEY", key);
+    let lesson = lesson.line("/compact").line("/fork risky").line("go on");
+    lesson.line("/stats").run().has("Forked.");
+    let folder = Arc::new(folder);
+    let seat = Seat::new(S13).folder(Some(folder.clone()));
+    let seat = seat.variable("ANTHROPIC_BASE_URL", &server.url());
+    let seat = seat.variable("ANTHROPIC_API_KEY", key);
+    let mut terminal = at_prompt(seat, "s13 >>");
+    terminal.send("\x13");
+    terminal.until_shows("written to .sessions/stats.txt.");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+    let mut all = Vec::new();
+    let mut folders = vec![folder.path().to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => all.push(path),
+            }
+        }
+    }
+    let is_there = |part: &str| all.iter().any(|it| it.to_string_lossy().contains(part));
+    for part in ["stats.txt", "prices.txt", ".transcripts/"] {
+        assert!(is_there(part), "{part} in {all:?}");
+    }
+    assert_eq!(
+        files(folder.path())
+            .iter()
+            .filter(|it| it.extension().is_some_and(|it| it == "jsonl"))
+            .count(),
+        2
+    );
+    for path in all {
+        let bytes = fs::read(&path).expect("a file");
+        let found = bytes.windows(key.len()).any(|part| part == key.as_bytes());
+        assert!(!found, "the key is in {}", path.display());
+    }
 }
 
 #[test]
@@ -1089,6 +1180,39 @@ fn told(text: &str) -> (BTreeSet<String>, Vec<(String, bool)>) {
     (begun, told)
 }
 
+/// Ends the file of a session at a byte, as the end of its program would have, and goes on with it.
+/// The next request is valid, and each task has been told once.
+fn goes_on(path: &Path, whole: &[u8], at: usize, number: &Arc<Mutex<usize>>, seed: u64) -> Program {
+    fs::write(path, &whole[..at]).expect("a cut file");
+    let mut program = Program::start(number.clone());
+    let said = program
+        .session
+        .go_on(To::There(&id(path)), &mut program.messages);
+    let said = said.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    let is_torn = whole[at - 1] != b'\n';
+    assert_eq!(said.contains(" was torn"), is_torn, "seed {seed}: {said}");
+    let mut messages = program.messages.clone();
+    push_user(&mut messages, "and now?");
+    let problems = faults(&messages, false);
+    assert!(problems.is_empty(), "seed {seed}: {problems:?}");
+    let notes: Vec<String> = delivered(&messages).iter().map(|it| task_of(it)).collect();
+    let once: BTreeSet<&String> = notes.iter().collect();
+    assert_eq!(
+        notes.len(),
+        once.len(),
+        "seed {seed}: told twice: {notes:?}"
+    );
+    let (begun, told) = told(&fs::read_to_string(path).expect("a file"));
+    assert!(
+        told.iter().all(|(_, is_there)| *is_there),
+        "seed {seed}: {told:?}"
+    );
+    let mut ids: Vec<String> = told.into_iter().map(|(id, _)| id).collect();
+    ids.sort();
+    assert_eq!(ids, Vec::from_iter(begun), "seed {seed}: each is told once");
+    program
+}
+
 /// Begins a session, ends it at any byte, goes on, and again; each time what is there is checked.
 fn random_ends(folder: &Path, seed: u64, ends: usize) -> usize {
     let (mut chance, mut names) = (Chance::new(seed), 0);
@@ -1112,46 +1236,16 @@ fn random_ends(folder: &Path, seed: u64, ends: usize) -> usize {
             .expect("a line")
             + 1;
         let at = first + chance.below(whole.len() - first + 1);
-        let file = fs::OpenOptions::new().write(true).open(&path);
-        let file = file.expect("a file");
-        file.set_len(at as u64).expect("a cut file");
         cuts += 1;
-        let is_whole = at == whole.len();
-
-        program = Program::start(number.clone());
-        let said = program
-            .session
-            .go_on(To::There(&id(&path)), &mut program.messages);
-        let said = said.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        let is_torn = whole[at - 1] != b'\n';
-        assert_eq!(said.contains(" was torn"), is_torn, "seed {seed}: {said}");
-        let mut messages = program.messages.clone();
-        if is_whole {
+        program = goes_on(&path, &whole, at, &number, seed);
+        if at == whole.len() {
             let count = synced.len().saturating_sub(1);
             assert_eq!(
-                messages.get(..count),
+                program.messages.get(..count),
                 synced.get(..count),
                 "seed {seed}: all is there"
             );
         }
-        push_user(&mut messages, "and now?");
-        let problems = faults(&messages, false);
-        assert!(problems.is_empty(), "seed {seed}: {problems:?}");
-        let notes: Vec<String> = delivered(&messages).iter().map(|it| task_of(it)).collect();
-        let once: BTreeSet<&String> = notes.iter().collect();
-        assert_eq!(
-            notes.len(),
-            once.len(),
-            "seed {seed}: told twice: {notes:?}"
-        );
-        let (begun, told) = told(&fs::read_to_string(&path).expect("a file"));
-        assert!(
-            told.iter().all(|(_, is_there)| *is_there),
-            "seed {seed}: {told:?}"
-        );
-        let mut ids: Vec<String> = told.into_iter().map(|(id, _)| id).collect();
-        ids.sort();
-        assert_eq!(ids, Vec::from_iter(begun), "seed {seed}: each is told once");
     }
     drop(program);
     fs::remove_file(path).expect("a file");
@@ -1164,6 +1258,58 @@ fn wherever_it_ends_the_next_request_is_valid_and_each_task_is_told_once() {
     let cuts = (1..=400).map(|seed| random_ends(folder, seed, 25));
     let cuts: usize = cuts.sum();
     assert_eq!(cuts, 10_000);
+}
+
+#[test]
+fn wherever_a_record_ends_what_was_said_before_it_is_there() {
+    let (folder, _turn) = current();
+    let (mut boundaries, mut compared) = (0, 0);
+    for seed in 1..=40 {
+        let (mut chance, mut names) = (Chance::new(seed), 0);
+        let number = Arc::<Mutex<usize>>::default();
+        let mut program = Program::start(number.clone());
+        // Where the file ended after a turn, and the conversation that it then held.
+        let mut turns: Vec<(usize, Vec<Message>)> = Vec::new();
+        for _ in 0..30 {
+            program.step(&mut chance, &mut names);
+            let last = program.messages.last();
+            if let ([path], true) = (
+                &files(folder)[..],
+                last.is_some_and(|it| it.role == Role::Assistant),
+            ) {
+                program.agent.context.events.emit(Event::TurnFinished); // which syncs
+                let length = fs::metadata(path).expect("a file").len();
+                turns.push((length as usize, program.messages.clone()));
+            }
+        }
+        drop(program);
+        let path = files(folder).pop().expect("a file");
+        let whole = fs::read(&path).expect("a file");
+        let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        for at in ends.map(|(at, _)| at + 1) {
+            let program = goes_on(&path, &whole, at, &number, seed);
+            boundaries += 1;
+            let next = turns.partition_point(|(length, _)| *length <= at);
+            let Some((length, said)) = turns[..next].last() else {
+                continue;
+            };
+            // Unless it was compacted, or a prompt was taken back, meanwhile.
+            let is_kept = |(_, later): &(usize, Vec<Message>)| later.starts_with(said);
+            if *length == at || turns.get(next).is_some_and(is_kept) {
+                let there = program.messages.get(..said.len() - 1);
+                assert_eq!(there, said.get(..said.len() - 1), "seed {seed}, byte {at}");
+                let there = &program.messages[said.len() - 1].content;
+                let last = &said[said.len() - 1].content;
+                assert!(there.starts_with(last), "seed {seed}, byte {at}");
+                compared += 1;
+            }
+        }
+        fs::remove_file(path).expect("a file");
+    }
+    assert!(
+        boundaries > 1_000 && compared > boundaries / 2,
+        "{boundaries} {compared}"
+    );
 }
 
 #[test]
