@@ -373,6 +373,23 @@ struct Replay {
     others: Vec<Block>,
 }
 
+/// Writes the files that a page tells people to write with `cat > FILE <<'END'`.
+fn write_shown(page: &str, folder: &Path) {
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(rest) = line.strip_prefix("cat > ") else {
+            continue;
+        };
+        let (path, end) = rest.split_once(" <<'").expect("a file and its end");
+        let end = end.trim_end_matches('\'');
+        let file: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+        let path = folder.join(path);
+        assert!(path.starts_with(folder) && !rest.contains(".."), "{line}");
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, file.join("\n") + "\n").expect("a file");
+    }
+}
+
 fn replay(page: &str, path: &str) -> Replay {
     let left_out = LEFT_OUT.iter().filter(|(where_, _)| *where_ == page);
     let left_out: Vec<&str> = left_out.map(|(_, start)| *start).collect();
@@ -387,6 +404,9 @@ fn replay(page: &str, path: &str) -> Replay {
                 problems.extend(wrong);
                 printed.extend(lines);
                 folder = Some(lesson);
+            }
+            if let Some(lesson) = &folder {
+                write_shown(&text(path), lesson.folder.path());
             }
             for step in &found.commands {
                 let (wrong, lines, lesson) = command_problem(path, step, folder.take());
