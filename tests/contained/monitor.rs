@@ -54,7 +54,7 @@ fn its_command_has_neither_key_nor_input() {
 
 #[test]
 fn stopped_or_not_it_takes_its_processes_with_it() {
-    let tree = "setsid bash -c 'trap \"\" TERM; echo $BASHPID >> {}/pids; sleep 1000' & echo $BASHPID >> {}/pids; echo begun; wait; sleep 1000";
+    let tree = "setsid bash -c 'trap \"\" TERM; echo $BASHPID >> {}/pids; sleep 1000' & echo begun; echo $BASHPID >> {}/pids; wait; sleep 1000";
     for stopped in [true, false] {
         let place = Place::new();
         let mut talk = Talk::with(S16);

@@ -36,6 +36,8 @@ struct World {
     stopped: BTreeSet<String>,
     /// The last request of each, which holds all that it was told.
     requests: HashMap<String, Value>,
+    /// Who has not ended its turn.
+    works: HashMap<String, bool>,
     seen: Seen,
     faults: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl World {
             tasks: BTreeSet::new(),
             stopped: BTreeSet::new(),
             requests: HashMap::new(),
+            works: HashMap::new(),
             seen: Seen::new(),
             faults: Vec::new(),
         }
@@ -98,6 +101,8 @@ impl World {
                 calls.push(self.any(&who));
             }
         }
+        // (It goes on after its calls.)
+        self.works.insert(who.clone(), !calls.is_empty());
         if !calls.is_empty() {
             return reply_blocks(&calls, "tool_use");
         }
@@ -358,9 +363,11 @@ fn session(seed: u64) -> Seen {
         let heard = it.requests.get("lead").map(ToString::to_string);
         let heard = heard.is_some_and(|it| it.contains(&lines));
         let unheard = (!heard).then(|| "the last line".to_string());
+        let works = it.works.iter().filter(|it| *it.1);
+        let works = works.map(|(who, _)| format!("{who} works"));
         let unfinished = (!is_done(&folder)).then(|| "a board task".to_string());
         let more = it.wrong().into_iter().chain(unheard);
-        more.chain(unfinished).collect::<Vec<_>>()
+        more.chain(works).chain(unfinished).collect::<Vec<_>>()
     };
     let why = || format!("seed {seed}: {:?}", missing());
     eventually_or("all is told", why, || missing().is_empty());
