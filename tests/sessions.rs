@@ -808,6 +808,27 @@ fn a_session_is_replayed_and_its_tools_run() {
 }
 
 #[test]
+fn a_reply_that_was_to_other_calls_is_said_to_be_one() {
+    let folder = folder();
+    // The call of the first reply gets another id than its result has.
+    let lesson = in_folder(folder.path()).line("write \"hello\" to notes.txt");
+    lesson.line("/rename theme").run();
+    let file = the_file(folder.path());
+    let text = fs::read_to_string(&file).expect("a file");
+    let lines: Vec<String> = text.lines().map(str::to_string).collect();
+    let call = |line: &String| line.contains("\"tool_use\"");
+    let at = lines.iter().position(call).expect("a call");
+    let (_, after) = lines[at].split_once("\"id\":\"").expect("an id");
+    let (id, _) = after.split_once('"').expect("its end");
+    let other = lines[at].replace(id, "toolu_other");
+    fs::write(&file, text.replace(&lines[at], &other)).expect("a file");
+    let out = replay(folder.path(), "--yes");
+    out.has("(This is not what was recorded: the next reply was to other calls.)");
+    out.has("● write_file")
+        .has_not("the tools said something else");
+}
+
+#[test]
 fn a_session_is_replayed_dry_and_nothing_runs() {
     let folder = folder();
     recorded(folder.path());

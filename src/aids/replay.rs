@@ -19,6 +19,7 @@ use crate::session::Record;
 /// How many forks may hang one on the other.
 const FORKS: usize = 100;
 const DIFFERS: &str = "This is not what was recorded: the tools said something else.";
+const ELSEWHERE: &str = "This is not what was recorded: the next reply was to other calls.";
 const NOT_KEPT: &str = "(What sub-agents said, or a summary, is not in the recording.)";
 
 /// A request and its reply.
@@ -166,13 +167,17 @@ fn prompt(message: &Message) -> Option<&str> {
     blocks.find(|block| block.is_prompt())?.as_text()
 }
 
-/// What the tools answered.
-fn results(message: &Message) -> Vec<&str> {
+/// What the tools answered, and to which calls.
+fn results(message: &Message) -> (Vec<&str>, Vec<&str>) {
     let results = message.content.iter().filter_map(|block| match block {
-        ContentBlock::ToolResult { content, .. } => Some(content.as_str()),
+        ContentBlock::ToolResult {
+            content,
+            tool_use_id,
+            ..
+        } => Some((content.as_str(), tool_use_id.as_str())),
         _ => None,
     });
-    results.collect()
+    results.unzip()
 }
 
 fn say(request: &Request<'_>, content: &[ContentBlock]) {
@@ -200,9 +205,14 @@ impl Model for Replay {
         let Some(exchange) = self.exchanges.get(*at) else {
             return Err(ModelError::Failed("The recording ends here.".to_string()));
         };
-        let said = request.messages.last().map(results).unwrap_or_default();
-        if !self.is_dry && said != results(&exchange.asked) {
-            request.events.notice(DIFFERS);
+        let last = request.messages.last();
+        let (said, called) = last.map(results).unwrap_or_default();
+        let (then, called_then) = results(&exchange.asked);
+        match called == called_then {
+            _ if self.is_dry => {}
+            false => request.events.notice(ELSEWHERE),
+            true if said != then => request.events.notice(DIFFERS),
+            true => {}
         }
         if !self.pause(request, exchange.times.0, exchange.times.1) {
             return Err(ModelError::Interrupted);
