@@ -516,12 +516,6 @@ fn resume(table: &mut Table) {
         text.len() as f64 / 1e6
     };
     write("kkkk", &mut (0..1_000).map(|turn| said(2 * turn, 1_000)));
-    // Again and again a conversation of ten messages, as after many times /compact.
-    let size = write(
-        "llll",
-        &mut (0..10_000).map(|turn| said(2 * (turn % 5), 5_000)),
-    );
-    assert!(size > 100.0, "{size} MB");
     let peak = |id: u32| {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -544,6 +538,12 @@ fn resume(table: &mut Table) {
         fastest = [0, 1].map(|index| fastest[index].min(times[index]));
     }
     let [new, resumed] = fastest;
+    // Again and again a conversation of ten messages, as after many times /compact.
+    let size = write(
+        "llll",
+        &mut (0..10_000).map(|turn| said(2 * (turn % 5), 5_000)),
+    );
+    assert!(size > 100.0, "{size} MB");
     let (large, peak) = to_prompt(&["--resume", "llll"]);
     table.limit(
         "to go on with a session of 1,000 turns, beyond a start of s13",
