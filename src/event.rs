@@ -18,6 +18,8 @@ pub enum Event {
     /// The prompt is free again.
     TurnFinished,
     RequestStarted,
+    /// What the running request has cost by now, as far as the server says: in tokens.
+    Tokens(u64),
     /// A piece of the model's text, as it arrives. Not clean: it may hold control bytes.
     Text(String),
     /// `None` if it brought no reply.

@@ -22,6 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
+use crate::process::output::last_line;
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
 use crate::subagent::Delegation;
@@ -175,7 +176,8 @@ impl Foreground {
     fn wait(&self, work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
         let (task, (key, pressed)) = (work.task.clone(), unbounded());
         *lock(&self.current) = Some((task.clone(), key));
-        let (control, interrupt) = (task.control.clone(), context.interrupt.clone());
+        let (control, kind) = (task.control.clone(), task.kind);
+        let interrupt = context.interrupt.clone();
         context.events.waiting(move || {
             let doing = if interrupt.is_triggered() {
                 "stopping "
@@ -183,7 +185,11 @@ impl Foreground {
                 ""
             };
             let now = control.look();
-            (format!("{doing}{}", now.what), now.line)
+            let progress = match kind {
+                Kind::Command => last_line(&now.recent).to_string(),
+                _ => now.line,
+            };
+            (format!("{doing}{}", now.what), progress)
         });
         let mut interrupted = context.interrupt.receiver();
         let waited = loop {

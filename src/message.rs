@@ -178,6 +178,14 @@ pub struct Usage {
     pub cache_read_input_tokens: u64,
 }
 
+impl Usage {
+    /// All that was read and written, in tokens.
+    pub fn total(&self) -> u64 {
+        let cached = self.cache_creation_input_tokens + self.cache_read_input_tokens;
+        self.input_tokens + self.output_tokens + cached
+    }
+}
+
 /// What a model answers to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {

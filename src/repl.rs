@@ -149,7 +149,10 @@ impl Repl {
 
     /// Says who answers, and how to get help.
     pub fn greet(&self, model: &dyn Model) {
-        let text = format!("{}\n{}", self.options.title, model.describe());
+        let mut text = format!("{}\n{}", self.options.title, model.describe());
+        if let Some(agent) = self.options.agent.as_deref().filter(|it| !it.is_empty()) {
+            text += &format!("\nAgent: {agent}");
+        }
         match self.options.prompt {
             Some(_) => self.shared.screen.say_aside(&text),
             None => self.say(text + "\nType /help for help, exit to leave."),

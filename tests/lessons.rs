@@ -650,7 +650,8 @@ fn a_lesson_can_run_as_an_agent() {
         .line(r#"delegate "help""#)
         .line(r#"run "echo looked""#)
         .run();
-    run.has("it needs the tool write_file, which is not offered here")
+    run.has("\nAgent: explore\n")
+        .has("it needs the tool write_file, which is not offered here")
         .has(" · looked\n");
     run.has("it needs the tool task, which is not offered here");
     assert_eq!((run.file("notes.txt"), run.code), (None, Some(0)));

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::program::program;
 use support::prompt::{self, CTRL_C, CTRL_D, LEFT, is_gone, leaves_everything_as_it_was};
-use support::server::{Answer, Server, reply_text, reply_tool};
+use support::server::{Answer, Server, events, reply_text, reply_tool, sse};
 use support::terminal::{Seat, Terminal, eventually};
 use unicode_width::UnicodeWidthStr;
 
@@ -293,6 +293,22 @@ fn ctrl_c_interrupts_a_command_and_the_conversation_goes_on() {
 fn ctrl_c_interrupts_thinking_at_once() {
     let mut terminal = at_prompt(Seat::new(S08).variable("MEANWHILE_THINKING_MS", "600000"));
     terminal.line(r#"run "echo never""#);
+    terminal.send(CTRL_C);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
+#[test]
+fn what_a_request_costs_is_shown_as_the_server_says_it() {
+    let begun = sse(&events(&[], "end_turn")[..1]);
+    let server = Server::start([Answer::Stall(begun)]);
+    let mut terminal = at_prompt(prompt::served(S08, &server));
+    terminal.line("hello");
+    terminal.until("the tokens", |screen| {
+        let status = screen.rsplit('\n').nth(1).unwrap_or_default();
+        status.starts_with("thinking, ") && status.ends_with(" s · 11 tokens")
+    });
     terminal.send(CTRL_C);
     terminal.until_ends("\nInterrupted.\ns08 >>");
     terminal.line("exit");

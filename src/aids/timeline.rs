@@ -205,7 +205,7 @@ impl Recorder {
             Event::ToolFinished { output, .. } => self.end(tid, text("result", output)),
             Event::TaskFinished { result, .. } => self.end(tid, text("result", result)),
             Event::TurnFinished => self.end(tid, Value::Null),
-            Event::Notice(_) | Event::Waiting { .. } => {}
+            Event::Notice(_) | Event::Tokens(_) | Event::Waiting { .. } => {}
         }
     }
 

@@ -38,9 +38,7 @@ impl Tally {
         match event {
             Event::RequestStarted => self.requests += 1,
             Event::RequestFinished(usage) => {
-                let usage = usage.unwrap_or_default();
-                self.tokens += usage.input_tokens + usage.output_tokens;
-                self.tokens += usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
+                self.tokens += usage.unwrap_or_default().total();
                 if !self.transcript.is_empty() && !self.transcript.ends_with('\n') {
                     self.transcript.push('\n');
                 }

@@ -267,10 +267,15 @@ fn listen(lines: &Receiver<Line>, request: &Request<'_>) -> Result<Reply, Failur
             recv(lines) -> line => line,
         };
         match line {
-            Ok(Ok(event)) => match assembly.apply(&event)? {
-                text if text.is_empty() => {}
-                text => request.events.emit(Event::Text(text)),
-            },
+            Ok(Ok(event)) => {
+                let (before, text) = (assembly.usage(), assembly.apply(&event)?);
+                if assembly.usage() != before {
+                    request.events.emit(Event::Tokens(assembly.usage().total()));
+                }
+                if !text.is_empty() {
+                    request.events.emit(Event::Text(text));
+                }
+            }
             Ok(Err(failure)) if assembly.stop_reason.is_none() => return Err(failure),
             _ => break,
         }

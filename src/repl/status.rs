@@ -18,7 +18,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use super::shared::Shared;
 use crate::caught::lock;
 use crate::event::{Event, Look, Reader, Stamped};
-use crate::screen::Style;
+use crate::screen::{Style, count};
 use crate::terminal::{fit, short, size};
 
 /// What is shorter is not worth a line. Also how often is looked at what is waited for.
@@ -38,6 +38,8 @@ struct Waiting {
     /// The sub-agent that waits, in the main agent's place.
     agent: Option<String>,
     since: Instant,
+    /// What the request has cost by now.
+    tokens: u64,
     /// `None`: for the model. No key helps there.
     look: Option<Look>,
 }
@@ -78,6 +80,7 @@ impl Status {
         let waiting = |look| Waiting {
             agent: agent.map(str::to_string),
             since: stamped.at,
+            tokens: 0,
             look,
         };
         match stamped.event {
@@ -90,6 +93,9 @@ impl Status {
             Event::TurnStarted(_) if agent.is_none() => self.finished = 0,
             Event::Delivered(..) => self.finished = self.finished.saturating_sub(1),
             Event::RequestStarted if counts => self.waiting = Some(waiting(None)),
+            Event::Tokens(tokens) if counts => {
+                self.waiting.iter_mut().for_each(|it| it.tokens = *tokens);
+            }
             Event::Waiting(look) if counts => self.waiting = Some(waiting(Some(look.clone()))),
             Event::ToolFinished { .. } | Event::RequestFinished(_) | Event::TurnFinished
                 if counts =>
@@ -115,7 +121,9 @@ impl Status {
                 let what = short(what.lines().next().unwrap_or_default(), 31);
                 parts.extend([format!("{who}{what}, {seconds} s{hint}"), progress]);
             } else {
-                parts.push(format!("{who}thinking, {seconds} s"));
+                let tokens = Some(it.tokens).filter(|tokens| *tokens > 0);
+                let tokens = tokens.map_or(String::new(), |it| count(it, "token"));
+                parts.extend([format!("{who}thinking, {seconds} s"), tokens]);
             }
         }
         parts.retain(|part| !part.is_empty());

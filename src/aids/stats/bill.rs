@@ -18,10 +18,8 @@ pub fn attach(repl: &mut Repl) {
     let (sums, events) = (Mutex::<Sums>::default(), repl.context().events);
     let reader = move |stamped: Stamped<'_>| match stamped.event {
         Event::RequestFinished(Some(usage)) => {
-            let read = usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
-            let tokens = usage.input_tokens + usage.output_tokens + read;
             let agent = stamped.agent.map(str::to_string);
-            *lock(&sums).entry(agent).or_default() += tokens;
+            *lock(&sums).entry(agent).or_default() += usage.total();
         }
         Event::TurnFinished => {
             let sums = take(&mut *lock(&sums)); // unlocked before emitting

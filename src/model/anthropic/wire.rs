@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall};
+use crate::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, Usage};
 use crate::model::Request;
 
 /// The most that one reply may cost. What needs more is cut off.
@@ -63,7 +63,7 @@ pub(super) struct Assembly {
     /// What came as `index` (only ever compared, so it need not be a number), and the block, always
     /// an object. Input of a tool gathers under `partial_json`: it is JSON only once it is whole.
     blocks: Vec<(Value, Value)>,
-    /// The fields of [`Usage`](crate::message::Usage) that came, and maybe others.
+    /// The fields of [`Usage`] that came, and maybe others.
     usage: Map<String, Value>,
     /// Comes just before the end.
     pub(super) stop_reason: Option<StopReason>,
@@ -110,6 +110,11 @@ impl Assembly {
         Ok(String::new())
     }
 
+    /// What it has cost by now.
+    pub(super) fn usage(&self) -> Usage {
+        serde_json::from_value(self.usage.clone().into()).unwrap_or_default()
+    }
+
     fn begin(&mut self, index: &Value, block: &Value) -> String {
         if block.is_object() {
             self.blocks.push((index.clone(), block.clone()));
@@ -141,15 +146,19 @@ impl Assembly {
 
     /// The reply, if it is complete.
     pub(super) fn finish(self) -> Result<Reply, Failure> {
+        let usage = self.usage();
         let ended = self.stopped.then_some(StopReason::EndTurn);
         let Some(stop_reason) = self.stop_reason.or(ended) else {
             return Err(Failure::Protocol("it ended before it was complete".into()));
         };
-        let blocks = self.blocks.into_iter();
         Ok(Reply {
-            content: blocks.filter_map(|(_, block)| close(block)).collect(),
+            content: self
+                .blocks
+                .into_iter()
+                .filter_map(|(_, block)| close(block))
+                .collect(),
             stop_reason,
-            usage: serde_json::from_value(self.usage.into()).unwrap_or_default(),
+            usage,
         })
     }
 }
