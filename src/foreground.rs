@@ -22,7 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
-use crate::process::output::last_line;
+use crate::process::output::{last_line, text_or};
 use crate::process::{self, News};
 use crate::repl::{Doing, Repl};
 use crate::subagent::Delegation;
@@ -186,7 +186,7 @@ impl Foreground {
             };
             let now = control.look();
             let progress = match kind {
-                Kind::Command => last_line(&now.recent).to_string(),
+                Kind::Command => text_or(last_line(&now.recent), &now.line),
                 _ => now.line,
             };
             (format!("{doing}{}", now.what), progress)

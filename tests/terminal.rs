@@ -299,6 +299,18 @@ fn ctrl_c_interrupts_thinking_at_once() {
     leaves_everything_as_it_was(&mut terminal, 0);
 }
 
+/// Between Enter and the next prompt, Ctrl+C is a signal; whoever reads lines must not take it.
+#[test]
+fn ctrl_c_as_a_signal_interrupts_as_well() {
+    let mut terminal = at_prompt(Seat::new(S08).variable("MEANWHILE_THINKING_MS", "600000"));
+    terminal.line(r#"run "echo never""#);
+    terminal.until_shows("\nthinking, ");
+    terminal.signal(Signal::SIGINT);
+    terminal.until_ends("\nInterrupted.\ns08 >>");
+    terminal.line("exit");
+    leaves_everything_as_it_was(&mut terminal, 0);
+}
+
 #[test]
 fn what_a_request_costs_is_shown_as_the_server_says_it() {
     let begun = sse(&events(&[], "end_turn")[..1]);

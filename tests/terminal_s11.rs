@@ -37,7 +37,7 @@ fn until_waits_for(terminal: &Terminal, what: &str) {
     terminal.until(&format!("it waits for {what}"), |screen| {
         let status = screen.rsplit('\n').nth(1).unwrap_or_default();
         let status = status.replace('…', ""); // of a command that is too long
-        status.contains(" s (Ctrl+B: to the background)")
+        status.contains(" s (Ctrl+B: to the background) · ")
             && (status.starts_with(&format!("{what}, "))
                 || status.contains(&format!(" · {what}, ")))
     });
