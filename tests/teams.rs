@@ -376,7 +376,9 @@ fn when_the_lead_is_killed_no_mate_is_left_and_a_new_lead_goes_on() {
                 .entry(line.split(' ').nth(1).unwrap().to_string())
                 .or_default() += 1;
         }
-        assert!(times.values().all(|times| *times <= 2), "{times:?}");
+        // With the lead, its mates die one after the other: each may have taken it from the last.
+        let most = 1 + MATES.len();
+        assert!(times.values().all(|times| *times <= most), "{times:?}");
     }
 }
 

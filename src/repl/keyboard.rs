@@ -212,6 +212,7 @@ impl Editor {
             if let Some(helper) = self.editor.helper_mut() {
                 helper.is_drawn.set(false);
             }
+            lock(&self.shared.grey).typed = false; // the line before this one is in the inbox
             let typed = self.editor.readline(&format!("\n{}", self.prompt));
             self.shared.screen.prompt_ends();
             match typed {

@@ -161,8 +161,8 @@ impl Highlighter for Helper {
         (line + prompt + &grey).into()
     }
 
-    fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
-        lock(&self.shared.grey).typed = !line.is_empty() && kind != CmdKind::ForcedRefresh;
+    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
+        lock(&self.shared.grey).typed = !line.is_empty();
         false
     }
 }

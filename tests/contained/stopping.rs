@@ -252,7 +252,12 @@ fn a_paused_supervisor_does_not_outlive_the_program() {
         place.command("echo $$ >> {}/pids; echo $PPID >> {}/pids; kill -STOP $PPID; sleep 1000");
     talk.say(&format!("run '{command}' in the background as paused"));
     let pids = place.pids(2);
-    until("the supervisor is paused", || state(pids[1]) == Some('T'));
+    // Again and again: it is woken after each order, which may have been the first one's.
+    until("the supervisor is paused", || {
+        let stop = nix::sys::signal::Signal::SIGSTOP;
+        let _ = nix::sys::signal::kill(pids[1], stop);
+        state(pids[1]) == Some('T')
+    });
     kill(talk.pid());
     until_gone(&pids);
 }
