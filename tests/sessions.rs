@@ -669,13 +669,16 @@ fn in_a_pipe_the_list_has_numbers_and_a_word_may_be_short() {
     assert_eq!(out.code, Some(1));
     in_folder(folder.path())
         .line("write \"a\" to a.txt")
+        .line("write \"b\" to b.txt")
         .line("/rename theme")
         .run();
-    let out = in_folder(folder.path())
-        .argument("--resume")
-        .argument("theme")
-        .run();
-    out.has("Several sessions are called so");
+    let resume = |word| {
+        let out = in_folder(folder.path()).argument("--resume");
+        out.argument(word).run()
+    };
+    resume("theme").has("Session theme, 8 messages."); // the last one that was used
+    let out = resume("the");
+    out.has("Several sessions begin so: ");
     assert_eq!(out.code, Some(1));
 }
 

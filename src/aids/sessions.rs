@@ -177,12 +177,14 @@ fn numbered(rows: &[Row], problems: Vec<String>) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The id of the session with this name, id or number, or of the only one that begins so.
+/// The id of the session with this name (the last one that was used), id or number, or of the only
+/// one that begins so.
 fn find(rows: &[Row], word: &str) -> Result<String, String> {
     let is_it = |row: &&Row| row.id == word || row.name == word;
     let begins = |row: &&Row| row.id.starts_with(word) || row.name.starts_with(word);
     let number = word.parse::<usize>().ok().and_then(|it| it.checked_sub(1));
-    let mut found: Vec<&Row> = rows.iter().filter(is_it).collect();
+    let called_so = rows.iter().filter(is_it).max_by_key(|row| row.time);
+    let mut found: Vec<&Row> = called_so.into_iter().collect();
     if found.is_empty() {
         found.extend(number.and_then(|at| rows.get(at)));
     }
@@ -195,9 +197,7 @@ fn find(rows: &[Row], word: &str) -> Result<String, String> {
         _ => {
             let ids: Vec<&str> = found.iter().map(|row| row.id.as_str()).collect();
             let ids = ids.join(", ");
-            Err(format!(
-                "Several sessions are called so, or begin so: {ids}."
-            ))
+            Err(format!("Several sessions begin so: {ids}."))
         }
     }
 }
