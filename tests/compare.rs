@@ -88,14 +88,13 @@ fn the_default_scenario_tells_the_story() {
     // s07 takes what all jobs take, one after the other; s08 what the longest takes.
     let expected = sum + own[0];
     assert!(
-        (wall[0] - expected).abs() <= 0.1 * expected,
+        wall[0] >= 0.97 * sum && wall[0] <= 1.5 * expected,
         "s07 took {} s, not {expected}\n{shown}",
         wall[0]
     );
-    assert!(wall[0] >= 0.97 * sum, "{shown}");
     let expected = longest + own[1];
     assert!(
-        wall[1] >= longest && wall[1] <= 1.1 * expected,
+        wall[1] >= longest && wall[1] <= 1.5 * expected && wall[1] < 0.8 * wall[0],
         "s08 took {} s, not {expected}\n{shown}",
         wall[1]
     );
@@ -110,9 +109,9 @@ fn the_default_scenario_tells_the_story() {
         first[0] >= JOBS[0] / scale && first[1] >= JOBS[0] / scale,
         "{shown}"
     );
-    // The longer of them is nearly all that compare does.
+    // The longer of them is nearly all that compare does. (What it prints is rounded.)
     assert!(
-        wall[0] <= stopwatch && wall[0] >= 0.8 * stopwatch,
+        wall[0] <= stopwatch + 0.05 && wall[0] >= 0.8 * stopwatch,
         "{stopwatch} s on the stopwatch\n{shown}"
     );
 
