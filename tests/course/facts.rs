@@ -91,7 +91,6 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s08", "s07 takes 11.1 s and 6 requests; s08 takes 6.4 s and 64 requests, 55 of them polls in vain", Said),
     ("s08", "`ERROR: exit code 1`", Said),
     ("s08", "`exit code 1` with the output, `exit code 137` if signal 9 ended it (128 + 9)", Said),
-    ("s08", "`ERROR: {} background tasks run already", PLACES),
     ("s09", "and SIGKILL {word} seconds later", STOP_GRACE),
     ("s09", "start a second one, `server-2`, that runs on", Said),
     ("s10", "| At once | one | {word}, commands included |", PLACES),
