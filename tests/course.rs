@@ -4,6 +4,8 @@
 
 #[path = "course/facts.rs"]
 mod facts;
+#[path = "course/keys.rs"]
+mod keys;
 mod support;
 #[path = "course/transcript.rs"]
 mod transcript;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 
+use super::keys::KEYED;
 use super::transcript::{SILENCE, Times, command_problem, fits, read, session_problems};
 use super::{Block, NEW_TOOLS, Problems, lessons, none, root, short_name, text};
 
@@ -105,7 +106,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s11", "without the limit of {word}", PLACES),
     ("s11", "is ended after {} s | goes on", BASH_LIMIT),
     ("s11", "in the background after {} s |", WAIT_LIMIT),
-    ("s11", "The tool call took 1.4 s, the command 5.0 s", Said),
+    ("s11", "The tool call took 1.0 s, the command 5.0 s", Said),
     ("s11", "with the last 8 KiB at most", Said),
     ("s11", "as in `sleep 4 & echo started`", Said),
     ("s11", "and SIGKILL {word} seconds later", STOP_GRACE),
@@ -165,34 +166,25 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
 
-/// Blocks by their first words, for which a key has to be pressed: tests/terminal_s11.rs does that.
-#[rustfmt::skip]
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("s11", "1 running · sleep 20"),
-    ("s11", "s11 >> run \"sleep 5; echo built\""),
-    ("s11", "sleep-5  command"),
-    ("s11", "● write_file: notes.txt  hello"),
-    ("s11", "s11 >> delegate \"run 'sleep 3; ls'\" as look"),
-    ("s11", "look  agent"),
-    ("s11", "● task: look"),
-];
-
 /// What stands in backticks, or in a block, and is not ours: programs and words of others, and what
 /// a reader puts in. `all` is every page.
 #[rustfmt::skip]
 const NOT_OURS: &[(&str, &str)] = &[
     ("all", "cargo test"),
     ("all", "…"),
+    ("s01", "/messages 7"),
     ("s01", "end_turn"), // the API's
     ("s01", "run \"…\""),
     ("s02", "glob"),
     ("s02", "● bash: rm -r build"), // a real model's call
     ("s02", "│ rm -r build"),
+    ("s04", ".claude/agents/*.md"),
     ("s05", "skills/NAME/SKILL.md"),
     ("s06", "jq"),
     ("s07", "File::try_lock"),
     ("s07", "\"owner\""),
     ("s07", "let _ = …"),
+    ("s07", "rm .tasks/task_4.json"),
     ("s08", "async"),
     ("s08", "docker build"),
     ("s08", "npm install"),
@@ -204,9 +196,11 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("s10", "stop_bg NAME"),
     ("s09", "server-2"),
     ("s11", "/tasks ID"),
+    ("s11", "as again"),
     ("s11", "/tasks look"),
     ("s11", "sleep 4 & echo started"),
     ("s12", "--force"), // git's
+    ("s12", "git worktree add"),
     ("s12", ".gitignore"),
     ("s12", "File::try_lock"),
     ("s12", "GIT_DIR"),
@@ -237,6 +231,7 @@ const NOT_OURS: &[(&str, &str)] = &[
     ("README", "→"),
     ("README", "Command::output"),
     ("README", "mine/"),
+    ("README", "page.html#4.5"),
     ("README", "mkdir -p target/try && cd target/try"),
 ];
 
@@ -390,7 +385,7 @@ fn write_shown(page: &str, folder: &Path) {
 }
 
 fn replay(page: &str, path: &str) -> Replay {
-    let left_out = LEFT_OUT.iter().filter(|(where_, _)| *where_ == page);
+    let left_out = KEYED.iter().filter(|(where_, _)| *where_ == page);
     let left_out: Vec<&str> = left_out.map(|(_, start)| *start).collect();
     let (mut problems, mut printed, mut others) = (Problems::new(), Vec::new(), Vec::new());
     match read(&text(path), &lessons(), &left_out) {
@@ -464,18 +459,35 @@ fn holds(line: &str, words: &str, is_gap: impl Fn(char) -> bool) -> bool {
     })
 }
 
-/// Whether these words are a part of a message, or a whole sentence of one that is filled in.
+/// The parts of a message between which something is filled in, or another sentence begins.
+fn parts(message: &str) -> impl Iterator<Item = &str> {
+    let parts = message.split(". ").flat_map(|it| it.split(": "));
+    let parts = parts.flat_map(|it| it.split(" · "));
+    parts.map(|it| it.trim().trim_end_matches(['.', ':', ';', ',']))
+}
+
+/// Whether these words are a part of a message, or whole messages, filled in: each of their parts
+/// is one of a message from its beginning to its end, or a single word such as an id.
 fn is_message(words: &str) -> bool {
     let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
+    let words = words.strip_prefix("└ ").unwrap_or(words);
     let words = words.strip_prefix("ERROR: ").unwrap_or(words);
     let inner = words.strip_prefix('(').and_then(|it| it.strip_suffix(')'));
     let words = inner.unwrap_or(words);
-    let is_gap = |c: char| c == '…';
-    let is_it = |literal: &String| {
-        let is_filled_in = || fits(&format!("…{literal}…"), words, Times::Ignored);
-        holds(literal, words, is_gap) || letters(literal) >= 8 && is_filled_in()
+    let literals = &sources().literals;
+    let is_part = |words: &str| {
+        let is_filled_in = |literal: &str| {
+            // More than half of it is the message, and not what was filled in.
+            2 * letters(literal) > letters(words) && fits(literal, words, Times::Ignored)
+        };
+        let is_it = |literal: &String| {
+            holds(literal, words, |c| c == '…') || parts(literal).any(is_filled_in)
+        };
+        letters(words) >= 4 && literals.iter().any(is_it)
     };
-    letters(words) >= 4 && sources().literals.iter().any(is_it)
+    let is_word = |words: &str| !words.contains(' ') || fits("… s", words, Times::Ignored);
+    let mut all = parts(words);
+    letters(words) >= 4 && all.all(|it| is_word(it) || is_part(it)) && parts(words).any(is_part)
 }
 
 /// Whether these words are a tool and its fields, `check_bg {id?}`, and the sources have each of them.
@@ -493,19 +505,26 @@ fn is_known(words: &str, page: &str, own: &str) -> bool {
     let Sources { text, paths, .. } = sources();
     let is_named =
         |(where_, it): &(&str, &str)| (*where_ == page || *where_ == "all") && *it == words;
-    if let Some((_, program)) = words
-        .split_once("cargo run ")
-        .and_then(|(_, it)| it.split_once("--bin "))
-    {
+    let cargo = words.split_once("cargo run ").map(|(_, it)| it);
+    let program = cargo.and_then(|it| it.split_once("--bin ").or(it.split_once("--example ")));
+    if let Some((_, program)) = program {
         let program = program.split(' ').next().unwrap_or_default();
         return text.contains(&format!("\nname = \"{program}\"\n"));
     }
-    let name = words.trim_end_matches('/');
+    // A variable with a value, a path below a folder of ours.
+    let name = words.split_once('=').map_or(words, |(name, _)| name);
+    let name = name.trim_end_matches('/');
+    let is_file = |name: &str| {
+        let is_it = |literal: &String| literal.len() > 4 && fits(literal, name, Times::Ignored);
+        sources().literals.iter().any(is_it)
+    };
+    let is_below = |(folder, name): (&str, &str)| text.contains(folder) && is_file(name);
     let is_path = |path: &String| path == name || path.ends_with(&format!("/{name}"));
     let mut lines = own.lines().chain(text.lines());
     own.contains(words)
         || text.contains(name)
         || is_tool(words, text)
+        || words.starts_with('.') && words.rsplit_once('/').is_some_and(is_below)
         || text.contains(&words.replace('"', "\\\""))
         || NOT_OURS.iter().any(is_named)
         || paths.iter().any(is_path)
@@ -720,7 +739,7 @@ fn each_exception_is_of_use() {
             .filter(|(page, _)| page == name || name == "all");
         all.map(|(_, path)| text(path)).collect::<String>()
     };
-    let exceptions = NOT_OURS.iter().chain(LEFT_OUT);
+    let exceptions = NOT_OURS.iter().chain(KEYED);
     let idle = exceptions.filter(|(name, words)| !page(name).contains(words));
     none(
         idle.map(|(name, words)| {

@@ -17,7 +17,7 @@ use super::{Block, Problems, blocks, short_name};
 /// When nothing more has been printed for so long, nothing more is expected.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// How often a transcript is typed again that differs in nothing but times: a busy machine is slow.
-const TRIES: usize = 4;
+pub const TRIES: usize = 4;
 
 /// What is typed, and what the page shows of the answer.
 #[derive(Debug, PartialEq)]
