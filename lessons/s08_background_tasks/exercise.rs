@@ -2,6 +2,9 @@
 //! bus how a task stands. Fill the three gaps marked `todo!()`: `NotificationBus::check`, the `drop`
 //! of `Report`, and `BackgroundExecutor::submit`. Five tests at the end say whether it works: a
 //! result, a failure, a panic, the limit, and two ends at once.
+//!
+//! This went wrong in frankbria/codeframe#722: the work of a thread failed before it had begun, the
+//! thread told nobody, and the task was in progress for ever.
 
 // As long as there are gaps, some of this is not used.
 #![allow(unused)]

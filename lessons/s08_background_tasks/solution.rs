@@ -1,6 +1,9 @@
 //! s08, in small: `submit` starts a job on a thread of its own and returns at once; `check` asks the
 //! bus how a task stands. One way to fill the three gaps of the exercise: `NotificationBus::check`,
 //! the `drop` of `Report`, and `BackgroundExecutor::submit`.
+//!
+//! This went wrong in frankbria/codeframe#722: the work of a thread failed before it had begun, the
+//! thread told nobody, and the task was in progress for ever.
 
 #![allow(unused)]
 

@@ -3,6 +3,9 @@
 //! Fill the three gaps: begin an update of the memory, let it land, and put the memory in place of what
 //! it covers. While the model writes, the conversation goes on, is compacted, or is replaced by another
 //! one. Whatever the order, each message is covered or present, and never both.
+//!
+//! This went wrong in earendil-works/pi#2608: messages that a first compaction had kept were, after the
+//! second one, neither in the summary nor in the conversation.
 
 #![allow(unused_variables, reason = "gaps leave things unused")]
 

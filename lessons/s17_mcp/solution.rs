@@ -3,6 +3,9 @@
 //! Fill the gaps: a desk at which many threads ask, and one thread hands out the answers as they come,
 //! in any order. An answer that nobody waits for is passed over, and when the other side is gone,
 //! everybody who waits hears that at once.
+//!
+//! This went wrong in modelcontextprotocol/python-sdk#332: a server died before it answered, and whoever
+//! had asked waited for ever.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

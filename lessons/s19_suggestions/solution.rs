@@ -3,6 +3,9 @@
 //! Fill the four gaps: an offer, what it shows, what a key does with it, and a turn. Requests answer
 //! on threads of their own, at any time: what comes after a key was pressed must never be seen, and
 //! nothing is sent that did not stand in the line.
+//!
+//! This went wrong in anthropics/claude-code#56142: Enter sent the suggestion, a line that nobody had
+//! typed, and the agent acted on it.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};

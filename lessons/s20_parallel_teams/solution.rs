@@ -2,6 +2,10 @@
 //!
 //! `Lines` is how it is often begun: one file, to which all append, and which the reader empties. It
 //! loses what is appended between the two. Fill the gaps of `Mailbox`, a file for each message.
+//!
+//! This went wrong in two ways. In anthropics/claude-code#53896 an inbox was one file that each sender
+//! wrote anew, and of two messages at once one was lost; in anthropics/claude-code#25383 a message was
+//! marked as read before it was delivered, and never was.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,8 @@
 //! Transcripts for which somebody presses keys: typed again at a real pseudo-terminal. What is pressed
 //! waits for what the screen shows.
 
+use tempfile::TempDir;
+
 use super::support::terminal::{Seat, Terminal};
 use super::transcript::{TRIES, Times, fits};
 use super::{blocks, none, page};
@@ -26,10 +28,11 @@ fn block(page: &str, start: &str) -> Vec<String> {
     block.unwrap_or_else(|| panic!("the page of s11 has no block that begins with {start:?}"))
 }
 
-/// The lesson at its prompt. The model takes its time, as on the page.
-fn start() -> Terminal {
-    let terminal = Seat::new(S11).variable("MEANWHILE_THINKING_MS", "300");
-    let terminal = terminal.start();
+/// The lesson at its prompt, in an empty folder. The model takes its time, as on the page.
+fn start(state: &TempDir) -> Terminal {
+    let seat = Seat::new(S11).variable("MEANWHILE_THINKING_MS", "300");
+    let state = state.path().to_str().expect("a path of letters");
+    let terminal = seat.variable("XDG_STATE_HOME", state).start();
     terminal.until_ends(IDLE);
     terminal
 }
@@ -47,17 +50,21 @@ fn typed_and_moved(terminal: &mut Terminal, line: &str) {
     });
 }
 
-/// Waits until so many results have been delivered, and nothing runs.
+/// Waits until so many results have been delivered, the model has said something, and nothing runs.
 fn until_delivered(terminal: &Terminal, count: usize) {
     terminal.until("a result", |screen| {
-        screen.matches("◆ ").count() == count && screen.ends_with(IDLE)
+        // The model says the result again: its first line, then the output.
+        let last = screen.rsplit("◆ ").next().unwrap_or_default();
+        let said = last.lines().skip(1).take_while(|line| !line.is_empty());
+        screen.matches("◆ ").count() == count && said.count() >= 2 && screen.ends_with(IDLE)
     });
 }
 
 /// Plays "Try it", and says for each block by its first words what the screen showed.
 fn try_it(page: &str) -> Vec<(&'static str, String)> {
     let mut shown = Vec::new();
-    let mut terminal = start();
+    let state = tempfile::tempdir().expect("a folder");
+    let mut terminal = start(&state);
     let [command, agent] = [RUN, DELEGATE].map(|start| {
         let first = block(page, start).swap_remove(0);
         let line = first.strip_prefix("s11 >> ").expect("a line to type");
@@ -78,8 +85,8 @@ fn try_it(page: &str) -> Vec<(&'static str, String)> {
     shown.push((LOOK, terminal.text()));
     terminal.line(&agent.replacen(" as look ", " as again ", 1));
     terminal.until("the end of the agent", |screen| {
-        let (_, last) = screen.rsplit_once("● task: ").unwrap_or_default();
-        last.ends_with(IDLE)
+        let (_, last) = screen.split_once("● task: again").unwrap_or_default();
+        last.contains("\n  └ ") && last.ends_with(&format!("\nnotes.txt{IDLE}"))
     });
     shown.push((AGAIN, terminal.text()));
     terminal.line("run \"sleep 4 & echo started\"");
@@ -93,7 +100,8 @@ fn try_it(page: &str) -> Vec<(&'static str, String)> {
 
 /// The line above the prompt, and the ids that need not be typed whole.
 fn beside_a_task() -> Vec<(&'static str, String)> {
-    let mut terminal = start();
+    let state = tempfile::tempdir().expect("a folder");
+    let mut terminal = start(&state);
     terminal.line("run \"sleep 600\" in the background as other");
     terminal.until_ends(ONE_RUNS);
     terminal.line("run \"sleep 20\"");
