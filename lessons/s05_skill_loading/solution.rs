@@ -140,6 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_only_ends_in_dashes_ends_no_head() {
+        let text = RELEASE.replace("name: release", "note: old ---\nname: release");
+        assert_eq!(
+            skill(&text).name,
+            "release",
+            "`note: old ---` ends in ---, but it is no line of its own"
+        );
+    }
+
+    #[test]
+    fn a_line_without_a_colon_hides_nothing() {
+        let text = RELEASE.replace("name: release", "a word to the reader\nname: release");
+        assert_eq!(
+            skill(&text).name,
+            "release",
+            "a line without a colon is passed over, and the next ones count"
+        );
+    }
+
+    #[test]
     fn a_key_is_a_whole_word_in_the_head() {
         let text = RELEASE.replace(
             "name: release",

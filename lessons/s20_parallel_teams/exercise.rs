@@ -53,7 +53,7 @@ impl Mailbox {
 
     /// Gives what waits to `keep`, oldest first. A message moves to `cur` only when it is kept; if that
     /// fails, it still waits, and so do those behind it.
-    pub fn take(&self, keep: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    pub fn take(&self, mut keep: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         todo!("first keep, then move")
     }
 }
