@@ -185,3 +185,15 @@ fn what_is_shown_after_a_key_is_what_the_page_says() {
         }
     }
 }
+
+#[test]
+fn a_screen_that_shows_something_else_is_told() {
+    let page = "```text\nsleep-5  command  running  1.2 s\n  0 bytes of output\n```\n";
+    let told = |screen: &str, times| problems(page, &[(TASKS, screen.to_string())], times).len();
+    let screen = "s11 >> /tasks\nsleep-5  command  running  1.5 s  0 bytes of\noutput\ns11 >>";
+    assert_eq!(told(screen, Times::Compared), 0);
+    let late = screen.replace("1.5 s", "9.5 s");
+    assert_eq!(told(&late, Times::Compared), 1);
+    assert_eq!(told(&late, Times::Ignored), 0);
+    assert_eq!(told(&screen.replace("running", "ended"), Times::Ignored), 1);
+}
