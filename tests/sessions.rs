@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
 use support::program::{Lesson, eventually, eventually_or, gate};
 use support::prompt::{at_prompt, leaves_everything_as_it_was};
-use support::server::{Server, held, reply_text, reply_tool};
+use support::server::{Answer, Server, held, reply_text, reply_tool};
 use support::session::{
     By, Chance, calls, delivered, executor, faults, finished, id as task, says, task_of, toolbox,
 };
@@ -192,6 +193,159 @@ fn what_was_said_is_there_after_sigkill_and_a_task_that_ran_is_told_once() {
         times(requests.last().expect("a request").messages(), ENDED),
         1
     );
+}
+
+/// When SIGKILL ends a program in the middle of its work.
+enum Death {
+    After(Duration),
+    /// When so many more records stand in its session.
+    Records(usize),
+}
+
+/// The numbers of the lines that were typed, in the texts of a message.
+fn typed(message: &Value) -> Vec<u64> {
+    let texts = message["content"].as_array().into_iter().flatten();
+    let lines = texts.filter_map(|block| block["text"].as_str()?.strip_prefix("line "));
+    lines.filter_map(|number| number.parse().ok()).collect()
+}
+
+/// A model that uses tools in two turns of three, and names everything by the line.
+fn answer_to_lines(body: &Value) -> Answer {
+    let messages = body["messages"].as_array().expect("a conversation");
+    let content = &messages.last().expect("a message")["content"];
+    let blocks = content.as_array().expect("blocks");
+    let is_result = |block: &Value| block["type"] == "tool_result";
+    let result = blocks.iter().rposition(is_result);
+    let new = json!({ "content": blocks[result.map_or(0, |at| at + 1)..] });
+    let last = messages.iter().flat_map(typed).last().expect("a line");
+    let (call, echo) = (format!("c{last}"), format!("echo out {last}"));
+    match typed(&new).last().map(|number| number % 3) {
+        Some(0) => {
+            let input = json!({ "id": format!("task-{last}"), "command": echo });
+            reply_tool(&call, "bg_bash", input)
+        }
+        Some(1) => reply_tool(&call, "bash", json!({ "command": echo })),
+        None if result.is_none() => reply_text("noted"),
+        _ => reply_text(&format!("reply {last}.")),
+    }
+}
+
+/// The file of the session, if there is one.
+fn kept(folder: &Path) -> Vec<u8> {
+    let file = files(folder).pop();
+    file.map_or(Vec::new(), |path| fs::read(path).expect("a file"))
+}
+
+/// Goes on with the session of the folder, or begins it.
+fn again(folder: &Path, server: &Server) -> Lesson {
+    let lesson = served(folder, server).argument("--yes");
+    match files(folder).first() {
+        Some(path) => lesson.argument("--resume").argument(&id(path)),
+        None => lesson,
+    }
+}
+
+/// Types lines until the program is killed. Those whose turns it showed to be over; how long the
+/// session was then, as that has been synced; and all that it showed.
+fn until_killed(
+    folder: &Path,
+    server: &Server,
+    death: &Death,
+    line: &mut u64,
+) -> (Vec<u64>, usize, String) {
+    let records = || kept(folder).iter().filter(|byte| **byte == b'\n').count();
+    let (begun, before, mut synced) = (Instant::now(), records(), kept(folder).len());
+    let mut talk = Talk::with(again(folder, server));
+    let mut over = Vec::new();
+    loop {
+        *line += 1;
+        talk.line(&format!("line {line}"));
+        let reply = format!("reply {line}.");
+        loop {
+            let is_due = match death {
+                Death::After(time) => begun.elapsed() >= *time,
+                Death::Records(more) => records() >= before + more,
+            };
+            let shown = talk.shown();
+            if is_due {
+                talk.kill();
+                return (over, synced, shown);
+            }
+            let rest = shown.split_once(&reply).map(|(_, rest)| rest);
+            if rest.is_some_and(|rest| rest.contains("s13 >> ")) {
+                over.push(*line);
+                synced = kept(folder).len();
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+/// The real program is killed 8 times, and goes on each time; then it is let be. Each second time the
+/// end of its file is lost as well, at any byte behind what has been synced. A line that was sent and
+/// a turn that was over are there all the same, and each task is told once.
+fn killed_again_and_again(seed: u64) -> usize {
+    let (folder, mut chance, mut torn) = (folder(), Chance::new(seed), 0);
+    let folder = folder.path();
+    let server = Server::answering(answer_to_lines);
+    let (mut line, mut over) = (0, Vec::new());
+    for _ in 0..8 {
+        let death = match chance.one_in(2) {
+            true => Death::After(Duration::from_micros(chance.below(200_000) as u64)),
+            false => Death::Records(1 + chance.below(12)),
+        };
+        let (more, mut synced, shown) = until_killed(folder, &server, &death, &mut line);
+        torn += shown.matches(" was torn").count();
+        over.extend(more);
+        let file = kept(folder);
+        let text = String::from_utf8_lossy(&file);
+        if let Some(at) = text.rfind("\"line ") {
+            synced = synced.max(at + text[at..].find('\n').expect("a whole record") + 1);
+        }
+        if chance.one_in(2) && file.len() > synced {
+            let end = synced + chance.below(file.len() - synced);
+            fs::write(&files(folder)[0], &file[..end]).expect("a file");
+        }
+    }
+    line += 3 - line % 3 + 2; // a line of which nothing is started
+    let last = again(folder, &server).line(&format!("line {line}"));
+    torn += last.run().out.matches(" was torn").count();
+    let requests = server.requests();
+    let there = requests.last().expect("a request").messages();
+    let sent = requests.iter().flat_map(|request| request.messages());
+    let sent: BTreeSet<u64> = sent.flat_map(typed).collect();
+    let lines: Vec<u64> = there.iter().flat_map(typed).collect();
+    assert_eq!(lines, Vec::from_iter(sent), "seed {seed}: each line once");
+    for number in over {
+        let replies = times(there, &format!("\"reply {number}.\""));
+        assert_eq!(
+            replies, 1,
+            "seed {seed}: the turn of line {number} was over"
+        );
+    }
+    let (begun, told) = told(&fs::read_to_string(the_file(folder)).expect("a file"));
+    assert!(told.iter().all(|(_, is_there)| *is_there), "seed {seed}");
+    let mut ids: Vec<String> = told.into_iter().map(|(id, _)| id).collect();
+    ids.sort();
+    assert_eq!(ids, Vec::from_iter(begun), "seed {seed}: each is told once");
+    for id in ids {
+        let note = format!(r#"<task-notification task=\"{id}\">"#);
+        assert_eq!(
+            times(there, &note),
+            1,
+            "seed {seed}: {id} in the last request"
+        );
+    }
+    torn
+}
+
+#[test]
+fn killed_at_any_moment_it_has_what_it_acknowledged() {
+    let kills = std::env::var("MEANWHILE_KILLS").ok();
+    let kills: u64 = kills.and_then(|it| it.parse().ok()).unwrap_or(24);
+    let torn: usize = (0..kills.div_ceil(8)).map(killed_again_and_again).sum();
+    assert!(torn > 0, "no record was torn");
 }
 
 #[test]
