@@ -91,7 +91,7 @@ impl Toolbox {
     #[track_caller]
     pub fn replace(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            let name = tool.name;
+            let name = tool.name.clone();
             let old = self.tools.iter_mut().find(|old| old.name == name);
             *old.unwrap_or_else(|| panic!("there is no tool {name} to be replaced: add() it")) =
                 Arc::new(tool);

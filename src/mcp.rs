@@ -131,7 +131,7 @@ impl Servers {
             self.ready(server, false);
             let tools = lock(&server.state).tools.clone();
             for tool in tools {
-                match agent.toolbox.get(tool.name) {
+                match agent.toolbox.get(&tool.name) {
                     Ok(_) => server.say_once("two tools have one name"),
                     Err(_) => agent.toolbox.tools.push(tool),
                 }

@@ -19,11 +19,11 @@ const SHOWN: usize = 12;
 /// What is not promised: the gate asks about a command, it does not look into it. A command that
 /// was allowed may do whatever its user may do.
 pub fn gate(open: bool) -> Gate {
-    let always: Mutex<HashSet<&str>> = Mutex::default();
+    let always: Mutex<HashSet<Arc<str>>> = Mutex::default();
     Arc::new(move |tool, input, context| {
         // Not locked while a person thinks: background agents look here, and do not wait.
         let always = || lock(&always);
-        let name = tool.name;
+        let name = &tool.name;
         if open || tool.access == Access::Free || always().contains(name) {
             return Ok(());
         }
@@ -40,7 +40,7 @@ pub fn gate(open: bool) -> Gate {
                     ));
                 }
                 "a" | "always" => {
-                    always().insert(name);
+                    always().insert(name.clone());
                     return Ok(());
                 }
                 _ => question = format!("Please type y, n or a.\n{CHOICE}"),

@@ -66,7 +66,7 @@ pub fn tools(
 ) -> [Tool; 2] {
     let mut general = agent.clone();
     let tools = &mut general.toolbox.tools;
-    tools.retain(|tool| !WITHHELD.contains(&tool.name));
+    tools.retain(|tool| !WITHHELD.contains(&tool.name.as_ref()));
     let delegation = Arc::new(background_agent::delegation(&general, definitions));
     let [mut old, ..] = task_board::tools(board.clone());
     let schema = &mut old.input_schema["properties"];

@@ -101,7 +101,7 @@ impl Definitions {
         if let Some(named) = tools(definition) {
             let mut unknown = named.clone();
             unknown.retain(|name| agent.toolbox.get(name).is_err());
-            let is_named = |tool: &Arc<Tool>| named.contains(&tool.name);
+            let is_named = |tool: &Arc<Tool>| named.contains(&tool.name.as_ref());
             agent.toolbox.tools.retain(is_named);
             let unknown = unknown.join(", ");
             if !named.is_empty() && agent.toolbox.tools.is_empty() {
@@ -138,7 +138,7 @@ impl Delegation {
         let mut general = agent.clone();
         general.system = GENERAL.to_string();
         let tools = &mut general.toolbox.tools;
-        tools.retain(|tool| !withheld.contains(&tool.name));
+        tools.retain(|tool| !withheld.contains(&tool.name.as_ref()));
         Delegation {
             general,
             definitions: definitions.clone(),

@@ -78,7 +78,7 @@ type Handler = Box<dyn Fn(Value, &Context) -> ToolOutcome + Send + Sync>;
 #[derive(Serialize)]
 pub struct Tool {
     /// Letters, digits, `_` and `-`.
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// When to use it, and what comes back.
     pub description: String,
     /// A JSON Schema of type `object`, with `additionalProperties: false`.
@@ -94,13 +94,14 @@ impl Tool {
     /// A tool from its parts. What fits is decided by the handler's input type, and by the schema's
     /// properties: other fields are refused. A call that does not fit never reaches the handler.
     pub fn new<I: DeserializeOwned>(
-        name: &'static str,
+        name: impl Into<Arc<str>>,
         description: impl Into<String>,
         input_schema: Value,
         access: Access,
         handler: impl Fn(I, &Context) -> ToolOutcome + Send + Sync + 'static,
     ) -> Self {
-        let known = input_schema.get("properties").cloned();
+        let (name, known) = (name.into(), input_schema.get("properties").cloned());
+        let called = name.clone();
         let handler = move |input: Value, context: &Context| {
             let mut fields = input.as_object().into_iter().flat_map(Map::keys);
             let is_new = |field: &&_| known.as_ref().is_some_and(|it| it.get(field).is_none());
@@ -109,7 +110,7 @@ impl Tool {
                 None => serde_json::from_value(input).map_err(|misfit| misfit.to_string()),
             };
             let input = input.map_err(|misfit| format!(
-                "the input does not fit the schema of {name}: {misfit}. Nothing was done; correct the input and call again."
+                "the input does not fit the schema of {called}: {misfit}. Nothing was done; correct the input and call again."
             ))?;
             handler(input, context)
         };
@@ -146,8 +147,7 @@ impl Toolbox {
     #[track_caller]
     pub fn add(&mut self, tools: impl IntoIterator<Item = Tool>) {
         for tool in tools {
-            let name = tool.name;
-            if self.names().contains(&name) {
+            if let Ok(Tool { name, .. }) = self.get(&tool.name) {
                 panic!("there is a tool {name} already: give the new one another name");
             }
             self.tools.push(Arc::new(tool));
@@ -159,7 +159,7 @@ impl Toolbox {
     /// # Errors
     /// When there is none: the message names those there are.
     pub fn get(&self, name: &str) -> Result<&Tool, String> {
-        let found = self.tools.iter().find(|tool| tool.name == name);
+        let found = self.tools.iter().find(|tool| *tool.name == *name);
         found.map(AsRef::as_ref).ok_or_else(|| {
             let names = self.names().join(", ");
             format!("there is no tool {name:?}. The tools are: {names}.")
@@ -167,7 +167,7 @@ impl Toolbox {
     }
 
     /// The names, in the same order.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.tools.iter().map(|tool| tool.name).collect()
+    pub fn names(&self) -> Vec<&str> {
+        self.tools.iter().map(|tool| &*tool.name).collect()
     }
 }

@@ -878,7 +878,7 @@ fn a_background_agent_has_no_background_of_its_own() {
         4,
         [bash::tool()].into_iter().chain(files::tools(".")),
         move |request| {
-            let names: Vec<&str> = request.tools.iter().map(|tool| tool.name).collect();
+            let names: Vec<&str> = request.tools.iter().map(|tool| &*tool.name).collect();
             tell.send(names).expect("the test is there");
             Ok(says("done"))
         },

@@ -60,7 +60,7 @@ fn ask_with(
 ) -> Result<Reply, ModelError> {
     let tool = |name: &&'static str| {
         let handler = |_: Value, _: &Context| Ok(String::new());
-        Arc::new(Tool::new(name, "", json!({}), Access::Free, handler))
+        Arc::new(Tool::new(*name, "", json!({}), Access::Free, handler))
     };
     let tools: Vec<_> = tools.iter().map(tool).collect();
     let streamed = Arc::new(Mutex::new(String::new()));

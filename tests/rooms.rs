@@ -214,7 +214,10 @@ fn schemas_say_what_the_tools_take() {
     tools.extend(task_board::tools(board));
     tools.push(todo::tool(&todos));
     tools.iter().for_each(schema_matches);
-    let names: Vec<_> = tools.iter().map(|tool| (tool.name, tool.access)).collect();
+    let names: Vec<_> = tools
+        .iter()
+        .map(|tool| (&*tool.name, tool.access))
+        .collect();
     let free = |name| (name, Access::Free);
     assert_eq!(
         names,

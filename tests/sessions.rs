@@ -299,9 +299,12 @@ fn killed_again_and_again(seed: u64) -> usize {
         torn += shown.matches(" was torn").count();
         over.extend(more);
         let file = kept(folder);
-        let text = String::from_utf8_lossy(&file);
-        if let Some(at) = text.rfind("\"line ") {
-            synced = synced.max(at + text[at..].find('\n').expect("a whole record") + 1);
+        let mut end = 0;
+        for record in file.split_inclusive(|byte| *byte == b'\n') {
+            end += record.len();
+            if String::from_utf8_lossy(record).contains("\"line ") {
+                synced = synced.max(end);
+            }
         }
         if chance.one_in(2) && file.len() > synced {
             let end = synced + chance.below(file.len() - synced);

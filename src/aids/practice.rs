@@ -224,7 +224,7 @@ fn delivery(request: &Request<'_>, input: &Value) -> Option<Result<Ended, Answer
 
 /// True if the tool is there, and takes this field.
 fn offers(request: &Request<'_>, tool: &str, field: Option<&str>) -> bool {
-    let mut specs = request.tools.iter().filter(|spec| spec.name == tool);
+    let mut specs = request.tools.iter().filter(|spec| &*spec.name == tool);
     specs.any(|spec| match (spec.input_schema.get("properties"), field) {
         (Some(known), Some(field)) => known.get(field).is_some(),
         _ => true,

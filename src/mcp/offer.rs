@@ -75,7 +75,7 @@ impl Server {
             for spec in page["tools"].as_array().into_iter().flatten() {
                 let name = spec["name"].as_str().unwrap_or_default();
                 let full = format!("mcp__{}__{name}", self.name);
-                let is_taken = tools.iter().any(|it| it.name == full);
+                let is_taken = tools.iter().any(|it| *it.name == *full);
                 match fits(&full, &spec["inputSchema"]) && !is_taken {
                     true => tools.push(Arc::new(self.tool(name, full, spec))),
                     false => left_out.push(short(name, 40)),
@@ -120,10 +120,6 @@ impl Server {
         };
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
         let about = marked("mcp-description", &self.name, &about);
-        // A name lives as long as the program: one that was there before is taken again.
-        let state = lock(&self.state);
-        let known = state.tools.iter().find(|tool| tool.name == full);
-        let full = known.map_or_else(|| &*full.leak(), |tool| tool.name);
         let mut tool = Tool::new(full, about, Value::Null, Access::Ask, run);
         tool.input_schema = spec["inputSchema"].clone();
         tool
