@@ -193,6 +193,7 @@ impl Servers {
         self.load()?;
         let (what, name) = match *words {
             [what @ ("off" | "on" | "restart"), name] => (what, name),
+            ["off" | "on" | "restart"] => return Err("Which one? `/mcp` lists them.".into()),
             [name] => ("", name),
             _ => {
                 let lines: Vec<_> = self.all.borrow().values().map(|it| it.line()).collect();

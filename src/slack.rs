@@ -122,13 +122,12 @@ impl Slack {
     /// What `/slack` does.
     pub fn command(&self, what: &str) -> String {
         let mut state = lock(&self.state);
-        match what {
-            "off" => state.on = false,
-            "on" => {
-                state.on = true;
-                let _ = self.bell.0.try_send(()); // it has been rung already
-            }
-            _ => {}
+        if ["on", "off"].contains(&what) {
+            state.on = what == "on";
+            let _ = self.bell.0.try_send(()); // it has been rung already
+        }
+        if what == "off" {
+            return "Slack is off: nothing is read or posted until `/slack on`.".to_string();
         }
         let on = if state.on { "on" } else { "off" };
         format!("{} ({on})", state.says)

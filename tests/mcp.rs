@@ -61,13 +61,18 @@ fn the_server_that_is_built_in_goes_off_and_on_and_no_config_is_touched() {
     let ran = Lesson::new(S17).file(".mcp.json", config);
     let ran = ran.line("/mcp").line(now);
     let ran = ran.line("call mcp__time__in_zone {\"zone\": \"Asia/Tokyo\"}");
-    let ran = ran.line("/mcp off time").line(now).line("/mcp");
+    let ran = ran
+        .line("/mcp off")
+        .line("/mcp off time")
+        .line(now)
+        .line("/mcp");
     let ran = ran.line("/mcp on time").line(now).line("/tasks").run();
     ran.has_in_order(&[
         "time  on, not started",
         "<mcp-result server=\"time\">\n",
         " UTC\n",
         " in Asia/Tokyo\n",
+        "Which one? `/mcp` lists them.",
         "time  off, its tools are not offered",
         "ERROR: there is no tool \"mcp__time__now\"",
         "time  off",

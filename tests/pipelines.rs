@@ -909,6 +909,9 @@ fn the_graph_is_shown_while_it_runs_and_the_prompt_is_free() {
     fs::write(folder.join("gate"), "through\n").expect("an open gate");
     until("◆ release: finished after ");
     until("[x] 2: report results (an agent): [x] 1: run 'cat gate' through\n");
+    // The edge is still there when its blocker is completed, in the graph alone.
+    line("/tasks release");
+    until("[x] 2: report results (built on 1) (an agent): [x] 1: run 'cat gate' through\n");
     drop(stdin);
     assert!(child.wait().expect("a child").success());
     reader.join().expect("a reader");

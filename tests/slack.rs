@@ -438,7 +438,8 @@ fn what_lasts_turns_it_off_with_one_sentence_and_on_begins_again() {
         bench.slack.round();
     }
     assert_eq!(answers(&stand_in), [], "no loop of messages");
-    bench.slack.command("off");
+    let off = "Slack is off: nothing is read or posted until `/slack on`.";
+    assert_eq!(bench.slack.command("off"), off);
     stand_in.say(ADA, &mention("not heard"), None);
     bench.slack.round();
     assert_eq!(bench.ids().len(), 1);

@@ -150,7 +150,7 @@ impl Runner {
     /// What is delivered: why not all is completed, and a line for each task.
     fn report(&self, mut problems: BTreeSet<String>) -> Result<Outcome, String> {
         let entries = self.board.load()?;
-        let (lines, mut open) = (self.lines(&entries), self.open(&entries));
+        let (lines, mut open) = (self.lines(&entries, false), self.open(&entries));
         problems.extend(open.iter().map(|id| self.cause(&entries, *id)));
         open.retain(|id| !lock(&self.begun).contains_key(id));
         if !open.is_empty() {
@@ -206,8 +206,8 @@ impl Runner {
         open
     }
 
-    /// A line for each task, with its agent and what is known of its result.
-    fn lines(&self, entries: &Entries) -> Vec<String> {
+    /// A line for each task, with its agent and its result; in a graph also what it was built on.
+    fn lines(&self, entries: &Entries, is_graph: bool) -> Vec<String> {
         let begun = lock(&self.begun);
         let line = |(id, entry): (&u64, &Result<BoardTask, String>)| {
             let Ok(task) = entry else {
@@ -215,6 +215,8 @@ impl Runner {
             };
             let run = Run::of(task).unwrap_or_default();
             let mut line = task.to_string();
+            let built_on = format!(" (built on {})", join(&task.built_on));
+            line += &built_on.repeat(usize::from(is_graph).min(task.built_on.len()));
             if let Some(agent) = begun.get(id) {
                 let now = agent.as_ref().map(|agent| agent.look()).unwrap_or_default();
                 let runs = task.status == Stage::InProgress;
@@ -235,7 +237,7 @@ impl Runner {
 impl Watch for Runner {
     fn look(&self) -> Progress {
         let entries = self.board.load().unwrap_or_default();
-        let lines = self.lines(&entries);
+        let lines = self.lines(&entries, true);
         let completed = lines.len() - self.open(&entries).len();
         Progress {
             what: count(lines.len() as u64, "board task"),
