@@ -24,7 +24,7 @@ use meanwhile::event::Event;
 use meanwhile::message::{Message, Role, push_note, push_user, take_back_prompt};
 use meanwhile::session::{FOLDER, Session, To};
 use meanwhile::tool::{Access, Context, Tool};
-use support::program::{Lesson, eventually, eventually_or, gate};
+use support::program::{Lesson, clean_environment, eventually, eventually_or, gate, program};
 use support::prompt::{at_prompt, leaves_everything_as_it_was};
 use support::server::{Answer, Server, held, reply_text, reply_tool};
 use support::session::{
@@ -349,6 +349,52 @@ fn killed_at_any_moment_it_has_what_it_acknowledged() {
     let kills: u64 = kills.and_then(|it| it.parse().ok()).unwrap_or(24);
     let torn: usize = (0..kills.div_ceil(8)).map(killed_again_and_again).sum();
     assert!(torn > 0, "no record was torn");
+}
+
+/// How often the program has asked for its file to be on disk, by what strace wrote.
+fn syncs(trace: &Path) -> usize {
+    let trace = fs::read_to_string(trace).unwrap_or_default();
+    trace.matches("fdatasync(").count()
+}
+
+/// Only where there is a strace that works: nothing else sees a sync from outside.
+#[test]
+fn a_line_is_on_disk_before_it_is_sent_and_a_turn_when_it_is_over() {
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-o", "/dev/null", "true"])
+        .stderr(Stdio::null());
+    if !strace.status().is_ok_and(|status| status.success()) {
+        eprintln!("There is no strace here: not seen.");
+        return;
+    }
+    let folder = folder();
+    let trace = folder.path().join("trace");
+    let (seen, path) = (Arc::<Mutex<Vec<usize>>>::default(), trace.clone());
+    let counts = seen.clone();
+    let server = Server::answering(move |body| {
+        counts.lock().expect("numbers").push(syncs(&path));
+        answer_to_lines(body)
+    });
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-e", "trace=fdatasync", "-o"])
+        .arg(&trace);
+    command.arg(program(S13)).arg("--yes");
+    clean_environment(&mut command, folder.path());
+    command.env("ANTHROPIC_BASE_URL", server.url());
+    command.env("ANTHROPIC_API_KEY", "sk-ant-test");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("strace");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"line 1\nline 2\n").expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("its end");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("reply 2."), "{shown}");
+    // The first turn has two requests.
+    assert_eq!(*seen.lock().expect("numbers"), [1, 1, 3]);
+    assert_eq!(syncs(&trace), 4);
 }
 
 #[test]
