@@ -584,6 +584,30 @@ fn tab_completes_commands_and_the_ids_of_tasks() {
 }
 
 #[test]
+fn several_agents_are_several_bills_in_the_list() {
+    let task = |name: &str| {
+        let input = json!({ "description": name, "prompt": "look" });
+        json!({ "type": "tool_use", "id": name, "name": "task", "input": input })
+    };
+    let (mut asked, both) = (0, [task("one"), task("two")]);
+    let server = Server::answering(move |_| {
+        asked += 1;
+        match asked {
+            1 => reply_blocks(&both, "tool_use"),
+            _ => reply_text("done"),
+        }
+    });
+    let mut terminal = at_prompt(served(S11, &server), PROMPT);
+    terminal.line("go on");
+    terminal.until("both are told", |screen| {
+        screen.matches("◆ ").count() == 2 && screen.ends_with(PROMPT)
+    });
+    terminal.line("/tasks");
+    // The server says 10 read and 5 written for each request.
+    terminal.until_shows("\n2 agents, 30 tokens in all\n");
+}
+
+#[test]
 fn a_list_of_sentences_fits_the_terminal() {
     let mut terminal = s11();
     gate(&terminal, "gate");

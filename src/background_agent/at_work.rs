@@ -151,6 +151,7 @@ impl Watch for AtWork {
             line: tally.line(),
             recent: tally.transcript.clone(),
             remark,
+            tokens: tally.tokens,
         }
     }
 

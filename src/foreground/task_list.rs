@@ -125,7 +125,7 @@ impl Row {
     }
 }
 
-/// As wide as the terminal; how they stand comes last and is cut.
+/// As wide as the terminal; how they stand comes last and is cut. Several agents are several bills.
 fn table(rows: &[Row]) -> String {
     let columns = size().map_or(usize::MAX, |(columns, _)| columns);
     let widest = |at: usize| rows.iter().map(move |row| row.cells()[at].width()).max();
@@ -137,5 +137,12 @@ fn table(rows: &[Row]) -> String {
         }
         short((line + &row.status.progress.line).trim_end(), columns)
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    let bills = rows.iter().map(|row| row.status.progress.tokens);
+    let bills: Vec<u64> = bills.filter(|tokens| *tokens > 0).collect();
+    if bills.len() > 1 {
+        let all = count(bills.iter().sum(), "token");
+        lines.push(format!("{} agents, {all} in all", bills.len()));
+    }
+    lines.join("\n")
 }

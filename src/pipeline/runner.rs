@@ -1,5 +1,4 @@
-//! s15 · The runner: starts what is free, waits for the next end, writes it to the board, and looks
-//! again.
+//! s15 · The runner: starts what is free, waits for an end, writes it to the board, looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
@@ -215,8 +214,9 @@ impl Runner {
             };
             let run = Run::of(task).unwrap_or_default();
             let mut line = task.to_string();
-            let built_on = format!(" (built on {})", join(&task.built_on));
-            line += &built_on.repeat(usize::from(is_graph).min(task.built_on.len()));
+            if is_graph && !task.built_on.is_empty() {
+                line += &format!(" (built on {})", join(&task.built_on));
+            }
             if let Some(agent) = begun.get(id) {
                 let now = agent.as_ref().map(|agent| agent.look()).unwrap_or_default();
                 let runs = task.status == Stage::InProgress;

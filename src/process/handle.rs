@@ -22,6 +22,8 @@ pub struct Progress {
     pub recent: String,
     /// What is worth telling even of one that has ended; empty if nothing is.
     pub remark: String,
+    /// What an agent has cost by now.
+    pub tokens: u64,
 }
 
 /// How a command or another job lets itself be looked at and stopped from outside, while it runs.
@@ -100,7 +102,7 @@ impl Watch for Handle {
             left_running,
             line: format!("{left}{} bytes of output{last}", state.output.bytes),
             recent,
-            remark: String::new(),
+            ..Progress::default()
         }
     }
 
