@@ -181,6 +181,28 @@ fn a_mate_that_has_used_up_its_turns_leaves_and_the_lead_is_told() {
 }
 
 #[test]
+fn a_mate_that_has_used_up_its_tokens_leaves_and_the_lead_is_told() {
+    let ann = |_: &Value| match reply_text("This was dear.") {
+        Answer::Stream(text) => {
+            Answer::Stream(text.replace("\"input_tokens\":10", "\"input_tokens\":500000"))
+        }
+        other => other,
+    };
+    let mate = json!({ "name": "ann", "prompt": "Wait for mail." });
+    let server = team("dear", mate, ann);
+    let mut lesson = seat(&server).argument("--yes");
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    until_told(&server, "ann: This was dear.");
+    lead.say("tell her once");
+    until_told(&server, "It has used up what it may, and leaves");
+    until_told(&server, "ann: ERROR: exit code 1");
+    until_nobody_is_left("dear");
+    assert_eq!(requests_of(&server, "ann").len(), 1);
+    lead.leave("dear");
+}
+
+#[test]
 fn what_a_mate_may_not_do_is_told_to_the_lead_and_not_done() {
     let mut count = 0;
     let ann = move |body: &Value| {
