@@ -733,8 +733,15 @@ fn a_timer_wakes_an_idle_agent_and_is_listed_and_stopped_like_any_task() {
     terminal.line("remind me in 600 seconds \"the build\" as later");
     terminal.until_shows("later: due in 600 s; its note comes by itself.");
     terminal.until_ends("s16 >>");
-    terminal.line("/tasks later");
-    terminal.until_shows("  > the build");
+    // In the first moment, of a task little more than its name is known.
+    let mut asked = 0;
+    eventually("its note is known", || {
+        asked += 1;
+        terminal.line("/tasks later");
+        let row = "\nlater  timer  running  ";
+        terminal.until("an answer", |screen| screen.matches(row).count() == asked);
+        terminal.text().contains("  > the build")
+    });
     let shown = terminal.text();
     let line = shown
         .lines()
