@@ -151,12 +151,9 @@ impl Assembly {
         let Some(stop_reason) = self.stop_reason.or(ended) else {
             return Err(Failure::Protocol("it ended before it was complete".into()));
         };
+        let blocks = self.blocks.into_iter();
         Ok(Reply {
-            content: self
-                .blocks
-                .into_iter()
-                .filter_map(|(_, block)| close(block))
-                .collect(),
+            content: blocks.filter_map(|(_, block)| close(block)).collect(),
             stop_reason,
             usage,
         })
