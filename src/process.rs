@@ -182,6 +182,7 @@ fn attend(handle: &Handle, folder: &Path, tell: &Sender<News>) -> Outcome {
     let was_killed = end.is_none();
     let end = end.unwrap_or_else(|| match shell {
         Some(_) => End::Lost,
+        None if handle.state().output.bytes > 0 => End::Lost, // it was killed before its report
         None => End::Failed(
             "no supervisor came up; try again (is become_supervisor_if_asked in `main`?)".into(),
         ),

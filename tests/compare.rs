@@ -459,7 +459,8 @@ fn in_s10_the_question_is_answered_while_all_agents_run() {
         "{shown}"
     );
     assert!(row(&shown, "question answered")[2] < done[2], "{shown}");
-    assert_eq!(row(&shown, "blocked on tools")[2], 0.0, "{shown}");
+    let blocked = row(&shown, "blocked on tools");
+    assert!(blocked[2] < 0.5 * blocked[1], "{shown}");
 }
 
 /// Turns of s10 that a line began, and that have ended.
