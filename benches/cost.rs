@@ -394,8 +394,10 @@ fn idle_supervisors(table: &mut Table) {
     let (supervisors, others): (Vec<&String>, _) = names
         .iter()
         .partition(|name| name.contains("(supervisor)") && !name.contains(") Z "));
+    let others = others.iter().filter_map(|it| it.split(['(', ')']).nth(1));
+    let others: Vec<&str> = others.collect();
     if !others.is_empty() {
-        table.note("and children that are none", format!("{others:?}"));
+        table.note("and children that are none", others.join(", "));
     }
     table.at_most(
         "10,000 commands one after the other: idle supervisors",
