@@ -475,44 +475,44 @@ fn turns_that_ended(root: &Path) -> usize {
     trace.lines().filter(turn_ends).count()
 }
 
+/// What the page says of the times of this scene, and these do not.
+fn times_of_a_team(shown: &str, scale: f64) -> Result<(), &'static str> {
+    let labels = ["all done", "first result", "blocked on tools"];
+    let [done, first, blocked] = labels.map(|label| row(shown, label));
+    // One agent takes what all tasks take; the others take about half of that.
+    let sum: f64 = [60.0, 30.0, 30.0, 120.0, 30.0, 60.0].iter().sum::<f64>() / scale;
+    assert!(done[0] >= sum && blocked[0] >= 0.9 * sum, "{shown}");
+    let is_so = |it: bool, what| it.then_some(()).ok_or(what);
+    let quick = done[1..].iter().all(|it| *it < 0.8 * done[0]);
+    is_so(quick, "the others are quicker")?;
+    let free = blocked[1..].iter().all(|it| *it < 0.2 * sum);
+    is_so(free, "the others are free")?;
+    // A pipeline tells all at its end; from agents and mates something comes before.
+    is_so(first[2] > 0.8 * done[2], "a pipeline tells all at its end")?;
+    let soon = first[1] < 0.7 * done[1] && first[3] < 0.8 * done[3];
+    is_so(soon, "something comes before the end")
+}
+
 #[test]
 fn a_team_is_as_quick_as_threads_and_asks_more() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = [
-        "--scene",
-        "team",
-        "--scale",
-        "40",
-        "--html",
-        "page.html",
-        "--chart",
-        "pictures",
-    ];
-    let output = run(&arguments, &[], folder.path());
-    let shown = text(&output.stdout);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    // On a machine with other work, what it takes to start and to answer counts less in longer tasks.
+    let shown = ["40", "20", "10"].iter().find_map(|scale| {
+        let arguments = format!("--scene team --scale {scale} --html page.html --chart pictures");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = run(&arguments, &[], folder.path());
+        let shown = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let times = times_of_a_team(&shown, scale.parse().unwrap());
+        assert!(times.is_ok() || *scale != "10", "{times:?}: {shown}");
+        times.is_ok().then_some(shown)
+    });
+    let shown = shown.unwrap();
     assert!(
         shown.lines().all(|line| line.chars().count() < 80),
         "{shown}"
     );
-    let [done, first, blocked, requests] = [
-        "all done",
-        "first result",
-        "blocked on tools",
-        "requests, all",
-    ]
-    .map(|label| row(&shown, label));
-    // One agent takes what all tasks take; the others take about half of that.
-    let sum: f64 = [60.0, 30.0, 30.0, 120.0, 30.0, 60.0].iter().sum::<f64>() / 40.0;
-    assert!(done[0] >= sum && blocked[0] >= 0.9 * sum, "{shown}");
-    assert!(done[1..].iter().all(|it| *it < 0.8 * done[0]), "{shown}");
-    assert!(blocked[1..].iter().all(|it| *it < 0.2 * sum), "{shown}");
-    // A pipeline tells all at its end; from agents and mates something comes before.
-    assert!(first[2] > 0.8 * done[2], "{shown}");
-    assert!(
-        first[1] < 0.7 * done[1] && first[3] < 0.8 * done[3],
-        "{shown}"
-    );
+    let requests = row(&shown, "requests, all");
     assert_eq!(row(&shown, "processes with a model"), [1.0, 1.0, 1.0, 4.0]);
     assert_eq!(row(&shown, "| conversations "), [1.0, 4.0, 7.0, 4.0]);
     assert_eq!(requests[0], 7.0, "{shown}");
