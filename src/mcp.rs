@@ -83,10 +83,8 @@ impl Config {
 
 /// All servers of this folder. Those that are on start with the first request.
 pub struct Servers {
+    options: Options,
     foreground: Foreground,
-    /// Whether all may be started, and whether somebody can be asked.
-    open: bool,
-    asks: bool,
     all: RefCell<BTreeMap<String, Arc<Server>>>,
 }
 
@@ -95,9 +93,8 @@ impl Servers {
     pub fn attach(options: &Options, foreground: &Foreground, repl: &mut Repl) -> Self {
         repl.command("/mcp [NAME]", "servers; off, on or restart NAME");
         let servers = Servers {
+            options: options.clone(),
             foreground: foreground.clone(),
-            open: options.yes,
-            asks: person_is_there() && !options.is_script(),
             all: RefCell::default(),
         };
         servers.load().unwrap_or_else(|why| repl.say(why));
@@ -110,15 +107,13 @@ impl Servers {
         let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
         old.for_each(|(_, server)| server.stop());
         for (name, config) in configs {
-            let new = |name: &String| {
-                Arc::new(Server {
-                    name: name.clone(),
-                    config,
-                    foreground: self.foreground.clone(),
-                    state: Mutex::default(),
-                })
+            let server = Server {
+                name: name.clone(),
+                config,
+                foreground: self.foreground.clone(),
+                state: Mutex::default(),
             };
-            all.entry(name).or_insert_with_key(new);
+            all.entry(name).or_insert(Arc::new(server));
         }
         Ok(())
     }
@@ -126,9 +121,17 @@ impl Servers {
     /// The agent with the tools of all servers that are on. Those that were never started are
     /// started, if they may be.
     pub fn offer(&self, agent: &Agent) -> Agent {
-        let (mut agent, all) = (agent.clone(), self.all.borrow().clone());
+        let all = self.all.borrow().clone(); // a question can change it
         for server in all.values().filter(|server| server.config.on) {
             self.ready(server, false);
+        }
+        self.offered(agent)
+    }
+
+    /// The same as of the last request: nothing is started for it, and nobody is asked.
+    pub fn offered(&self, agent: &Agent) -> Agent {
+        let mut agent = agent.clone();
+        for server in self.all.borrow().values() {
             let tools = lock(&server.state).tools.clone();
             for tool in tools {
                 match agent.toolbox.get(&tool.name) {
@@ -157,11 +160,12 @@ impl Servers {
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let known = self.open || config.built_in || list(&file).contains(&line);
-        if known || typed && !self.asks {
+        let known = self.options.yes || config.built_in || list(&file).contains(&line);
+        let asks = person_is_there() && !self.options.is_script();
+        if known || typed && !asks {
             return Ok(());
         }
-        if !self.asks {
+        if !asks {
             let why = "not started, as nobody could allow it";
             return Err(format!("{why}; `/mcp on {name}` does: {command}"));
         }
@@ -191,32 +195,31 @@ impl Servers {
 
     fn carry_out(&self, words: &[&str]) -> Result<String, String> {
         self.load()?;
+        let find = |name: &str| {
+            let server = self.all.borrow().get(name).cloned();
+            server.ok_or_else(|| format!("There is no server {name:?}; `/mcp` lists them."))
+        };
         let (what, name) = match *words {
             [what @ ("off" | "on" | "restart"), name] => (what, name),
             ["off" | "on" | "restart"] => return Err("Which one? `/mcp` lists them.".into()),
-            [name] => ("", name),
+            [name] => return Ok(find(name)?.told(true)),
             _ => {
                 let lines: Vec<_> = self.all.borrow().values().map(|it| it.line()).collect();
                 return Ok(lines.join("\n"));
             }
         };
-        let find = || {
-            let server = self.all.borrow().get(name).cloned();
-            server.ok_or_else(|| format!("There is no server {name:?}; `/mcp` lists them."))
-        };
-        let server = find()?;
+        let server = find(name)?;
         if what == "restart" {
             server.stop();
             self.all.borrow_mut().remove(name);
         }
-        if !what.is_empty() {
-            keep(&off_file(), name, what == "off")?;
-            self.load()?;
+        keep(&off_file(), name, what == "off")?;
+        self.load()?;
+        let server = find(name)?;
+        if what != "off" {
+            self.ready(&server, true);
         }
-        if ["on", "restart"].contains(&what) {
-            self.ready(&find()?, true);
-        }
-        Ok(find()?.told(what.is_empty()))
+        Ok(server.told(false))
     }
 }
 

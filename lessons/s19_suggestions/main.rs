@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     };
 
     let mut messages = session.begin(&options, &repl);
-    while let Some(input) = suggestions.wait(&mut repl, &servers.offer(&agent), &messages) {
+    while let Some(input) = suggestions.wait(&mut repl, &servers.offered(&agent), &messages) {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));
             continue;

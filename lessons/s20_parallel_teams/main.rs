@@ -104,7 +104,7 @@ fn main() -> ExitCode {
     let turn = |messages: &mut Vec<Message>| team.report(turn(messages), messages);
 
     let mut messages = session.begin(&options, &repl);
-    while let Some(input) = suggestions.wait(&mut repl, &servers.offer(&agent), &messages) {
+    while let Some(input) = suggestions.wait(&mut repl, &servers.offered(&agent), &messages) {
         let Input::Line(line) = input else {
             repl.report(turn(&mut messages));
             continue;
