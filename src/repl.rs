@@ -235,6 +235,10 @@ impl Repl {
                     if echo {
                         let shown = self.edited || script; // elsewhere the prompt stands there
                         let prompt = if shown { &self.prompt } else { "" };
+                        let grey = shared.grey(usize::MAX);
+                        if !grey.is_empty() {
+                            shared.screen.lines(&format!("{prompt}{grey}"), Style::Dim);
+                        }
                         shared.screen.lines(&format!("{prompt}{text}"), Style::Bold);
                     }
                     let mut line = text.trim().to_string();

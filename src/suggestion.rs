@@ -5,7 +5,7 @@
 //! nothing once a key is pressed: then it ends.
 
 use std::env::var_os;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::agent::Agent;
 use crate::caught::{catch, lock};
@@ -29,6 +29,8 @@ pub const ASK: &str = "Do not go on with the work. Which line will the user most
 /// Suggests the next line.
 pub struct Suggestions {
     is_on: bool,
+    /// In a demonstration, which goes on by itself, the next line waits for it.
+    is_demo: bool,
     session: Session,
     /// The conversation that was asked about last: what was dropped is not asked for again.
     asked: Option<Vec<Message>>,
@@ -38,9 +40,11 @@ impl Suggestions {
     /// None are asked for where nobody wants any. Their tokens are kept in the session.
     pub fn new(options: &Options, session: &Session) -> Self {
         let is_off = var_os("MEANWHILE_SUGGESTIONS").is_some_and(|it| it == "0");
-        // With `--step`, Enter on the empty line is for the page.
+        // With `--step`, Enter on the empty line is for the page; and what is replayed is no model.
+        let is_taken = options.step || options.replay.is_some();
         Suggestions {
-            is_on: !is_off && !options.no_suggestions && !options.step,
+            is_on: !is_off && !options.no_suggestions && !is_taken,
+            is_demo: options.demo,
             session: session.clone(),
             asked: None,
         }
@@ -58,7 +62,10 @@ impl Suggestions {
             let (agent, session) = (agent.clone(), self.session.clone());
             let mut copy = messages.to_vec();
             let work = move || catch(|| suggest(agent, &session, &mut copy, &offer));
-            let _ = thread::Builder::new().name(NAME.into()).spawn(work);
+            let thread = thread::Builder::new().name(NAME.into()).spawn(work);
+            if self.is_demo {
+                let _ = thread.map(JoinHandle::join);
+            }
         }
         repl.wait()
     }

@@ -900,7 +900,7 @@ fn echoed(lesson: &str, out: &str) -> Vec<String> {
     let lines = out
         .lines()
         .filter_map(|line| line.strip_prefix(&prompt))
-        .filter(|line| !line.is_empty());
+        .filter(|line| !line.is_empty() && !line.ends_with(" [Tab]")); // suggested, not typed
     lines.map(str::to_string).collect()
 }
 

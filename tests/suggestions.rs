@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use support::server::{Answer, Server, held, reply_blocks, reply_error, reply_tex
 use support::terminal::{Seat, Terminal, eventually};
 
 const S19: &str = "s19_suggestions";
+const PAGE: &str = include_str!("../lessons/s19_suggestions/README.md");
 const PROMPT: &str = "\ns19 >>";
 const RIGHT: &str = "\x1b[C";
 const TAB: &str = "\t";
@@ -61,6 +63,13 @@ fn goes_on(server: &Server, terminal: &mut Terminal, request: usize) {
     assert!(!said.contains("run the tests"), "{said}");
     assert!(!said.contains(ASKED), "{said}");
     until_asked(server, request + 2);
+}
+
+/// The lines of the page.
+fn to_try() -> Vec<&'static str> {
+    let (_, rest) = PAGE.split_once("## Try it").expect("its heading");
+    let lines = rest.lines();
+    lines.filter_map(|it| it.strip_prefix("s19 >> ")).collect()
 }
 
 #[test]
@@ -113,6 +122,23 @@ fn enter_takes_it_and_a_second_enter_sends_it() {
     terminal.until_shows("They pass.");
     until_asked(&server, 4);
     assert!(said(&server, 2).contains("run the tests"));
+}
+
+#[test]
+fn a_key_that_comes_with_it_was_not_meant_for_it() {
+    // On a slow machine the key may come so late that it takes the line: then once more.
+    for _ in 0..20 {
+        let (_server, mut terminal) = after_a_turn([reply_text("run the tests")]);
+        terminal.until_ends(GREY);
+        terminal.send(RIGHT);
+        terminal.send("!");
+        terminal.until("both keys have their effect", |it| it.ends_with('!'));
+        if terminal.text().ends_with("\ns19 >> !") {
+            return;
+        }
+        terminal.until_ends("\ns19 >> run the tests!");
+    }
+    panic!("each time the key took a line that had only just been drawn");
 }
 
 #[test]
@@ -263,6 +289,22 @@ fn nobody_is_asked_where_it_is_not_wanted() {
 }
 
 #[test]
+fn no_server_is_started_for_it() {
+    let seat = Seat::new(S19);
+    let config = r#"{"mcpServers": {"odd": {"command": "true"}}}"#;
+    fs::write(seat.folder.path().join(".mcp.json"), config).expect("a file");
+    let mut terminal = seat.start();
+    terminal.until("a line in grey", |screen| screen.ends_with("[Tab]"));
+    assert!(!terminal.text().contains("wants to start"));
+    terminal.line("/mcp");
+    terminal.until_shows("odd  on, not started");
+    terminal.until_shows("time  on, not started");
+    terminal.until_ends(PROMPT);
+    terminal.line("run \"echo begun\"");
+    terminal.until_shows(".mcp.json wants to start the server odd");
+}
+
+#[test]
 fn its_tokens_are_in_the_statistics() {
     let (server, mut terminal) = after_a_turn([reply_text("run the tests")]);
     until_it_stands(&terminal);
@@ -277,11 +319,7 @@ fn its_tokens_are_in_the_statistics() {
 
 #[test]
 fn enter_twice_at_each_prompt_walks_through_the_page() {
-    let page = include_str!("../lessons/s19_suggestions/README.md");
-    let lines: Vec<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("s19 >> "))
-        .collect();
+    let lines = to_try();
     assert!(lines.len() > 1);
     let mut terminal = Seat::new(S19).start();
     for line in lines {
@@ -293,6 +331,14 @@ fn enter_twice_at_each_prompt_walks_through_the_page() {
     }
     terminal.until_ends(PROMPT);
     assert!(!terminal.text().contains("I did nothing"));
+}
+
+#[test]
+fn a_demonstration_shows_each_line_in_grey_before_it_is_sent() {
+    let said = Lesson::new(S19).argument("--demo").run();
+    for line in to_try() {
+        said.has(&format!("s19 >> {line} [Tab]\ns19 >> {line}\n"));
+    }
 }
 
 #[test]

@@ -35,12 +35,13 @@ pub struct Offer {
 
 impl Repl {
     /// An offer for the person at the prompt. `None` unless the prompt is idle: somebody edits lines
-    /// there, and nothing is typed, queued or to be told.
+    /// there, and nothing is typed, queued or to be told. A demonstration shows it, too.
     pub fn offer(&self) -> Option<Offer> {
         let shared = self.shared.clone();
         let news = shared.beside.get().is_some_and(|it| !it.news().is_empty());
         let mut grey = lock(&shared.grey);
-        if !self.edited || grey.typed || news || shared.inbox.waiting() > 0 {
+        let busy = !self.edited || grey.typed || shared.inbox.waiting() > 0;
+        if news || busy && !self.options.demo {
             return None;
         }
         *grey = Grey::default();

@@ -80,7 +80,9 @@ pub fn read(page: &str, lessons: &[String], left_out: &[&str]) -> Result<Transcr
             };
             // Nothing else is ever run in a shell: a page may well show a `kill`.
             let command = line.strip_prefix("$ cargo run --bin ");
-            match (typed(lessons, line), command) {
+            // What a demonstration prints looks as if it was typed.
+            let typed = typed(lessons, line).filter(|_| !first.starts_with("$ "));
+            match (typed, command) {
                 (Some((lesson, text)), _) => steps.push((Some(lesson), step(text))),
                 (None, Some(command)) => steps.push((None, step(command))),
                 (None, None) => {
