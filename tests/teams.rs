@@ -2,8 +2,12 @@
 
 mod support;
 
+#[path = "teams/costs.rs"]
+mod costs;
 #[path = "teams/given.rs"]
 mod given;
+#[path = "teams/sent.rs"]
+mod sent;
 #[path = "teams/wired.rs"]
 mod wired;
 
@@ -14,6 +18,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -328,6 +333,45 @@ fn the_task_of_a_mate_that_is_killed_is_taken_by_another() {
         told().contains("ann: ERROR: exit code 137")
     });
     lead.leave("killed");
+}
+
+/// As many mates as `MEANWHILE_ROUNDS` says, each out of another team.
+#[test]
+fn a_mate_that_is_killed_at_random_leaves_its_task_to_another_and_all_is_done() {
+    let rounds = std::env::var("MEANWHILE_ROUNDS")
+        .ok()
+        .and_then(|it| it.parse().ok());
+    let (rounds, mut begun_twice) = (rounds.unwrap_or(3), 0);
+    for round in 0..rounds {
+        let (mut chance, team) = (Chance::new(70 + round), format!("chance-{round}"));
+        let server = Server::answering(workers(|_, _| "sleep 0.1".to_string()));
+        let mut lesson = lesson(&server);
+        let folder = lesson.folder.path().to_path_buf();
+        let mut lead = Lead::start(&mut lesson);
+        lead.say(&format!("go {team}"));
+        let victim = MATES[chance.below(MATES.len())];
+        let some = 1 + chance.below(TASKS as usize - 1);
+        let so_far = || begun(&folder).join("\n");
+        eventually_or("some are begun", so_far, || begun(&folder).len() >= some);
+        thread::sleep(Duration::from_micros(chance.below(100_000) as u64));
+        kill(process(&folder, &team, victim), Signal::SIGKILL).expect("it runs");
+        until_all_is_done(&folder);
+        let mut who_began: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in begun(&folder) {
+            let (who, task) = line.split_once(' ').expect("who, and what");
+            let of_task = who_began.entry(task.to_string()).or_default();
+            of_task.push(who.to_string());
+        }
+        let again = who_began.values().filter(|who| who.len() > 1);
+        let again: Vec<_> = again.collect();
+        assert!(again.len() <= 1, "round {round}: {victim} {who_began:?}");
+        for who in again {
+            assert!(who.len() == 2 && who[0] == victim, "round {round}: {who:?}");
+            begun_twice += 1;
+        }
+        lead.leave(&team);
+    }
+    println!("{rounds} mates were killed, {begun_twice} of them at a task");
 }
 
 #[test]

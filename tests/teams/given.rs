@@ -36,13 +36,13 @@ fn team(name: &str, mate: Value, mut ann: impl FnMut(&Value) -> Answer + Send + 
     })
 }
 
-fn seat(server: &Server) -> Lesson {
+pub fn seat(server: &Server) -> Lesson {
     Lesson::new(S20)
         .variable("ANTHROPIC_BASE_URL", &server.url())
         .variable("ANTHROPIC_API_KEY", "sk-of-the-team")
 }
 
-fn requests_of(server: &Server, name: &str) -> Vec<Value> {
+pub fn requests_of(server: &Server, name: &str) -> Vec<Value> {
     let all = server.requests().into_iter().map(|it| it.body);
     all.filter(|body| who(body) == name).collect()
 }
@@ -58,7 +58,7 @@ fn told(server: &Server, text: &str) -> usize {
 }
 
 #[track_caller]
-fn until_told(server: &Server, text: &str) {
+pub fn until_told(server: &Server, text: &str) {
     eventually_or(text, || heard(server), || told(server, text) > 0);
 }
 
