@@ -8,8 +8,10 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use support::program::{Lesson, Transcript, eventually};
-use support::prompt::{CTRL_B, CTRL_C, at_prompt, is_gone};
+use support::prompt::{CTRL_B, CTRL_C, at_prompt, is_gone, last_message, served};
+use support::server::{Server, reply_text, reply_tool};
 use support::terminal::{Seat, Terminal};
 
 const S17: &str = "s17_mcp";
@@ -343,11 +345,15 @@ fn a_server_that_is_configured_no_more_is_offered_no_more() {
     ]);
 }
 
-fn at_terminal() -> Terminal {
-    let seat = Seat::new(S17);
+/// At this seat, with the odd server.
+fn at(seat: Seat) -> Terminal {
     fs::write(seat.folder.path().join(".mcp.json"), config("")).expect("a file");
     fs::write(seat.folder.path().join("odd.sh"), ODD).expect("a file");
     at_prompt(seat, PROMPT)
+}
+
+fn at_terminal() -> Terminal {
+    at(Seat::new(S17))
 }
 
 #[test]
@@ -418,6 +424,87 @@ fn who_says_no_is_not_asked_again() {
     terminal.until_ends(PROMPT);
     assert_eq!(terminal.text().matches("May it?").count(), 1);
     assert_eq!(pids(terminal.folder.path()), []);
+    terminal.line("exit");
+    terminal.wait();
+}
+
+#[test]
+fn a_call_needs_consent_as_a_command_does() {
+    let tokyo = |id| reply_tool(id, "mcp__time__in_zone", json!({ "zone": "Asia/Tokyo" }));
+    let [no, yes] = ["I may not ask", "I have asked"];
+    let server = Server::start([tokyo("t1"), reply_text(no), tokyo("t2"), reply_text(yes)]);
+    let mut terminal = at_prompt(served(S17, &server), PROMPT);
+    let question = "\nThe agent wants to call mcp__time__in_zone:\n│ Asia/Tokyo\nAllow it? [y]es, [n]o, [a]lways this tool in this session:";
+    for (answer, reply) in [("n", no), ("y", yes)] {
+        terminal.line("what time is it in Tokyo?");
+        terminal.until_ends(&format!("{question}{PROMPT}"));
+        terminal.line(answer);
+        terminal.until_ends(&format!("\n{reply}{PROMPT}"));
+    }
+    let refused = "result: ERROR: the user said no to this mcp__time__in_zone call.";
+    let told = last_message(&server, 1).concat();
+    assert!(told.starts_with(refused), "{told}");
+    let told = last_message(&server, 3).concat();
+    assert!(
+        told.starts_with("result: <mcp-result server=\"time\">\n"),
+        "{told}"
+    );
+    assert!(told.contains(" in Asia/Tokyo"), "{told}");
+    terminal.line("exit");
+    terminal.wait();
+}
+
+/// The first call is in the background, the second one is answered, and then the first.
+#[test]
+fn answers_that_come_in_another_order_reach_their_own_calls() {
+    let server = Server::answering(|body| {
+        let last = body["messages"].as_array().expect("messages").last();
+        match last.expect("a message").to_string() {
+            said if said.contains("the first") => {
+                reply_tool("t1", "mcp__odd__quiet", json!({ "a": "later" }))
+            }
+            said if said.contains("the second") => {
+                reply_tool("t2", "mcp__odd__hello", json!({ "a": "at once" }))
+            }
+            _ => reply_text("I see."),
+        }
+    });
+    let mut terminal = at(served(S17, &server).argument("--yes"));
+    terminal.line("the first");
+    terminal.until_shows(" s (Ctrl+B: to the background) · 1 4 one of four");
+    terminal.send(CTRL_B);
+    terminal.until_ends("\nI see.\n1 running\ns17 >>");
+    terminal.line("the second");
+    terminal.until_shows("◆ odd-quiet: finished");
+    terminal.until_ends(&format!("\nI see.{PROMPT}"));
+    let last = server.requests().pop().expect("a request");
+    let blocks = last
+        .messages()
+        .iter()
+        .filter_map(|it| it["content"].as_array());
+    let blocks: Vec<&Value> = blocks.flatten().collect();
+    let of = |key: &str, value: &str| {
+        let is_it = |it: &&&Value| it[key].as_str().is_some_and(|it| it.starts_with(value));
+        let found = blocks.iter().find(is_it);
+        found.map_or(String::new(), |it| it.to_string())
+    };
+    let [first, second] = ["t1", "t2"].map(|id| of("tool_use_id", id));
+    let note = of("text", "<task-notification task=\"odd-quiet\">");
+    assert!(
+        first.contains("[running] moved to the background"),
+        "{first}"
+    );
+    assert!(
+        second.contains("hello at once") && !second.contains("later"),
+        "{second}"
+    );
+    assert!(
+        note.contains("said later") && !note.contains("at once"),
+        "{note}"
+    );
+    let heard = fs::read_to_string(terminal.folder.path().join("heard"));
+    let heard = heard.expect("it was spoken to");
+    assert_eq!(heard.matches("tools/call").count(), 2, "{heard}");
     terminal.line("exit");
     terminal.wait();
 }
