@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The servers that people have, with the real program. Not part of CI, as it needs the network:
 # installs five servers, and prints a row for each: its tools, a call, a call that goes wrong, off
-# and on, and how many of its processes are left after `exit` and after `kill -9`.
+# and on, and how many of its processes are left after each way in which the program can end.
 #
 #   cargo build --bin s17_mcp && tests/mcp/real.sh [FOLDER]
 set -eu
@@ -24,26 +24,37 @@ row() { # name, good call, bad call, command and arguments
     local say=("/mcp off time" "/mcp on $name" "call mcp__${name}__$good" "call mcp__${name}__$bad"
         "/mcp off $name" "call mcp__${name}__$good" "/mcp on $name" "/mcp")
     (cd "$folder" && printf '%s\n' "${say[@]}" | timeout 120 "$program" > shown 2>&1)
-    local line called='no' refused='no' toggled='no' exited killed
+    local line called='no' refused='no' toggled='no' left pid way
     line=$(grep -m1 "^$name  on, running" "$folder/shown" || echo "did not start")
     [ "$(grep -c '<mcp-result' "$folder/shown")" -ge 1 ] && called=yes
     grep -q '^  └ .*ERROR: \(the tool says\|.*refuses\)' "$folder/shown" && refused=yes
     grep -q "there is no tool \"mcp__$name" "$folder/shown" && toggled=yes
     [ "$(cat "$folder/.mcp.json")" = "$config" ] || toggled='no: the config has changed'
-    exited=$(left "$folder")
-    mkfifo -m 600 "$folder/lines"
-    (cd "$folder" && exec "$program" --yes < lines > shown2 2>&1) &
-    local pid=$!
-    exec 9> "$folder/lines"
-    echo 'run "echo begun"' >&9
-    until grep -q '· begun' "$folder/shown2"; do sleep 0.1; done
-    [ "$(left "$folder")" -gt 0 ] || line+=" (was not running)"
-    kill -9 "$pid"; wait "$pid" 2>&- || true
-    exec 9>&-
-    rm "$folder/lines"
-    for _ in {1..50}; do killed=$(left "$folder"); [ "$killed" = 0 ] && break; sleep 0.1; done
+    left=$(left "$folder")
+    for way in KILL TERM HUP INT end; do
+        rm -f "$folder/lines" "$folder/shown2"
+        mkfifo -m 600 "$folder/lines"
+        (cd "$folder" && exec "$program" --yes < lines > shown2 2>&1) &
+        pid=$!
+        exec 9> "$folder/lines"
+        echo 'run "echo begun"' >&9
+        until grep -qs '· begun' "$folder/shown2" || ! kill -0 "$pid" 2>&-; do sleep 0.1; done
+        [ "$(left "$folder")" -gt 0 ] || line+=" (was not running at $way)"
+        if [ "$way" = end ]; then exec 9>&-; else kill -"$way" "$pid"; fi
+        for _ in {1..50}; do
+            [ "$(left "$folder")" != 0 ] || kill -0 "$pid" 2>&- || break
+            sleep 0.1
+        done
+        left+=", $(left "$folder")"
+        if [ "$(readlink "/proc/$pid/cwd" 2>&-)" = "$folder" ]; then
+            left+=' (did not end)'
+            kill -9 "$pid"
+        fi
+        wait "$pid" 2>&- || true
+        exec 9>&-
+    done
     line=${line#*running  }
-    echo "| ${name%_} | ${line%%  protocol*} | ${line##*protocol } | $called | $refused | $toggled | $exited, $killed |"
+    echo "| ${name%_} | ${line%%  protocol*} | ${line##*protocol } | $called | $refused | $toggled | $left |"
 }
 
 # How many processes work in this folder, this program aside.
@@ -56,7 +67,7 @@ left() {
     echo $count
 }
 
-echo '| Server | Tools | Protocol | Call | Call with an error | off, on | Left after exit, kill -9 |'
+echo '| Server | Tools | Protocol | Call | Call with an error | off, on | Left after exit, kill -9, TERM, HUP, INT, end of input |'
 echo '|---|---|---|---|---|---|---|'
 row time_ 'get_current_time {"timezone":"UTC"}' 'get_current_time {"timezone":"No/Where"}' \
     "$work/venv/bin/mcp-server-time"
