@@ -18,7 +18,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use super::shared::Shared;
 use crate::caught::lock;
 use crate::event::{Event, Look, Reader, Stamped};
-use crate::screen::{Style, count};
+use crate::screen::{Style, count, visible};
 use crate::terminal::{fit, short, size};
 
 /// What is shorter is not worth a line. Also how often is looked at what is waited for.
@@ -155,7 +155,7 @@ impl Highlighter for Helper {
         let columns = size().map_or(80, |(columns, _)| columns);
         let status = lock(&self.shared.status).clone();
         let line = status.line(&lock(&self.shared.hint));
-        let (line, _) = fit(&line, columns.saturating_sub(1));
+        let (line, _) = fit(&visible(&line), columns.saturating_sub(1));
         let grey = self.shared.grey(columns.saturating_sub(prompt.len()));
         let [line, grey] = [line, grey].map(|it| self.shared.screen.styled(&it, Style::Dim));
         (line + prompt + &grey).into()

@@ -19,7 +19,7 @@ use crate::{odd_text, times};
 /// What invisible characters there are, and those that turn others around.
 pub const UNSEEN: &str = "\u{ad}\u{61c}\u{115f}\u{1160}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{e0000}\u{e0041}\u{e007f}";
 
-fn turns_around(c: char) -> bool {
+pub fn turns_around(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -105,30 +105,32 @@ fn nothing_reaches_the_screen_raw() {
 
 #[test]
 fn names_and_tool_lines_hide_nothing_and_are_one_line() {
-    let odd = format!("a\r\nb\x1b]0;PWN\x07{UNSEEN}");
-    let name = odd.clone();
-    for (agent, event) in [
-        (Some(odd.clone()), Event::Notice("text".into())),
-        (Some(odd.clone()), Event::Text("text".into())),
-        (None, Event::Delivered(odd.clone(), odd.clone())),
-        (
-            None,
-            Event::ToolStarted {
-                name: name.clone(),
-                input: json!({}),
-            },
-        ),
-        (
-            None,
-            Event::ToolStarted {
-                name: "bash".into(),
-                input: json!({ "command": name }),
-            },
-        ),
-    ] {
-        let text = shown(&[(agent, event)]);
-        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
-        assert!(!text.contains(|c| UNSEEN.contains(c)), "{text:?}");
+    for hidden in UNSEEN.chars() {
+        let odd = format!("a{hidden}\x1b]0;PWN\x07\r\nb");
+        let name = odd.clone();
+        for (agent, event) in [
+            (Some(odd.clone()), Event::Notice("text".into())),
+            (Some(odd.clone()), Event::Text("text".into())),
+            (None, Event::Delivered(odd.clone(), odd.clone())),
+            (
+                None,
+                Event::ToolStarted {
+                    name: name.clone(),
+                    input: json!({}),
+                },
+            ),
+            (
+                None,
+                Event::ToolStarted {
+                    name: "bash".into(),
+                    input: json!({ "command": name }),
+                },
+            ),
+        ] {
+            let text = shown(&[(agent, event)]);
+            assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+            assert!(!text.contains(hidden), "{text:?}");
+        }
     }
     let text = shown(&[(Some("a\u{202e}b".into()), Event::Notice("said".into()))]);
     assert_eq!(text, "  a\\u{202e}b │ (said)\n");

@@ -5,8 +5,14 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use serde_json::json;
+
+use crate::screen::turns_around;
 use crate::support::program::{eventually, program};
-use crate::support::prompt::{CTRL_C, gate, is_gone, leaves_everything_as_it_was, open, pid};
+use crate::support::prompt::{
+    CTRL_C, gate, is_gone, leaves_everything_as_it_was, open, pid, served,
+};
+use crate::support::server::{Server, reply_text, reply_tool};
 use crate::support::terminal::{Seat, Terminal};
 
 const S08: &str = "s08_background_tasks";
@@ -201,6 +207,39 @@ fn the_status_is_one_line_whatever_its_characters() {
     open(&terminal, "gate");
     terminal.until_shows("\nthrough gate\n");
     terminal.until_ends("s07 >>");
+}
+
+#[test]
+fn the_status_is_one_line_in_a_window_that_gets_narrower() {
+    let mut terminal = Seat::new("s07_task_system").start();
+    terminal.until_ends("s07 >>");
+    gate(&terminal, "gate");
+    terminal.line(&format!("run \"echo {}; cat gate\"", "long ".repeat(40)));
+    terminal.until_shows(", 1 s · long long long long long");
+    terminal.resize(50, 60);
+    terminal.until_shows(", 3 s · long");
+    terminal.until_shows(", 4 s · long");
+    terminal.until("one line", |screen| screen.matches(" s · ").count() == 1);
+    open(&terminal, "gate");
+    terminal.until_shows("\nthrough gate\n");
+    terminal.until_ends("s07 >>");
+}
+
+#[test]
+fn the_status_turns_nothing_around() {
+    let command = json!({ "command": "cat gate # \u{202e}a\u{2066}b\u{200f}c" });
+    let server = Server::start([reply_tool("t1", "bash", command), reply_text("done")]);
+    let seat = served("s07_task_system", &server).argument("--yes");
+    let mut terminal = seat.start();
+    terminal.until_ends("s07 >>");
+    gate(&terminal, "gate");
+    terminal.line("go on");
+    terminal.until_shows(", 1 s");
+    open(&terminal, "gate");
+    terminal.until_ends("\ndone\ns07 >>");
+    let bytes = terminal.bytes();
+    let shown = String::from_utf8_lossy(&bytes);
+    assert_eq!(shown.chars().find(|c| turns_around(*c)), None, "{shown:?}");
 }
 
 #[test]
