@@ -139,10 +139,11 @@ fn a_board_that_somebody_holds_is_waited_for_but_not_for_ever() {
 #[test]
 fn a_history_that_is_none_is_left_alone_with_a_notice() {
     type Make = fn(&Path);
-    let makes: [Make; 3] = [
+    let makes: [Make; 4] = [
         |path| mkfifo(path, Mode::S_IRWXU).expect("a FIFO"),
         |path| symlink("/dev/zero", path).expect("a link"),
         |path| fs::write(path, "#V2\nrun \x1b[2Jx\n").expect("written"),
+        |path| fs::write(path, "run\n".repeat((1 << 18) + 1)).expect("written"),
     ];
     for make in makes {
         let seat = Seat::new("s01_agent_loop");
@@ -155,6 +156,25 @@ fn a_history_that_is_none_is_left_alone_with_a_notice() {
         terminal.line("run \"echo up\"");
         terminal.until_ends("\nup\ns01 >>");
     }
+}
+
+#[test]
+fn a_control_character_that_was_typed_is_not_in_the_history() {
+    let seat = Seat::new("s01_agent_loop");
+    let folder = seat.folder.clone();
+    let mut terminal = seat.start();
+    terminal.until_ends("s01 >>");
+    terminal.send("run \"echo \x16\x1b"); // Ctrl+V, Esc
+    terminal.line("x\"");
+    terminal.until_ends("x\ns01 >>");
+    terminal.line("exit");
+    assert_eq!(terminal.wait(), 0);
+    let history = folder.path().join("state/meanwhile/history");
+    let history = fs::read_to_string(history).expect("a history");
+    assert!(
+        history.contains("run \"echo \u{fffd}x\"") && !history.contains('\x1b'),
+        "{history:?}"
+    );
 }
 
 #[test]

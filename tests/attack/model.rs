@@ -59,6 +59,10 @@ fn a_notification_is_one_block_whatever_it_tells() {
         for (name, outcome) in [
             ("output", finished(words.clone())),
             ("first line", Outcome::new(End::Failed(words.clone()), "")),
+            (
+                "first word",
+                Outcome::new(End::Failed(format!("{end} {words}")), ""),
+            ),
             (&format!("x\">{words}"), finished("")),
         ] {
             let text = delivery(name, outcome);

@@ -1,13 +1,18 @@
 //! Processes: what a command is started with, and what it may do to those above it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::program::{Lesson, clean_environment, eventually, program};
+use crate::support::program::{Lesson, PATIENCE, clean_environment, eventually, is_root, program};
 use crate::support::server::{Server, reply_blocks, reply_text, reply_tool};
 
 const S01: &str = "s01_agent_loop";
@@ -44,6 +49,12 @@ fn a_file_that_may_not_grow_is_a_sentence() {
     let shown = after("ulimit -f 0", r#"--trace t.json -p 'run "true"'"#);
     assert!(shown.contains("t.json"), "{shown}");
     assert!(shown.contains("(no output)"), "{shown}");
+    // What it starts is ended as usual (25 is SIGXFSZ).
+    let shown = after(
+        "ulimit -f 0",
+        r#"-p 'run "(echo > f); echo ended by $(($? - 128))"'"#,
+    );
+    assert!(shown.contains("\nended by 25\n"), "{shown}");
 }
 
 /// One command, and what came of it.
@@ -166,4 +177,38 @@ fn without_a_thread_to_be_had_the_program_ends() {
     eventually("the program ends", || {
         child.try_wait().expect("a child").is_some()
     });
+}
+
+/// Where there can be no thread that listens to them, signals do what they always do.
+#[test]
+fn without_a_thread_to_be_had_signals_end_the_program() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let lesson = Lesson::new(S08).unprivileged();
+        let folder = lesson.folder.path();
+        let mut bash = Command::new("bash");
+        clean_environment(&mut bash, folder);
+        let user = fs::metadata(folder).expect("the folder").uid();
+        let program = match is_root() {
+            true => folder.join("program"),
+            false => program(S08),
+        };
+        let script = format!("ulimit -u 1; exec {} -p 'run \"true\"'", program.display());
+        bash.args(["-c", &script]).current_dir(folder).uid(user);
+        // The practice model thinks on the main thread.
+        bash.env("MEANWHILE_THINKING_MS", "600000");
+        let mut child = bash.stderr(Stdio::piped()).spawn().expect("bash");
+        let says = child.stderr.take().expect("a pipe");
+        let title = BufReader::new(says).lines().next();
+        let id = Pid::from_raw(child.id() as i32);
+        kill(id, signal).expect("it runs");
+        let since = Instant::now();
+        let mut status = None;
+        while status.is_none() && since.elapsed() < PATIENCE {
+            status = child.try_wait().expect("a child");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = child.kill();
+        let status = status.expect("the program ends");
+        assert_eq!(status.signal(), Some(signal as i32), "{title:?}");
+    }
 }
