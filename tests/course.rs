@@ -284,6 +284,24 @@ fn form_problems(lesson: &str, page: &str) -> Problems {
     problems
 }
 
+/// Commands that end whatever has such a name: on a shared machine, somebody else's program.
+fn kills_by_name(line: &str) -> bool {
+    let commands = ["pkill", "killall", "$(pgrep", "`pgrep", "$(pidof", "`pidof"];
+    commands.iter().any(|command| line.contains(command))
+        || line.contains("xargs") && line.contains("kill")
+}
+
+#[test]
+fn no_page_kills_by_name() {
+    assert!(kills_by_name("$ kill -9 $(pgrep s08_background)"));
+    assert!(!kills_by_name("$ pgrep -a s08_background"));
+    for page in pages() {
+        let text = text(&page);
+        let line = text.lines().find(|line| kills_by_name(line));
+        assert_eq!(line, None, "{page}: the reader looks up the number");
+    }
+}
+
 #[test]
 fn every_page_has_its_form() {
     none(

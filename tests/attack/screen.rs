@@ -58,7 +58,7 @@ fn shown(events: &[(Option<String>, Event)]) -> String {
 fn event(chance: &mut Chance) -> Event {
     let mut text = || odd_text(chance, &[]);
     let (one, two, three) = (text(), text(), text());
-    match chance.below(13) {
+    match chance.below(15) {
         0 => Event::TurnStarted(one),
         1 => Event::TurnFinished,
         2 => Event::RequestStarted,
@@ -80,6 +80,8 @@ fn event(chance: &mut Chance) -> Event {
         },
         10 => Event::Delivered(one, two),
         11 => Event::TaskStarted { id: one, what: two },
+        12 => Event::Told(one, two),
+        13 => Event::Tokens(chance.below(1_000) as u64),
         _ => Event::Notice(one),
     }
 }
@@ -112,6 +114,7 @@ fn names_and_tool_lines_hide_nothing_and_are_one_line() {
             (Some(odd.clone()), Event::Notice("text".into())),
             (Some(odd.clone()), Event::Text("text".into())),
             (None, Event::Delivered(odd.clone(), odd.clone())),
+            (None, Event::Told(odd.clone(), odd.clone())),
             (
                 None,
                 Event::ToolStarted {

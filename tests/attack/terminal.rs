@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use serde_json::json;
 
 use crate::screen::turns_around;
-use crate::support::program::{eventually, program};
+use crate::support::program::{eventually, program, threads};
 use crate::support::prompt::{
     CTRL_C, gate, is_gone, leaves_everything_as_it_was, open, pid, served,
 };
@@ -144,6 +145,14 @@ fn a_job_in_the_background_can_be_killed() {
                 shell.line(&format!("sh -c 'echo $$ > lesson; exec {path}' &"));
             }
             let lesson = pid(shell.folder.path(), "lesson");
+            if !stopped {
+                let mut is_stopped = false;
+                eventually("it waits for the terminal", || {
+                    is_stopped = threads(lesson).contains(" T ");
+                    is_stopped || keyboard_waits(lesson)
+                });
+                assert!(!is_stopped, "it touched the terminal's settings");
+            }
             // dash leaves it to us to wake what is stopped.
             let wake = if name == "dash" && stopped {
                 "; kill -CONT %1"
@@ -158,6 +167,19 @@ fn a_job_in_the_background_can_be_killed() {
             assert!(settings.is_ok_and(|it| it.contains(" icanon ")), "touched");
         }
     }
+}
+
+/// True once the thread of the keyboard has looked several times who has the terminal.
+fn keyboard_waits(process: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.any(|task| {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let status = read("status");
+        let line = status.lines().find(|it| it.starts_with("voluntary_ctxt"));
+        let waits = line.and_then(|it| it.rsplit('\t').next()?.parse::<u32>().ok());
+        read("comm") == "keyboard\n" && waits.is_some_and(|waits| waits >= 5)
+    })
 }
 
 /// Waits until the shell has come so far.
