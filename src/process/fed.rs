@@ -18,7 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::output::scratch_path;
-use super::{Handle, News, PIPE_CAPACITY, heard};
+use super::{Handle, News, heard};
 
 /// Our end of a command's standard input.
 pub struct Feed {
@@ -62,7 +62,7 @@ impl Feed {
         let both = Some(options.clone().read(true).open(&pipe)?);
         let to = options.open(&pipe)?;
         #[cfg(target_os = "linux")] // elsewhere, less may wait until it is read
-        let _ = fcntl(&to, FcntlArg::F_SETPIPE_SZ(PIPE_CAPACITY as i32));
+        let _ = fcntl(&to, FcntlArg::F_SETPIPE_SZ(super::PIPE_CAPACITY as i32));
         let quoted = quote(&pipe.to_string_lossy());
         let command = format!("exec <{quoted}; rm -f {quoted}; exec {command}");
         let bell = never();
