@@ -43,7 +43,7 @@ impl Member {
     /// Becomes that member, for as long as the lock is held. Tries for a while: who looks whether it
     /// lives holds the lock for a moment.
     pub fn hold(&self) -> io::Result<Held> {
-        for folder in ["tmp", "new", "cur", "bad"] {
+        for folder in ["tmp", "new", "cur"] {
             fs::create_dir_all(self.0.join(folder))?;
         }
         bell::hang(&self.0.join("bell"))?;
@@ -116,17 +116,12 @@ impl Member {
         names(&self.0.join("new"))
     }
 
-    /// What a message says that waits. What is none is set aside, and the text says so.
+    /// What a message says that waits; of what is none, the text says so.
     pub fn read(&self, name: &str) -> String {
         match self.mail(name) {
             Ok((from, to, text)) if to == self.name() => format!("mail from {from}: {text}"),
             Ok((_, to, text)) => format!("came back, as {to} has ended: {text}"),
-            Err(why) => {
-                let [new, bad] = ["new", "bad"].map(|it| self.0.join(it).join(name));
-                let moved = fs::rename(new, bad).map(|()| self.0.join("bad"));
-                let moved = moved.map_or_else(|why| why.to_string(), |it| it.display().to_string());
-                format!("{name} is no message and was set aside ({moved}): {why}")
-            }
+            Err(why) => format!("{name} is no message and is set aside: {why}"),
         }
     }
 
