@@ -34,9 +34,8 @@ use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
-use crate::tools::files::make_own_folder;
 use crate::tools::object;
-use crate::worktree::exclude;
+use crate::worktree::make_ignored_folder;
 pub use member::{Own, enlist};
 use post::{LEAD, Member};
 
@@ -204,9 +203,9 @@ impl Team {
         match self.me() {
             Ok(me) if me == lead => return Ok(lead),
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
-            Err(_) => exclude(".team/"),
+            Err(_) => {}
         }
-        let own = make_own_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
+        let own = make_ignored_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
         let joined = own.and_then(|own| self.join(own));
         joined.map_err(|why| format!("no team {team}: {why}."))?;
         Ok(lead)

@@ -9,8 +9,7 @@ use crate::journal::{Journal, new_name, now};
 use crate::message::stored::swap_notes;
 use crate::message::{Message, Usage};
 use crate::notification::TaskId;
-use crate::tools::files::make_own_folder;
-use crate::worktree::exclude;
+use crate::worktree::make_ignored_folder;
 
 #[derive(Default)]
 pub struct Kept {
@@ -36,7 +35,7 @@ impl Kept {
 
     /// Goes on with the session of this id, or makes its file. Fails if another program has it.
     pub fn open(&mut self) -> io::Result<()> {
-        make_own_folder(FOLDER.as_ref())?;
+        make_ignored_folder(FOLDER.as_ref())?;
         let held = Journal::hold(&path(&self.id))?;
         self.past = Past::read(&self.id, usize::MAX, 0)?;
         let Some(mut journal) = held else {
@@ -61,7 +60,6 @@ impl Kept {
     pub fn put(&mut self, record: Record) -> io::Result<()> {
         if self.journal.is_none() {
             self.open()?;
-            exclude(".sessions/");
         }
         let mut journal = self.journal.iter_mut();
         journal.try_for_each(|it| it.append(&record))?;
