@@ -8,14 +8,17 @@ mod member;
 mod post;
 
 use std::collections::BTreeMap;
-use std::env::{current_exe, vars_os};
+use std::env::vars_os;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
 use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -28,12 +31,13 @@ use crate::notification::TaskId;
 use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::pipeline::{claim, is_free};
-use crate::process::fed::{self, Feed, quote};
+use crate::process::fed::{self, quote};
 use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
+use crate::tools::files::failed;
 use crate::tools::object;
 use crate::worktree::make_ignored_folder;
 pub use member::{Own, enlist};
@@ -84,7 +88,7 @@ struct Wanted {
     turns: Option<u64>,
 }
 
-type Started = (Wanted, Control, Feed);
+type Started = (Wanted, Control, Receiver<()>, File);
 type Act = fn(&Team, Input, &Context) -> ToolOutcome;
 
 /// Gives an agent the tools, and its mail to the deliveries. Of a mate it is the only agent.
@@ -171,11 +175,14 @@ impl Team {
         }
         let lead = self.lead(&input.name)?;
         let start = |mate| self.start_mate(&lead, mate, context.events.clone());
-        let begun: Result<Vec<Started>, String> = input.mates.into_iter().map(start).collect();
-        let mut begun = begun?;
+        let begun = input
+            .mates
+            .into_iter()
+            .map(start)
+            .collect::<Result<Vec<_>, String>>()?;
         // All of them live before one is told to begin: so each can write to each.
-        for (wanted, _, feed) in &mut begun {
-            if !feed.is_ready(START) {
+        for (wanted, _, printed, _) in &begun {
+            if printed.recv_timeout(START).is_err() {
                 return Err(format!("{} did not come up: none begins.", wanted.name));
             }
         }
@@ -184,14 +191,14 @@ impl Team {
         let mut variables: BTreeMap<_, _> = vars_os().filter_map(both).collect();
         variables.retain(|name, _| name.starts_with("ANTHROPIC_") || name == "MODEL_ID");
         let mut lines = String::new();
-        for (wanted, control, mut feed) in begun {
+        for (wanted, control, _, mut input) in begun {
             let (name, prompt) = (&wanted.name, wanted.prompt.as_deref().unwrap_or(PROMPT));
             let given = serde_json::to_string(&(&variables, &wanted)).unwrap_or_default();
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
-            let said = feed.say(&format!("{given}\n{prompt}"));
+            let said = input.write_all(format!("{given}\n{prompt}\n").as_bytes());
             said.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
-            self.with(|own| own.mates.push((control, feed)));
+            self.with(|own| own.mates.push((control, input)));
             lines += &format!("{name}: started in the background.\n");
         }
         Ok(lines + "What they say comes by itself.")
@@ -212,18 +219,17 @@ impl Team {
     }
 
     /// Starts a mate, as a background task that takes no place. It has no key yet, and waits for a
-    /// line. When its feed is dropped, it ends its turn and leaves.
+    /// line. When its input is dropped, it ends its turn and leaves.
     fn start_mate(&self, lead: &Member, it: Wanted, events: Events) -> Result<Started, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
         lock(&self.deliveries.executor).expect_new(&id)?;
-        let mut options = format!("--mate {}", quote(&member.0.to_string_lossy()));
+        let mut options = format!("--mate {}", member.0.display());
         options += if self.yes { " --yes" } else { "" };
         if let Some(agent) = &it.agent {
             options += &format!(" --agent={}", quote(agent));
         }
-        let started = current_exe().and_then(|program| fed::start(&program, &options));
-        let (handle, news, feed) =
-            started.map_err(|why| format!("{id} cannot be started: {why}."))?;
+        let started = fed::start_again(&options);
+        let (handle, news, printed, input) = started.map_err(failed("started", &it.name))?;
         let task = Task::new(Kind::Other("mate"), &id);
         let control = task.control.clone();
         let job = move |control: &Control| {
@@ -237,13 +243,13 @@ impl Team {
             })
         };
         lock(&self.deliveries.executor).start(task, job)?;
-        Ok((it, control, feed))
+        Ok((it, control, printed, input))
     }
 
     fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
         self.me()?;
         let mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
-        let (mates, _leave): (Vec<Control>, Vec<Feed>) = mates.into_iter().unzip();
+        let (mates, _leave): (Vec<Control>, Vec<File>) = mates.into_iter().unzip();
         let told = format!("told to leave: {} mates.", mates.len());
         let late = move || {
             thread::sleep(GRACE);

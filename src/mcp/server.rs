@@ -1,7 +1,8 @@
 //! s17 · A server: its process, and what is said both ways, JSON-RPC, a message a line.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, PipeReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::foreground::Foreground;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::outcome::End;
-use crate::process::fed::{Feed, talk};
+use crate::process::fed::talk;
 use crate::process::output::{last_line, readable};
 use crate::process::{Handle, Progress, Watch};
 use crate::terminal::short;
@@ -43,7 +44,7 @@ pub(super) struct State {
     /// The last one that was started.
     process: Option<Handle>,
     /// Its input. `None`: it does not run.
-    pub to: Option<Feed>,
+    pub to: Option<File>,
     last_id: u64,
     /// Who waits for which answer: a result, or what the server says went wrong.
     waiting: HashMap<u64, Sender<Result<Value, String>>>,
@@ -74,8 +75,7 @@ impl Server {
             server.read(BufReader::new(printed), start);
             lock(&server.foreground.servers).retain(|task| task.started != started);
         };
-        let thread = thread::Builder::new().name("server".to_string());
-        thread.spawn(read)?;
+        thread::Builder::new().name("server".into()).spawn(read)?;
         tasks.push(task);
         Ok(())
     }
@@ -123,8 +123,8 @@ impl Server {
     /// Sends a message. A server that takes nothing in is ended.
     pub fn send(&self, mut message: Value) {
         message["jsonrpc"] = json!("2.0");
-        let mut state = lock(&self.state);
-        let said = state.to.as_mut().map(|to| to.say(&message.to_string()));
+        let (line, mut state) = (message.to_string() + "\n", lock(&self.state));
+        let said = state.to.as_mut().map(|to| to.write_all(line.as_bytes()));
         if !matches!(said, Some(Ok(()))) {
             self.end(state, "it takes nothing in, so it was stopped");
         }

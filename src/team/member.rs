@@ -26,7 +26,6 @@ use crate::held::Held;
 use crate::message::{ContentBlock, Message, Role, push_note};
 use crate::options::{GIVEN, Options};
 use crate::pipeline::is_free;
-use crate::process::fed::Feed;
 use crate::task_board::BoardTask;
 use crate::terminal::quit;
 use crate::todo::Stage;
@@ -57,7 +56,7 @@ pub struct Own {
     pub(super) free: [String; 2],
     pub(super) leases: BTreeMap<u64, File>,
     /// Of the lead: by what its mates are stopped, and what they read.
-    pub(super) mates: Vec<(Control, Feed)>,
+    pub(super) mates: Vec<(Control, File)>,
 }
 
 /// The second line of `main`. Where this process was started as a mate, it becomes that, and what
