@@ -45,7 +45,7 @@ pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background
     then it is resolved. Look for resolved todos with todo_read. Never invent the result of an agent that still runs.";
 
 /// What `task` is given.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[allow(missing_docs)]
 pub struct Input {
     pub description: String,

@@ -25,8 +25,7 @@ use crate::outcome::Outcome;
 use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::subagent::{Definitions, Delegation};
-use crate::todo::Priority;
-use crate::tool::Context;
+use crate::tool::{Context, ToolOutcome};
 use crate::tools::background::announced;
 pub use api::{Config, Failure};
 use api::{Message, unescaped};
@@ -83,6 +82,7 @@ impl Slack {
         match config.and_then(|config| self.connect(config, Path::new(FOLDER))) {
             Ok(()) => self.listen(),
             Err(why) => {
+                let why = format!("Slack is not connected. {why}");
                 repl.say(&why);
                 lock(&self.state).says = why;
             }
@@ -194,7 +194,8 @@ impl Slack {
         }
     }
 
-    /// A mention by somebody who may ask becomes work.
+    /// A mention by somebody who may ask becomes work, to which all that was said in the thread is
+    /// context.
     fn hear(self: &Arc<Self>, line: &mut Line, place: usize, it: &Message) -> Result<(), Failure> {
         let asked = asked(it, &line.me).filter(|_| line.config.users.contains(&it.user));
         if let Some(asked) = asked.filter(|_| !line.begun.contains(&it.ts)) {
@@ -203,61 +204,57 @@ impl Slack {
             let said = source.said.join("\n");
             line.note(&it.ts, &thread)?;
             let from = format!("{} in {}", it.user, line.config.channel);
-            if let Err(why) = self.start(&from, &asked, &it.ts, &thread, &said) {
-                let text = format!("I did not start: {why}");
-                lock(&self.state).outbox.push((it.ts.clone(), thread, text));
+            let mut prompt = format!("{from}: {asked}");
+            if !said.is_empty() {
+                prompt += &format!("\n\n{}", block("slack-thread", "", &said));
+            }
+            let mut answer = (it.ts.clone(), thread, String::new());
+            match self.start(&asked, prompt, answer.clone()) {
+                Ok(id) => {
+                    let notice = format!("Slack: {from} asks; {id} works on it.");
+                    self.context.events.notice(notice);
+                }
+                Err(why) => {
+                    answer.2 = format!("I did not start: {why}");
+                    lock(&self.state).outbox.push(answer);
+                }
             }
         }
         Ok(())
     }
 
-    /// Submits an agent, unattended as in s10, to which all that was said in the thread is context.
-    fn start(
-        self: &Arc<Self>,
-        from: &str,
-        asked: &str,
-        ts: &str,
-        thread: &str,
-        said: &str,
-    ) -> Result<(), String> {
+    /// Submits an agent, unattended as in s10. Its result is the text of the answer.
+    fn start(self: &Arc<Self>, asked: &str, prompt: String, mut answer: Answer) -> ToolOutcome {
         let mut worker = self.delegation.worker(None, &self.context)?;
         worker.system += SYSTEM;
         // The first words of what is asked, to the first mark.
         let title = asked.split([':', '.', ',', ';', '!', '?', '\n']).next();
         let title = format!("slack {}", title.unwrap_or_default().to_lowercase());
         let id = free_name(&self.executor, &title, 5)?;
-        let mut prompt = format!("{from}: {asked}");
-        if !said.is_empty() {
-            prompt += &format!("\n\n{}", block("slack-thread", "", said));
-        }
-        let (priority, agent) = (Priority::default(), None);
         let input = Input {
             description: id.to_string(),
             prompt,
-            priority,
-            agent,
+            ..Input::default()
         };
-        let events = self.context.events.clone();
+        let (kind, events) = (Kind::Agent(input.priority), self.context.events.clone());
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
         let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
-        let (slack, name, ts, thread) = (self.clone(), id.clone(), ts.into(), thread.into());
+        let (slack, name) = (self.clone(), id.clone());
         let job = move |control: &Control| {
             control.attach(at_work.clone());
             announced(&events, &name, &at_work.look().what, || {
                 let outcome = Outcome::of(|| at_work.run());
-                let text = match outcome.error() {
+                answer.2 = match outcome.error() {
                     Some(error) => format!("Error: {error}\n{}", outcome.output),
-                    None => text_or(&outcome.output, "(no output)").to_string(),
+                    None => text_or(&outcome.output, "(no output)"),
                 };
-                lock(&slack.state).outbox.push((ts, thread, text));
+                lock(&slack.state).outbox.push(answer);
                 slack.attempt(|line| slack.post(line)); // what is left is posted later
                 outcome
             })
         };
-        lock(&self.executor).submit(Kind::Agent(priority), &id, job)?;
-        let notice = format!("Slack: {from} asks; {id} works on it.");
-        self.context.events.notice(notice);
-        Ok(())
+        lock(&self.executor).submit(kind, &id, job)?;
+        Ok(id.to_string())
     }
 
     /// Posts the answers, oldest first. One that can never be posted is dropped.

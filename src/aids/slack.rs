@@ -186,7 +186,12 @@ fn text_or_none(text: String) -> String {
 /// A new stand-in, to which the program listens.
 fn connected(slack: &Arc<Slack>) -> Result<StandIn, String> {
     let stand_in = StandIn::start().map_err(|why| format!("No stand-in: {why}."))?;
-    let config = Config::new(&stand_in.url(), TOKEN, CHANNEL, ADA)?;
+    let config = Config::from_vars(|name| match name {
+        "SLACK_API_URL" => Some(stand_in.url()),
+        "SLACK_BOT_TOKEN" => Some(TOKEN.to_string()),
+        "SLACK_CHANNEL" => Some(CHANNEL.to_string()),
+        _ => Some(ADA.to_string()),
+    })?;
     // What it knows is gone with it, so nothing is to be kept.
     let folder = std::env::temp_dir().join(format!("meanwhile-stand-in-{}", std::process::id()));
     let connected = slack.connect(config, &folder);

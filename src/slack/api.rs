@@ -62,36 +62,24 @@ impl Config {
         missing.retain(|name| var(name).is_empty());
         if !missing.is_empty() {
             return Err(format!(
-                "Slack is not connected. To connect it, set {}: the bot's token, the id of a channel, the ids of those who may ask.",
+                "To connect it, set {}: the bot's token, the id of a channel, the ids of those who may ask.",
                 missing.join(", ")
             ));
         }
         let ([token, channel, users], url) = (NAMES.map(&var), var("SLACK_API_URL"));
-        Self::new(&text_or(&url, URL), &token, &channel, &users)
-    }
-
-    /// The API at `url`. Nothing is asked of it yet. `users` are separated by commas.
-    ///
-    /// # Errors
-    /// When one of these is of no use: a sentence.
-    pub fn new(url: &str, token: &str, channel: &str, users: &str) -> Result<Self, String> {
+        let url = text_or(&url, URL);
         let users: Vec<String> = users.split(',').map(|it| it.trim().to_string()).collect();
         let is_id = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric());
-        if !is_id(channel) || !users.iter().all(|user| is_id(user)) {
-            return Err("Slack is not connected: SLACK_CHANNEL is an id such as C0123ABCD, SLACK_USERS are ids such as U0123ABCD with commas between.".to_string());
+        if !is_id(&channel) || !users.iter().all(|user| is_id(user)) {
+            return Err("SLACK_CHANNEL is an id such as C0123ABCD, SLACK_USERS are ids such as U0123ABCD with commas between.".to_string());
         }
-        let uri = url.trim().parse::<Uri>().unwrap_or_default();
+        let uri = url.parse::<Uri>().unwrap_or_default();
         let here = matches!(uri.host(), Some("localhost" | "127.0.0.1"));
         if uri.host().is_none() || uri.scheme_str() != Some("https") && !here {
-            return Err(format!(
-                "Slack is not connected: SLACK_API_URL must be an https address such as {URL}."
-            ));
+            return Err(format!("SLACK_API_URL is an https address like {URL}."));
         }
         if !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(
-                "Slack is not connected: SLACK_BOT_TOKEN holds what no header can. Set it again."
-                    .to_string(),
-            );
+            return Err("SLACK_BOT_TOKEN holds what no header can. Set it again.".to_string());
         }
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -101,10 +89,10 @@ impl Config {
             config = config.proxy(None);
         }
         Ok(Config {
-            url: url.trim().trim_end_matches('/').to_string(),
-            token: token.to_string(),
+            url: url.trim_end_matches('/').to_string(),
+            token,
             http: config.build().new_agent(),
-            channel: channel.to_string(),
+            channel,
             users,
         })
     }

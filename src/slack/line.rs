@@ -51,11 +51,11 @@ impl Line {
     /// Nothing is asked of Slack yet. The second part is what a former program left unanswered.
     pub fn new(config: Config, folder: &Path) -> Result<(Self, Vec<Answer>), String> {
         let path = folder.join(&config.channel).with_extension("jsonl");
-        let failed = |why| format!("Slack is not connected: {}: {why}.", path.display());
+        let failed = |why| format!("{}: {why}.", path.display());
         std::fs::create_dir_all(folder).map_err(failed)?;
         let Some(mut journal) = Journal::hold(&path).map_err(failed)? else {
-            let why = "Slack is not connected: another program here listens to";
-            return Err(format!("{why} {}.", config.channel));
+            let channel = config.channel;
+            return Err(format!("Another program here listens to {channel}."));
         };
         let (mut begun, mut open, mut sources) =
             (BTreeSet::new(), Vec::new(), vec![Source::of("")]);
