@@ -46,7 +46,6 @@ impl Member {
         for folder in ["tmp", "new", "cur"] {
             fs::create_dir_all(self.0.join(folder))?;
         }
-        bell::hang(&self.0.join("bell"))?;
         for _ in 0..50 {
             if let Ok(held) = Held::new(self.lock()?) {
                 return Ok(held);
