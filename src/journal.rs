@@ -15,11 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::held::Held;
 
 /// A journal that is being written.
-pub struct Journal {
-    file: Held,
-    /// Where its last line ends.
-    end: u64,
-}
+pub struct Journal(Held);
 
 /// How much of a journal was read.
 #[derive(Default)]
@@ -44,34 +40,31 @@ impl Journal {
         if let Some(folder) = path.parent().filter(|_| is_new) {
             File::open(folder)?.sync_all()?; // or its name could be lost
         }
-        let held = Held::new(file).ok();
-        Ok(held.map(|file| Journal { file, end: 0 }))
+        Ok(Held::new(file).ok().map(Journal))
     }
 
-    /// Cuts off what follows the last whole line, which ends there. To be called before `append`.
+    /// Cuts off what follows the last whole line, which ends there.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn cut(&mut self, end: u64) -> io::Result<()> {
-        self.end = end;
-        self.file.set_len(end)
+    pub fn cut(&self, end: u64) -> io::Result<()> {
+        self.0.set_len(end)
     }
 
     /// Appends a record, in one write.
     ///
     /// # Errors
     /// When it cannot be written. Nothing of it stands there then.
-    pub fn append(&mut self, record: &impl Serialize) -> io::Result<()> {
+    pub fn append(&self, record: &impl Serialize) -> io::Result<()> {
         let line = serde_json::to_string(record)? + "\n";
-        let written = (&*self.file).write_all(line.as_bytes());
-        written.inspect_err(|_| drop(self.file.set_len(self.end)))?;
-        self.end += line.len() as u64;
-        Ok(())
+        let end = self.0.metadata()?.len();
+        let written = (&*self.0).write_all(line.as_bytes());
+        written.inspect_err(|_| drop(self.cut(end)))
     }
 
     /// Everything that was appended is on disk when this returns.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.0.sync_data()
     }
 }
 

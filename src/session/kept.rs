@@ -38,7 +38,7 @@ impl Kept {
         make_ignored_folder(FOLDER.as_ref())?;
         let held = Journal::hold(&path(&self.id))?;
         self.past = Past::read(&self.id, usize::MAX, 0)?;
-        let Some(mut journal) = held else {
+        let Some(journal) = held else {
             let why = format!("process {} has it", self.past.process);
             return Err(io::Error::other(why));
         };
@@ -61,8 +61,7 @@ impl Kept {
         if self.journal.is_none() {
             self.open()?;
         }
-        let mut journal = self.journal.iter_mut();
-        journal.try_for_each(|it| it.append(&record))?;
+        self.journal.iter().try_for_each(|it| it.append(&record))?;
         self.past.add(record)
     }
 

@@ -53,7 +53,7 @@ impl Line {
         let path = folder.join(&config.channel).with_extension("jsonl");
         let failed = |why| format!("{}: {why}.", path.display());
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let Some(mut journal) = Journal::hold(&path).map_err(failed)? else {
+        let Some(journal) = Journal::hold(&path).map_err(failed)? else {
             let channel = config.channel;
             return Err(format!("Another program here listens to {channel}."));
         };

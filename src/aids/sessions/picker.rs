@@ -182,7 +182,7 @@ impl Picker {
     fn rename(&mut self, name: &str) {
         let renamed = || -> io::Result<bool> {
             let path = path(&self.at);
-            let Some(mut journal) = Journal::hold(&path)? else {
+            let Some(journal) = Journal::hold(&path)? else {
                 return Ok(false);
             };
             let extent = journal::read(&path, usize::MAX, |_: Record| Ok(()))?;
