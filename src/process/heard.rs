@@ -69,25 +69,24 @@ impl Handle {
     /// Takes a piece of what it prints, on standard error or not.
     pub(super) fn push(&self, is_error: bool, bytes: &[u8]) {
         let mut state = self.state();
-        if let (Some(Heard::Read(to)), false) = (&state.heard, is_error) {
-            let to = to.clone();
-            drop(state); // it may have to wait
-            let _ = (&*to).write_all(bytes); // perhaps nobody reads any more
-        } else {
-            state.push(is_error, bytes);
+        match &mut state.heard {
+            Some(Heard::Read(to)) if !is_error => {
+                let to = to.clone();
+                drop(state); // it may have to wait
+                let _ = (&*to).write_all(bytes); // perhaps nobody reads any more
+                return;
+            }
+            Some(Heard::Taken(batch, bell)) => {
+                batch.push(is_error, bytes);
+                let _ = bell.try_send(()); // one that is there already rings for this, too
+            }
+            _ => {}
         }
+        state.output.push(bytes);
     }
 }
 
 impl State {
-    fn push(&mut self, is_error: bool, bytes: &[u8]) {
-        self.output.push(bytes);
-        if let Some(Heard::Taken(batch, bell)) = &mut self.heard {
-            batch.push(is_error, bytes);
-            let _ = bell.try_send(()); // one that is there already rings for this, too
-        }
-    }
-
     /// Whoever reads what it prints comes to the end. False if nobody reads it.
     pub fn end_of_pipe(&mut self) -> bool {
         let is_read = |heard: &mut Heard| matches!(heard, Heard::Read(_));
