@@ -6,10 +6,11 @@
 
 mod timer;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, at, never, select_biased};
+use crossbeam_channel::{after, at, never, select_biased};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use crate::caught::lock;
 use crate::mailbox::Mailbox;
 use crate::notification::{Notifier, TaskId};
 use crate::outcome::{End, Outcome};
-use crate::process::{Handle, News, heard};
+use crate::process::{News, heard};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::object;
@@ -92,14 +93,9 @@ impl Monitors {
     fn monitor(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, events) = (TaskId::new(&input.id)?, context.events.clone());
         let (it, name, folder) = (self.clone(), id.clone(), context.folder.clone());
-        let bus = lock(&self.executor).bus().notifier();
         let job = move |control: &Control| {
-            announced(&events, &name, &input.command, || {
-                let (handle, news, bell) = heard::start(&input.command, folder.path());
-                control.attach(Arc::new(handle.clone()));
-                let wakes = input.wake.then_some(&bus);
-                it.hear((&name, &control.1), wakes, &handle, (&news, &bell))
-            })
+            let hear = || it.hear(&name, &input, folder.path(), control);
+            announced(&events, &name, &input.command, hear)
         };
         lock(&self.executor).submit(Kind::Command, &id, job)?;
         Ok(format!(
@@ -108,15 +104,12 @@ impl Monitors {
     }
 
     /// Makes events of what the command prints, until nothing of it is left.
-    fn hear(
-        &self,
-        (id, mailbox): (&TaskId, &Mailbox),
-        wakes: Option<&Notifier>,
-        handle: &Handle,
-        (news, bell): (&Receiver<News>, &Receiver<()>),
-    ) -> Outcome {
+    fn hear(&self, id: &TaskId, input: &Input, folder: &Path, control: &Control) -> Outcome {
+        let (handle, news, bell) = heard::start(&input.command, folder);
+        control.attach(Arc::new(handle.clone()));
+        let bus = lock(&self.executor).bus().notifier();
         let (started, mut rested) = (Instant::now(), Instant::now());
-        let tell = |event: &str| mailbox.put(id, started.elapsed(), event);
+        let tell = |event: &str| control.1.put(id, started.elapsed(), event);
         let (mut printed, mut full, mut silent) = (bell.clone(), never(), after(self.silence));
         let mut wake = never();
         let mut outcome = loop {
@@ -136,7 +129,7 @@ impl Monitors {
                 recv(wake) -> _ => {
                     wake = never();
                     // Unless a request has told it meanwhile.
-                    if let Some(bus) = wakes && ring(mailbox, bus) {
+                    if input.wake && ring(&control.1, &bus) {
                         rested = Instant::now() + self.pause;
                     }
                 }
