@@ -59,18 +59,17 @@ pub struct Memory {
     session: Session,
     /// Tokens at which it is made, and of what is new at which it is brought up to date.
     due: [usize; 2],
-    job: Arc<Mutex<Job>>,
+    job: Mutex<Job>,
 }
 
 impl Memory {
     /// A memory of this session. Where there is none yet, the compactor makes room.
     pub fn new(compactor: Compactor, session: &Session, due: [usize; 2]) -> Arc<Self> {
-        let (session, job) = (session.clone(), Arc::new(Mutex::new(Job::Idle)));
         Arc::new(Memory {
             compactor,
-            session,
+            session: session.clone(),
             due,
-            job,
+            job: Mutex::new(Job::Idle),
         })
     }
 
@@ -82,7 +81,7 @@ impl Memory {
 
     /// To be called after a turn. If the conversation has grown enough, an update begins on a thread
     /// of its own, and nobody waits for it. It is void if the conversation is replaced meanwhile.
-    pub fn update(&self, agent: &Agent, messages: &[Message]) {
+    pub fn update(self: &Arc<Self>, agent: &Agent, messages: &[Message]) {
         let (old, id) = (self.remembered(messages), lock(&self.session.0).id.clone());
         let input = old.carry(messages);
         let new = estimate(&input).saturating_sub(old.text.len() / 4);
@@ -92,18 +91,17 @@ impl Memory {
             return;
         }
         *job = Job::Running;
-        let (session, covers) = (self.session.clone(), messages.len());
-        let (most, mark) = (self.compactor.limit / 2, mark(messages, covers));
-        let (mut worker, state) = (agent.clone(), self.job.clone());
+        let (memory, covers) = (self.clone(), messages.len());
+        let (mut worker, mark) = (agent.clone(), mark(messages, covers));
         worker.context = Context::default(); // shows nothing, and Ctrl+C is not for it
         let work = move || {
             let asked = catch(|| ask_about(worker, &input, ASK));
             let asked = asked.unwrap_or_else(|panic| Err(ModelError::Failed(panic)));
-            let mut job = lock(&state); // before the session is: so `text` finds both, or neither
+            let mut job = lock(&memory.job); // before the session: so `text` finds both, or neither
             let landed = match asked {
                 Ok(reply) => {
-                    let text = head(&reply.text(), most).to_string();
-                    land(&session, &id, (text, covers, mark), reply.usage)
+                    let text = head(&reply.text(), memory.compactor.limit / 2).to_string();
+                    land(&memory.session, &id, (text, covers, mark), reply.usage)
                 }
                 Err(why) => Err(why.to_string()),
             };
