@@ -93,17 +93,14 @@ pub fn tools(
     );
     let (executor, schema) = (executor.clone(), object(properties, &["name"]));
     let dispatch = move |Dispatch { name, tasks }: Dispatch, context: &Context| {
-        // Ctrl+C at a turn is not meant for what goes on after it.
-        let (id, interrupt) = (TaskId::new(&name)?, Interrupt::default());
-        let (context, events) = (context.clone(), context.events.clone());
+        let (id, mut context) = (TaskId::new(&name)?, context.clone());
+        context.interrupt = Interrupt::default(); // Ctrl+C is for a turn, and not for this
+        let events = context.events.clone();
         let mut runner = Runner {
             name: id.clone(),
             board: board.clone(),
             delegation: delegation.clone(),
-            context: Context {
-                interrupt,
-                ..context
-            },
+            context,
             tasks,
             done: Ids::new(),
             begun: Mutex::default(),
