@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use nix::fcntl::OFlag;
@@ -17,8 +18,9 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::heard::{self, Heard};
 use super::output::scratch_path;
-use super::{Handle, News, heard};
+use super::{Handle, News, begin};
 
 /// Starts this program once more, with arguments for a shell. The bell rings when it prints.
 ///
@@ -31,14 +33,16 @@ pub fn start_again(rest: &str) -> io::Result<(Handle, Receiver<News>, Receiver<(
     Ok((handle, news, bell, input))
 }
 
-/// Starts a command for a shell that answers: what it prints can be read, and its standard error is
-/// kept. When it has exited, all that it left running is stopped.
+/// Starts a command for a shell that answers: what it prints has to be read, as it waits for that, and
+/// its standard error is kept. When it has exited, all that it left running is stopped.
 ///
 /// # Errors
 /// When there is no pipe.
 pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, File)> {
     let (input, command) = input(command)?;
-    let (handle, printed) = heard::through_pipe(&command)?;
+    let (handle, (printed, to)) = (Handle::new(&command), io::pipe()?);
+    handle.state().heard = Some(Heard::Read(Arc::new(to)));
+    let (handle, _) = begin(handle, Path::new(""));
     Ok((handle, printed, input))
 }
 

@@ -1,7 +1,7 @@
 //! foundation · A command that is heard while it runs: what it prints, line by line as it comes, in
 //! bounded memory. What is too much is counted.
 
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{PipeWriter, Write};
 use std::mem::{replace, take};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,15 +35,6 @@ pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>, Receiver<
     (handle, news, bell)
 }
 
-/// Like [`start`](super::start), and its standard output can be read. It has to be: the command waits
-/// for that.
-pub(super) fn through_pipe(command: &str) -> io::Result<(Handle, PipeReader)> {
-    let (handle, (printed, to)) = (Handle::new(command), io::pipe()?);
-    handle.state().heard = Some(Heard::Read(Arc::new(to)));
-    let (handle, _) = begin(handle, Path::new(""));
-    Ok((handle, printed))
-}
-
 impl Handle {
     /// What it has printed since the last call: see [`Batch::take`].
     pub fn take(&self, is_end: bool) -> Option<String> {
@@ -60,9 +51,8 @@ impl Handle {
 
     /// When its shell has exited: what it left is stopped, as nobody speaks with that.
     pub(super) fn stop_if_read(&self) {
-        let was_read = self.state().end_of_pipe();
-        if was_read {
-            self.stop_because(End::Killed);
+        if self.state().end_of_pipe() {
+            self.stop_because(End::Killed); // here it is unlocked
         }
     }
 
