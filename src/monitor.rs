@@ -25,6 +25,11 @@ use crate::tools::background::announced;
 use crate::tools::object;
 pub use timer::Timer;
 
+const MONITOR: &str = "Start a shell command in the background, and be told what it prints while it runs. Lines that come together are one event; \
+    standard error is told when standard output is silent. Let it print only what is worth a look, failures included: \
+    filter with grep --line-buffered. Stop it with stop_bg.";
+const TIMER: &str = "Be woken after some time, with a note to yourself. Stop it with stop_bg.";
+
 /// Starts monitors and timers, and sets their pace. Clones are the same.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -69,24 +74,14 @@ impl Monitors {
             "note": { "type": "string", "description": "What to do then" },
             "repeat": { "type": "boolean", "description": "Again and again, until it is stopped" }
         });
+        let monitor = object(monitor, &["id", "command"]);
+        let timer = object(timer, &["id", "seconds", "note"]);
         let [monitors, timers] = [self.clone(), self.clone()];
+        let hear = move |input: Input, context: &Context| monitors.monitor(input, context);
+        let wait = move |input: timer::Input, context: &Context| timers.timer(input, context);
         [
-            Tool::new(
-                "monitor",
-                "Start a shell command in the background, and be told what it prints while it runs. Lines that come together are one event; \
-                 standard error is told when standard output is silent. Let it print only what is worth a look, failures included: \
-                 filter with grep --line-buffered. Stop it with stop_bg.",
-                object(monitor, &["id", "command"]),
-                Access::Ask,
-                move |input, context| monitors.monitor(input, context),
-            ),
-            Tool::new(
-                "timer",
-                "Be woken after some time, with a note to yourself. Stop it with stop_bg.",
-                object(timer, &["id", "seconds", "note"]),
-                Access::Free,
-                move |input, context| timers.timer(input, context),
-            ),
+            Tool::new("monitor", MONITOR, monitor, Access::Ask, hear),
+            Tool::new("timer", TIMER, timer, Access::Free, wait),
         ]
     }
 

@@ -101,10 +101,9 @@ impl Monitors {
     /// Once, its end is what it tells. A timer that repeats tells each time, until it is stopped.
     pub(super) fn timer(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, seconds) = (TaskId::new(&input.id)?, input.seconds);
-        let least = if input.repeat {
-            self.pause.as_secs().max(1)
-        } else {
-            1
+        let least = match input.repeat {
+            true => self.pause.as_secs().max(1),
+            false => 1,
         };
         if !(least..=LONGEST).contains(&seconds) {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
