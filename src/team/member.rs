@@ -244,10 +244,8 @@ impl Source for Arc<Team> {
         }
         let [free, old] = &mut it.free;
         if free != old {
-            told.push((
-                "board".to_string(),
-                format!("Free tasks on the board:\n{free}"),
-            ));
+            let text = format!("Free tasks on the board:\n{free}");
+            told.push(("board".to_string(), text));
             old.clone_from(free);
         }
         drop(own); // who reads events looks here

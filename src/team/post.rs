@@ -157,10 +157,8 @@ impl Member {
 
     /// A line for each member.
     pub fn lines(&self) -> String {
-        self.all()
-            .map(|it| it.line())
-            .collect::<Vec<_>>()
-            .join("\n")
+        let lines: Vec<String> = self.all().map(|it| it.line()).collect();
+        lines.join("\n")
     }
 
     /// For who looks. In the lock stands its process first, then how that stands.
