@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::caught::lock;
 use crate::event::{Event, Events, Reader};
 use crate::inbox::{Inbox, Wake};
 use crate::interrupt::Interrupt;
@@ -26,10 +27,9 @@ pub use commands::Action;
 use commands::{Commands, is_leaving};
 pub use history::state_file;
 use keyboard::Editor;
-pub use keyboard::OnKey;
 pub use offer::Offer;
 use shared::Shared;
-pub use shared::{Beside, Doing};
+pub use shared::{Beside, Doing, OnKey};
 
 /// What [`Repl::wait`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub struct Repl {
     context: Context,
     shared: Arc<Shared>,
     commands: Commands,
-    /// Who is to read lines: an editor, whose keys can still be bound, or nobody that edits. The
-    /// keyboard's thread has it from the first line on; a script has none.
+    /// Who is to read lines: an editor, or nobody that edits. The keyboard's thread has it from the
+    /// first line on; a script has none.
     reader: Option<Option<Editor>>,
     /// True if a person edits lines: then what is typed stands on the screen, and Ctrl+C is a key.
     edited: bool,
@@ -130,10 +130,8 @@ impl Repl {
 
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
     /// something is waited for.
-    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
-        if let Some(Some(editor)) = &mut self.reader {
-            editor.on_key(key, hint, action);
-        }
+    pub fn on_key(&self, key: char, hint: &str, action: OnKey) {
+        lock(&self.shared.keys).push((key, format!(" ({hint})"), action));
     }
 
     /// From now on, news of what runs beside the conversation wakes the prompt, and leaving says

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rustyline::completion::longest_common_prefix;
+
 use super::Repl;
 use crate::options::Options;
 use crate::screen::{Screen, Style, visible};
@@ -86,10 +88,7 @@ impl Commands {
         };
         // A name is drawn as it is: none that could do something to the terminal.
         fits.retain(|name| name.starts_with(typed) && visible(name) == *name);
-        let mut common = fits.first().cloned().unwrap_or_default();
-        while !fits.iter().all(|name| name.starts_with(&common)) {
-            common.pop();
-        }
+        let common = longest_common_prefix(&fits).unwrap_or_default();
         match common.strip_prefix(typed) {
             Some("") if fits.len() > 1 => Err(fits.join("  ")),
             added => Ok(added.unwrap_or_default().to_string()),

@@ -12,7 +12,7 @@ use nix::unistd::write;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{
-    Cmd, ColorMode, ConditionalEventHandler, Config, Event as Keys, EventContext, EventHandler,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Event, EventContext as Typed, EventHandler,
     KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 
@@ -60,9 +60,6 @@ fn read_pipe(shared: &Shared) {
     }
 }
 
-/// What a key does. It is told what the main thread does, and may have something to say.
-pub type OnKey = Arc<dyn Fn(Doing) -> Option<&'static str> + Send + Sync>;
-
 /// The line editor of a person at a terminal.
 pub struct Editor {
     editor: rustyline::Editor<Helper, FileHistory>,
@@ -73,7 +70,7 @@ pub struct Editor {
 }
 
 impl Editor {
-    /// Its keys act at once, whatever the main thread does.
+    /// An editor with the history of the programs before.
     pub fn new(prompt: String, shared: &Arc<Shared>) -> rustyline::Result<Self> {
         // Forced: the status line is drawn like a colour, and is wanted without colours, too.
         let config = Config::builder().color_mode(ColorMode::Forced);
@@ -94,62 +91,12 @@ impl Editor {
                 false
             }
         });
-        let mut editor = Editor {
+        Ok(Editor {
             editor,
             history,
             prompt,
             shared: shared.clone(),
-        };
-        let shared = shared.clone();
-        editor.bind(KeyCode::Char('C'), move |typed, _| {
-            on_interrupt(&shared, typed)
-        });
-        editor.bind(KeyCode::Char('Z'), |_, _| {
-            terminal::suspend();
-            Some(Cmd::Repaint)
-        });
-        editor.bind(KeyCode::Enter, |_, offered| Some(Cmd::Insert(1, offered?)));
-        editor.bind(KeyCode::Right, |_, offered| Some(Cmd::Insert(1, offered?)));
-        let other = Key(editor.shared.clone(), |_: &EventContext<'_>, _| None);
-        let other = EventHandler::Conditional(Box::new(other));
-        editor.editor.bind_sequence(Keys::Any, other);
-        Ok(editor)
-    }
-
-    /// A letter with Ctrl, or another key; also after an Esc that was pressed by mistake. The action
-    /// is told what is typed, and given the line that was offered.
-    fn bind(
-        &mut self,
-        key: KeyCode,
-        action: impl Fn(&EventContext<'_>, Option<String>) -> Option<Cmd>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    ) {
-        let ctrl = match key {
-            KeyCode::Char(_) => Modifiers::CTRL,
-            _ => Modifiers::NONE,
-        };
-        for modifiers in [ctrl, ctrl | Modifiers::ALT] {
-            let handler =
-                EventHandler::Conditional(Box::new(Key(self.shared.clone(), action.clone())));
-            self.editor.bind_sequence(KeyEvent(key, modifiers), handler);
-        }
-    }
-
-    /// A key that acts at once, with Ctrl. On a line with text, at rest, the key is the editor's.
-    pub fn on_key(&mut self, key: char, hint: &str, action: OnKey) {
-        *lock(&self.shared.hint) = format!(" ({hint})"); // there is room for one
-        let shared = self.shared.clone();
-        self.bind(KeyCode::Char(key), move |typed, _| {
-            let doing = shared.doing();
-            if doing == Doing::Idle && !typed.line().is_empty() {
-                return None;
-            }
-            action(doing).inspect(|text| shared.screen.say(text));
-            Some(Cmd::Repaint)
-        });
+        })
     }
 
     /// Until the person leaves. While the main thread works, a wish to leave waits for its turn.
@@ -159,25 +106,12 @@ impl Editor {
         if let Ok(printer) = self.editor.create_external_printer() {
             self.shared.screen.print_above(printer);
         }
-        let (known, shared) = (commands.clone(), self.shared.clone());
-        let queue = shared.clone();
-        self.bind(KeyCode::Up, move |typed, _| match typed.line() {
-            "" => queue.take_back().map(|line| Cmd::Insert(1, line)),
-            _ => None,
-        });
-        self.bind(KeyCode::Tab, move |typed, offered| {
-            if let Some(line) = offered {
-                return Some(Cmd::Insert(1, line));
-            }
-            let line = typed.line().get(..typed.pos())?;
-            let ids = shared.beside.get().map(|beside| beside.known());
-            match known.complete(line, ids.unwrap_or_default()) {
-                Ok(added) if added.is_empty() => return None,
-                Ok(added) => return Some(Cmd::Insert(1, added)),
-                Err(choice) => shared.screen.say(&choice),
-            }
-            Some(Cmd::Repaint)
-        });
+        let keys = Keys {
+            shared: self.shared.clone(),
+            commands: commands.clone(),
+        };
+        let keys = EventHandler::Conditional(Box::new(keys));
+        self.editor.bind_sequence(Event::Any, keys);
         let (shared, mut ends) = (self.shared.clone(), 0); // in a row
         while ends < ENOUGH {
             let Ok(typed) = catch(|| self.next()) else {
@@ -244,26 +178,65 @@ impl Editor {
     }
 }
 
-/// A key that does something at once; with `None` the key is the editor's. Any key ends the offer, and
-/// wipes it off the screen: the cursor stands before it.
-struct Key<F>(Arc<Shared>, F);
+/// The keys that act at once, whatever the main thread does. Where they have nothing to do, they are
+/// the editor's.
+struct Keys {
+    shared: Arc<Shared>,
+    commands: Commands,
+}
 
-impl<F> ConditionalEventHandler for Key<F>
-where
-    F: Fn(&EventContext<'_>, Option<String>) -> Option<Cmd> + Send + Sync,
-{
-    fn handle(&self, _: &Keys, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        let shown = self.0.end_offer();
+impl ConditionalEventHandler for Keys {
+    /// Any key ends the offer, and wipes it off the screen: the cursor stands before it.
+    fn handle(&self, key: &Event, _: RepeatCount, _: bool, typed: &Typed<'_>) -> Option<Cmd> {
+        let shown = self.shared.end_offer();
         if shown.is_some() {
             let _ = write(stdout(), b"\x1b[K");
         }
         let offered = shown.and_then(|(line, stood)| stood.then_some(line));
-        (self.1)(context, offered)
+        let KeyEvent(key, modifiers) = *key.get(0)?;
+        // Also after an Esc that was pressed by mistake.
+        match (key, modifiers - Modifiers::ALT) {
+            (KeyCode::Tab, Modifiers::NONE) if offered.is_none() => self.complete(typed),
+            (KeyCode::Tab | KeyCode::Right | KeyCode::Enter, Modifiers::NONE) => {
+                Some(Cmd::Insert(1, offered?))
+            }
+            (KeyCode::Up, Modifiers::NONE) if typed.line().is_empty() => {
+                Some(Cmd::Insert(1, self.shared.take_back()?))
+            }
+            (KeyCode::Char('C'), Modifiers::CTRL) => on_interrupt(&self.shared, typed),
+            (KeyCode::Char('Z'), Modifiers::CTRL) => {
+                terminal::suspend();
+                Some(Cmd::Repaint)
+            }
+            (KeyCode::Char(key), Modifiers::CTRL) => self.on_key(key, typed),
+            _ => None,
+        }
+    }
+}
+
+impl Keys {
+    fn complete(&self, typed: &Typed<'_>) -> Option<Cmd> {
+        let line = typed.line().get(..typed.pos())?;
+        let ids = self.shared.beside.get().map(|beside| beside.known());
+        match self.commands.complete(line, ids.unwrap_or_default()) {
+            Ok(added) => return (!added.is_empty()).then(|| Cmd::Insert(1, added)),
+            Err(choice) => self.shared.screen.say(&choice),
+        }
+        Some(Cmd::Repaint)
+    }
+
+    /// The key of a lesson. On a line with text, at rest, it is the editor's.
+    fn on_key(&self, key: char, typed: &Typed<'_>) -> Option<Cmd> {
+        let (doing, keys) = (self.shared.doing(), lock(&self.shared.keys));
+        let is_free = doing != Doing::Idle || typed.line().is_empty();
+        let (.., act) = keys.iter().find(|(its, ..)| is_free && *its == key)?;
+        act(doing).inspect(|text| self.shared.screen.say(text));
+        Some(Cmd::Repaint)
     }
 }
 
 /// Ctrl+C: while the agent works, it interrupts it and leaves the line alone.
-fn on_interrupt(shared: &Shared, typed: &EventContext<'_>) -> Option<Cmd> {
+fn on_interrupt(shared: &Shared, typed: &Typed<'_>) -> Option<Cmd> {
     match shared.doing() {
         Doing::Idle if !typed.line().is_empty() => return None, // drops the line
         Doing::Idle if shared.may_leave(false) => return Some(Cmd::EndOfFile),

@@ -1,7 +1,7 @@
 //! foundation · What the main thread and the keyboard's thread share: what goes on, and who may
 //! leave.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::offer::Grey;
@@ -38,6 +38,9 @@ pub enum Doing {
     Asking,
 }
 
+/// What a key does. It is told what the main thread does, and may have something to say.
+pub type OnKey = Arc<dyn Fn(Doing) -> Option<&'static str> + Send + Sync>;
+
 #[derive(Default)]
 struct State {
     doing: Doing,
@@ -54,8 +57,8 @@ pub struct Shared {
     pub interrupt: Interrupt,
     pub beside: OnceLock<Box<dyn Beside>>,
     pub status: Mutex<Status>,
-    /// For the status line, in brackets and after a space.
-    pub hint: Mutex<String>,
+    /// What lessons added, with Ctrl; in the status line there is room for the last hint.
+    pub keys: Mutex<Vec<(char, String, OnKey)>>,
     pub grey: Mutex<Grey>,
     state: Mutex<State>,
 }
@@ -68,7 +71,7 @@ impl Shared {
             interrupt: Interrupt::default(),
             beside: OnceLock::new(),
             status: Mutex::default(),
-            hint: Mutex::default(),
+            keys: Mutex::default(),
             grey: Mutex::default(),
             state: Mutex::default(),
         }

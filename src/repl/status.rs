@@ -154,7 +154,8 @@ impl Highlighter for Helper {
         }
         let columns = size().map_or(80, |(columns, _)| columns);
         let status = lock(&self.shared.status).clone();
-        let line = status.line(&lock(&self.shared.hint));
+        let keys = lock(&self.shared.keys);
+        let line = status.line(keys.last().map_or("", |(_, hint, _)| hint));
         let (line, _) = fit(&visible(&line), columns.saturating_sub(1));
         let grey = self.shared.grey(columns.saturating_sub(prompt.len()));
         let [line, grey] = [line, grey].map(|it| self.shared.screen.styled(&it, Style::Dim));
