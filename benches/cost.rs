@@ -7,23 +7,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Sender, unbounded};
 use serde_json::json;
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{BackgroundExecutor, Control, Kind};
+use meanwhile::background::{BackgroundExecutor, Kind, Refusal, Task};
 use meanwhile::caught::lock;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Reply, StopReason, Usage};
 use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
-use meanwhile::outcome::Outcome;
 use meanwhile::pipeline;
 use meanwhile::process::supervisor::become_supervisor_if_asked;
-use meanwhile::process::{run_watched, start, until_ended};
+use meanwhile::process::{Handle, run, start, until_ended};
 use meanwhile::subagent::Definitions;
 use meanwhile::task_board::{self, TaskBoard};
 use meanwhile::tool::{Access, Context, Folder, Tool, Toolbox};
@@ -115,13 +114,8 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 }
 
 fn contained(command: &str) {
-    let (outcome, left) = run_watched(
-        command,
-        "".as_ref(),
-        NO_LIMIT,
-        &Interrupt::default(),
-        |_| {},
-    );
+    let (command, never) = (Handle::new(command), Interrupt::default());
+    let (outcome, left) = run(&command, "".as_ref(), NO_LIMIT, &never);
     assert!(outcome.error().is_none() && left == 0, "{outcome}");
 }
 
@@ -163,12 +157,11 @@ fn short_commands(table: &mut Table) {
     }
 }
 
-fn job(command: &'static str) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
-    move |control| {
-        let (handle, news) = start(command, "".as_ref());
-        control.attach(Arc::new(handle));
-        until_ended(&news)
-    }
+fn submit(executor: &Mutex<BackgroundExecutor>, id: &TaskId, command: &str) -> Result<(), Refusal> {
+    let handle = Arc::new(Handle::new(command));
+    let task = Task::new(Kind::Command, id, handle.clone());
+    let job = move |_: &_| until_ended(&start(&handle, "".as_ref()));
+    lock(executor).submit(task, job)
 }
 
 /// The last thing the shell does is to say what time it is.
@@ -185,7 +178,7 @@ fn exit_to_outcome(table: &mut Table) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in 0..500 {
         let id = TaskId::new(&number.to_string()).expect("a name");
-        let submitted = lock(&executor).submit(Kind::Command, &id, job(LAST_WORDS));
+        let submitted = submit(&executor, &id, LAST_WORDS);
         submitted.expect("the one before has ended");
         let outcome = loop {
             if let Some(outcome) = lock(&executor).check(&id).expect("a known task").outcome {
@@ -220,9 +213,7 @@ fn ten_thousand_tasks(table: &mut Table) {
             }
             let id = TaskId::new(&number.to_string()).expect("a name");
             submitted.push(milliseconds(|| {
-                lock(&executor)
-                    .submit(Kind::Command, &id, job("true"))
-                    .expect("there is room")
+                submit(&executor, &id, "true").expect("there is room")
             }));
         }
         while !lock(&executor).running().is_empty() {

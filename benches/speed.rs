@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use meanwhile::agent::Agent;
 use meanwhile::aids::timeline::Timeline;
-use meanwhile::background::{BackgroundExecutor, Kind};
+use meanwhile::background::{BackgroundExecutor, Kind, Task};
 use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events};
 use meanwhile::message::{ContentBlock, Message, Reply, Role, StopReason, ToolCall, Usage};
@@ -22,7 +22,7 @@ use meanwhile::model::anthropic::Anthropic;
 use meanwhile::model::{Model, ModelError, Request};
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::process::supervisor::become_supervisor_if_asked;
-use meanwhile::process::{start as start_command, until_ended};
+use meanwhile::process::{Handle, start as start_command, until_ended};
 use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::bash;
 use serde_json::{Value, json};
@@ -110,11 +110,11 @@ fn makespan(table: &mut Table) {
         let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
         timed(|| {
             for (name, seconds) in [("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", longest)] {
-                let job = move |_: &_| {
-                    until_ended(&start_command(&format!("sleep {seconds}"), "".as_ref()).1)
-                };
+                let sleep = Arc::new(Handle::new(&format!("sleep {seconds}")));
                 let id = TaskId::new(name).expect("a name");
-                let submitted = lock(&executor).submit(Kind::Command, &id, job);
+                let task = Task::new(Kind::Command, &id, sleep.clone());
+                let job = move |_: &_| until_ended(&start_command(&sleep, "".as_ref()));
+                let submitted = lock(&executor).submit(task, job);
                 submitted.expect("there is room");
             }
             while !lock(&executor).running().is_empty() {

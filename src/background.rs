@@ -2,71 +2,38 @@
 //! track of them.
 //!
 //! Promised: a job that ends reports exactly one [`Outcome`] on the bus, even if it panics. Not
-//! promised: that a job ends at all, or that it heeds [`stop`](Control::stop).
+//! promised: that a job ends at all, or that it heeds [`stop`](Watch::stop).
 
-mod control;
-mod refusal;
-mod status;
+mod task;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 use crate::caught::catch;
-use crate::notification::{Ended, NotificationBus, TaskId};
+use crate::notification::{NotificationBus, TaskId};
 use crate::outcome::{End, Outcome};
 pub use crate::process::{Progress, Watch};
-use crate::todo::Priority;
-pub use control::Control;
-pub use refusal::Refusal;
-pub use status::Status;
+pub use task::{Kind, Status, Task};
 
-/// What kind of work a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A shell command.
-    Command,
-    /// A sub-agent, as urgent as its todo.
-    Agent(Priority),
-    /// Something else, of that name. It takes no place.
-    Other(&'static str),
-}
+/// How many ids a sentence lists.
+const LISTED: usize = 10;
 
-/// Work with a name, whether it has ended or not. Clones are the same work.
-#[derive(Clone)]
-pub struct Task {
-    /// Its name.
-    pub id: TaskId,
-    /// What it is.
-    pub kind: Kind,
-    /// When its work began.
-    pub started: Instant,
-    /// For looking at it and stopping it. (Its outcome comes over the bus.)
-    pub control: Control,
-}
-
-impl Task {
-    /// Of work that begins now.
-    pub fn new(kind: Kind, id: &TaskId) -> Self {
-        Task {
-            id: id.clone(),
-            kind,
-            started: Instant::now(),
-            control: Control::default(),
-        }
-    }
-
-    /// Where it stands, given its report if there is one.
-    pub fn status(&self, ended: Option<Ended>) -> Status {
-        let until = ended.as_ref().map_or_else(Instant::now, |ended| ended.at);
-        Status {
-            elapsed: until - self.started,
-            progress: self.control.look(),
-            outcome: ended.map(|ended| ended.outcome),
-            task: self.clone(),
-        }
-    }
+/// Why a job was not accepted, or is not known: what is the case and what to do. The lists are of
+/// all ids there were, or of those that run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Refusal {
+    #[error("the id \"{0}\" is taken; choose another one. Known ids: {known}", known = list(.1))]
+    IdInUse(TaskId, Vec<TaskId>),
+    #[error("there is no task \"{0}\". Known ids: {known}", known = list(.1))]
+    UnknownId(TaskId, Vec<TaskId>),
+    #[error("{count} background tasks run already ({ids}), and no more can be started now. Go on with something else, or wait until one has ended, then start this one again", count = .0.len(), ids = list(.0))]
+    TooMany(Vec<TaskId>),
+    #[error(
+        "no thread could be started for it ({0}). Run it in the foreground, or try again later"
+    )]
+    NoThread(String),
 }
 
 /// Runs jobs in the background. It owns the bus on which they report, and asks only the bus who has
@@ -101,9 +68,8 @@ impl BackgroundExecutor {
     /// then not been started.
     pub fn submit(
         &mut self,
-        kind: Kind,
-        task_id: &TaskId,
-        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+        task: Task,
+        job: impl FnOnce(&Task) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         let mut running = self.running();
         // Commands and agents have places. What only waits for others takes none.
@@ -111,7 +77,7 @@ impl BackgroundExecutor {
         if running.len() >= self.max_concurrent {
             return Err(Refusal::TooMany(running));
         }
-        self.start(Task::new(kind, task_id), job)
+        self.start(task, job)
     }
 
     /// Like `submit`, but without the limit, for work that may have been running for a while.
@@ -121,18 +87,17 @@ impl BackgroundExecutor {
     pub fn start(
         &mut self,
         task: Task,
-        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+        job: impl FnOnce(&Task) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
         self.expect_new(&task.id)?;
-        let Task { id, control, .. } = task.clone();
-        let notifier = self.bus.notifier();
+        let (its, notifier) = (task.clone(), self.bus.notifier());
         // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
             // To drop what a panic left may panic, too; then the end is `Lost`.
-            let outcome = catch(|| Outcome::of(|| job(&control)));
+            let outcome = catch(|| Outcome::of(|| job(&its)));
             let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
-            notifier.notify(id, outcome);
-            control.detach();
+            notifier.notify(its.id.clone(), outcome);
+            its.close();
         };
         let name = task.id.to_string().replace('\0', "");
         let spawned = thread::Builder::new().name(name).spawn(work);
@@ -186,5 +151,16 @@ impl BackgroundExecutor {
             true => Err(Refusal::IdInUse(task_id.clone(), self.ids())),
             false => Ok(()),
         }
+    }
+}
+
+/// The latest ids, and how many more there are.
+fn list(ids: &[TaskId]) -> String {
+    let (more, latest) = ids.split_at(ids.len().saturating_sub(LISTED));
+    let latest: Vec<_> = latest.iter().map(TaskId::to_string).collect();
+    match more.len() {
+        _ if ids.is_empty() => "none so far".to_string(),
+        0 => latest.join(", "),
+        more => format!("{} and {more} more", latest.join(", ")),
     }
 }

@@ -6,13 +6,13 @@
 
 pub(crate) mod at_work;
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Task, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
@@ -110,15 +110,16 @@ pub fn start(
     context: &Context,
 ) -> ToolOutcome {
     let worker = delegation.worker(input.agent.as_deref(), context)?;
-    let id = TaskId::new(&input.description)?;
-    let (kind, name) = (Kind::Agent(input.priority), id.clone());
+    let (id, kind) = (
+        TaskId::new(&input.description)?,
+        Kind::Agent(input.priority),
+    );
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
     let events = context.events.clone();
-    let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
-    lock(executor).submit(kind, &id, move |control| {
-        control.attach(at_work.clone());
-        announced(&events, &name, &at_work.look().what, || at_work.run())
-    })?;
+    let at_work = Arc::new(AtWork::new(worker, input, &events, || false, ask));
+    let task = Task::new(kind, &id, at_work.clone());
+    let job = move |task: &Task| announced(&events, task, || at_work.run());
+    lock(executor).submit(task, job)?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
     ))

@@ -2,11 +2,11 @@
 //! result once, and wakes the prompt that waits for a line.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, Task};
+use crate::background::{BackgroundExecutor, Kind, Status, Watch};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
@@ -26,8 +26,8 @@ pub struct Deliveries {
     pub(crate) executor: Arc<Mutex<BackgroundExecutor>>,
     /// Moved only while the executor is locked; atomic so that clones can share it.
     next: Arc<AtomicUsize>,
-    /// What else there is to tell, of a later lesson.
-    pub beside: Arc<OnceLock<Box<dyn Source>>>,
+    /// What else there is to tell, of later lessons.
+    pub sources: Arc<Mutex<Vec<Box<dyn Source>>>>,
 }
 
 /// What has something to tell besides the tasks.
@@ -44,7 +44,7 @@ impl Deliveries {
         Deliveries {
             executor: executor.clone(),
             next: Arc::default(),
-            beside: Arc::default(),
+            sources: Arc::default(),
         }
     }
 
@@ -70,30 +70,22 @@ impl Deliveries {
         ]
     }
 
-    /// Puts a note into the conversation for what tasks have told since the last call, and for each that
-    /// has ended, after the results of tools. To be called before each request.
+    /// Puts a note into the conversation for each task that has ended since the last call, after the
+    /// results of tools, and before that what else there is to tell. To be called before each request.
     ///
     /// The text says what it is, because models have mistaken such messages for the user's own words,
     /// even for the user's consent.
     pub fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
-        // In this order: what a task told before its end is in its mailbox by now.
+        // In this order: what a task told before its end can be had by now.
         let ended = self.take();
-        let tasks = lock(&self.executor).all().into_iter().map(|it| it.task);
-        for Task { id, control, .. } in tasks {
-            for event in control.1.take() {
-                push_note(messages, note(&id.to_string(), &event));
-                events.emit(Event::Told(id.to_string(), event));
-            }
-        }
+        let sources = lock(&self.sources);
+        sources.iter().for_each(|it| it.deliver(events, messages));
         for status in ended {
             let (id, line) = (status.task.id.to_string(), status.to_string());
             let output = status.outcome.map_or(String::new(), |it| it.output);
             let output = text_or(&output, "(no output)");
             push_note(messages, note(&id, &format!("{line}\n{output}")));
             events.emit(Event::Delivered(id, line));
-        }
-        if let Some(beside) = self.beside.get() {
-            beside.deliver(events, messages);
         }
     }
 
@@ -126,9 +118,8 @@ impl Deliveries {
 impl Beside for Deliveries {
     fn news(&self) -> Vec<String> {
         let [_, news] = self.ended();
-        let all = lock(&self.executor).all().into_iter();
-        let told = all.filter_map(|it| it.task.control.1.wakes());
-        let told = told.chain(self.beside.get().into_iter().flat_map(|it| it.news()));
+        let sources = lock(&self.sources);
+        let told = sources.iter().flat_map(|it| it.news());
         news.iter().map(ToString::to_string).chain(told).collect()
     }
 
@@ -182,6 +173,6 @@ pub fn stop(Status { task, outcome, .. }: &Status) -> String {
     if outcome.is_some() {
         return format!("{} has ended already.", task.id);
     }
-    task.control.stop();
+    task.stop();
     format!("{}: told to stop.", task.id)
 }

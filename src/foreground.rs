@@ -10,11 +10,11 @@ mod task_list;
 mod tools;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
-use crate::background::{BackgroundExecutor, Control, Kind, Task, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task, Watch};
 use crate::background_agent::{ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
@@ -23,7 +23,7 @@ use crate::message::{Message, push_note};
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::process::output::{last_line, text_or};
-use crate::process::{self, News};
+use crate::process::{self, Handle, News};
 use crate::repl::{Doing, Repl};
 use crate::subagent::Delegation;
 use crate::tool::{Context, ToolOutcome};
@@ -31,13 +31,13 @@ use crate::tools::background::announced;
 use crate::tools::bash::{answer, left_running};
 pub use tools::free_name;
 
-/// A command that takes longer goes on in the background, in seconds.
-const TIME_LIMIT: u64 = 120;
+/// A command that takes longer goes on in the background.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs work and waits for it, on the main thread. Clones are the same foreground.
 #[derive(Clone)]
 pub struct Foreground {
-    executor: Arc<Mutex<BackgroundExecutor>>,
+    pub(crate) executor: Arc<Mutex<BackgroundExecutor>>,
     pub(crate) context: Context,
     current: Arc<Mutex<Waiting>>,
     /// Those that run: nobody waits for their end, and none is told.
@@ -49,13 +49,12 @@ pub struct Foreground {
 type Waiting = Option<(Task, Sender<()>)>;
 
 /// Work that goes on. Whoever owns it waits for it.
-struct Work {
+pub(crate) struct Work {
     task: Task,
     news: Receiver<News>,
-    /// The questions of an agent. It is told that nobody is there once this end is dropped.
-    questions: Receiver<Question>,
-    /// The events of an agent are shown until this is dropped.
-    waiter: Arc<()>,
+    /// The questions of an agent. Once this end is dropped, it is told that nobody is there, and what
+    /// it does is shown no more.
+    questions: Arc<Receiver<Question>>,
 }
 
 /// What is asked, what makes it void, and where the answer goes.
@@ -63,12 +62,11 @@ type Question = (String, Interrupt, Sender<Result<String, String>>);
 
 impl Work {
     /// Work that asks nothing.
-    fn new(task: Task, news: Receiver<News>) -> Self {
+    pub(crate) fn new(task: Task, news: Receiver<News>) -> Self {
         Work {
             task,
             news,
-            questions: never(),
-            waiter: Arc::default(),
+            questions: Arc::new(never()),
         }
     }
 }
@@ -113,7 +111,7 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let outcome = self.run(command, None, TIME_LIMIT, &self.context);
+        let outcome = self.run(command, None, LIMIT, &self.context);
         let output = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         let text = format!("The user ran this: {command}\n{output}");
         push_note(messages, block("user-command", "", &text));
@@ -124,35 +122,20 @@ impl Foreground {
         &self,
         command: &str,
         description: Option<&str>,
-        limit: u64,
+        limit: Duration,
         context: &Context,
     ) -> ToolOutcome {
-        let task = Task::new(Kind::Command, &self.name(command, description)?);
-        let (handle, news) = process::start(command, context.folder.path());
-        task.control.attach(Arc::new(handle));
-        let limit = after(Duration::from_secs(limit));
-        self.wait(Work::new(task, news), limit, context)
-    }
-
-    /// Does work on a thread of its own, and waits for it as for a command.
-    pub fn call(
-        &self,
-        name: &str,
-        watch: Arc<dyn Watch>,
-        work: impl FnOnce() -> Outcome + Send + 'static,
-        context: &Context,
-    ) -> ToolOutcome {
-        let task = Task::new(Kind::Command, &self.name("", Some(name))?);
-        task.control.attach(watch);
-        let work = Work::new(task, process::on_thread("call", |_| work()));
-        self.wait(work, after(Duration::from_secs(TIME_LIMIT)), context)
+        let (id, handle) = (self.name(command, description)?, Handle::new(command));
+        let task = Task::new(Kind::Command, &id, Arc::new(handle.clone()));
+        let news = process::start(&handle, context.folder.path());
+        self.wait(Work::new(task, news), Some(limit), context)
     }
 
     /// Runs a sub-agent, which may ask the person as long as it is waited for.
     fn delegate(&self, delegation: &Delegation, input: Input, context: &Context) -> ToolOutcome {
         let worker = delegation.worker(input.agent.as_deref(), context)?;
-        let (id, waiter) = (TaskId::new(&input.description)?, Arc::new(()));
-        let task = Task::new(Kind::Agent(input.priority), &id);
+        let kind = Kind::Agent(input.priority);
+        let id = TaskId::new(&input.description)?;
         lock(&self.executor).expect_new(&id)?;
         let (asks, questions) = unbounded::<Question>();
         let ask = move |question: &str, interrupt: &Interrupt| {
@@ -160,37 +143,42 @@ impl Foreground {
             let _ = asks.send((question.to_string(), interrupt.clone(), answer));
             answered.recv().unwrap_or_else(|_| Err(ALONE.to_string()))
         };
-        let (waits, events) = (Arc::downgrade(&waiter), &context.events);
-        let at_work = Arc::new(AtWork::new(worker, input, events, waits, Arc::new(ask)));
-        task.control.attach(at_work.clone());
+        let questions = Arc::new(questions);
+        let (waits, events) = (Arc::downgrade(&questions), &context.events);
+        let is_waited_for = move || waits.strong_count() > 0;
+        let at_work = AtWork::new(worker, input, events, is_waited_for, Arc::new(ask));
+        let at_work = Arc::new(at_work);
+        let task = Task::new(kind, &id, at_work.clone());
         let news = process::on_thread(&id.to_string(), move |_| at_work.run());
-        let work = Work {
-            questions,
-            waiter,
-            ..Work::new(task, news)
-        };
-        self.wait(work, never(), context)
+        let mut work = Work::new(task, news);
+        work.questions = questions;
+        self.wait(work, None, context)
     }
 
     /// Waits until the work has ended, or until there is a reason to go on without it.
-    fn wait(&self, work: Work, limit: Receiver<Instant>, context: &Context) -> ToolOutcome {
+    pub(crate) fn wait(
+        &self,
+        work: Work,
+        limit: Option<Duration>,
+        context: &Context,
+    ) -> ToolOutcome {
         let (task, (key, pressed)) = (work.task.clone(), unbounded());
         *lock(&self.current) = Some((task.clone(), key));
-        let (control, kind) = (task.control.clone(), task.kind);
-        let interrupt = context.interrupt.clone();
+        let (its, interrupt) = (task.clone(), context.interrupt.clone());
         context.events.waiting(move || {
             let doing = if interrupt.is_triggered() {
                 "stopping "
             } else {
                 ""
             };
-            let now = control.look();
-            let progress = match kind {
+            let now = its.look();
+            let progress = match its.kind {
                 Kind::Command => text_or(last_line(&now.recent), &now.line),
                 _ => now.line,
             };
             (format!("{doing}{}", now.what), progress)
         });
+        let limit = limit.map_or(never(), after);
         let mut interrupted = context.interrupt.receiver();
         let waited = loop {
             select_biased! {
@@ -203,7 +191,7 @@ impl Foreground {
                 recv(limit) -> _ => break Err(", as it had not ended within its time limit"),
                 recv(interrupted) -> _ => {
                     interrupted = never();
-                    task.control.stop();
+                    task.stop();
                 }
             }
         };
@@ -225,7 +213,7 @@ impl Foreground {
                 let moved = format!(
                     "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
                 );
-                match (task.kind, task.control.look().recent.trim_end()) {
+                match (task.kind, task.look().recent.trim_end()) {
                     (Kind::Agent(_), _) | (_, "") => Ok(moved),
                     (_, so_far) => Ok(format!("{moved}\nOutput so far:\n{so_far}")),
                 }
@@ -236,16 +224,11 @@ impl Foreground {
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
     fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
         let (task, news, events) = (work.task, work.news, context.events.clone());
-        drop((work.questions, work.waiter));
-        let Task { id, control, .. } = task.clone();
-        let job = move |control: &Control| {
-            announced(&events, &id, &control.look().what, || {
-                process::until_ended(&news)
-            })
-        };
-        let adopted = lock(&self.executor).start(task, job);
+        drop(work.questions);
+        let job = move |task: &Task| announced(&events, task, || process::until_ended(&news));
+        let adopted = lock(&self.executor).start(task.clone(), job);
         adopted.map_err(|refusal| {
-            control.stop(); // nobody could tell its end
+            task.stop(); // nobody could tell its end
             format!("it could not go on in the background, so it was stopped: {refusal}.")
         })
     }

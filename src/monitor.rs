@@ -10,16 +10,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, at, never, select_biased};
+use crossbeam_channel::{Receiver, after, at, never, select_biased};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind};
+use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::caught::lock;
+use crate::delivery::{Deliveries, Source, note};
+use crate::event::{Event, Events};
 use crate::mailbox::Mailbox;
+use crate::message::{Message, push_note};
 use crate::notification::{Notifier, TaskId};
 use crate::outcome::{End, Outcome};
-use crate::process::{News, heard};
+use crate::process::{Handle, News, heard, start};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::background::announced;
 use crate::tools::object;
@@ -41,6 +44,7 @@ pub struct Monitors {
     pub pause: Duration,
     /// A silence of this length is told.
     pub silence: Duration,
+    mailboxes: Arc<Mutex<Vec<(TaskId, Mailbox)>>>,
 }
 
 #[derive(Deserialize)]
@@ -52,14 +56,24 @@ struct Input {
 }
 
 impl Monitors {
-    /// Over the executor of the background tasks.
-    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>) -> Self {
-        Monitors {
-            executor: executor.clone(),
+    /// Over the executor of the background tasks; what they tell is delivered with the results.
+    pub fn attach(deliveries: &Deliveries) -> Self {
+        let monitors = Monitors {
+            executor: deliveries.executor.clone(),
             window: Duration::from_millis(200),
             pause: Duration::from_secs(10),
             silence: Duration::from_secs(600),
-        }
+            mailboxes: Arc::default(),
+        };
+        lock(&deliveries.sources).push(Box::new(monitors.clone()));
+        monitors
+    }
+
+    /// A new mailbox, for a task that is about to begin.
+    fn mailbox(&self, id: &TaskId) -> Mailbox {
+        let mailbox = Mailbox::default();
+        lock(&self.mailboxes).push((id.clone(), mailbox.clone()));
+        mailbox
     }
 
     /// `monitor` and `timer`.
@@ -86,25 +100,31 @@ impl Monitors {
     }
 
     fn monitor(&self, input: Input, context: &Context) -> ToolOutcome {
-        let (id, events) = (TaskId::new(&input.id)?, context.events.clone());
-        let (it, name, folder) = (self.clone(), id.clone(), context.folder.clone());
-        let job = move |control: &Control| {
-            let hear = || it.hear(&name, &input, folder.path(), control);
-            announced(&events, &name, &input.command, hear)
+        let (id, heard) = (TaskId::new(&input.id)?, heard::command(&input.command));
+        let task = Task::new(Kind::Command, &id, Arc::new(heard.0.clone()));
+        let (it, events, folder) = (self.clone(), context.events.clone(), context.folder.clone());
+        let job = move |task: &Task| {
+            let hear = || it.hear(task, &input, folder.path(), &heard);
+            announced(&events, task, hear)
         };
-        lock(&self.executor).submit(Kind::Command, &id, job)?;
+        lock(&self.executor).submit(task, job)?;
         Ok(format!(
             "{id}: started in the background. What it prints will come by itself."
         ))
     }
 
     /// Makes events of what the command prints, until nothing of it is left.
-    fn hear(&self, id: &TaskId, input: &Input, folder: &Path, control: &Control) -> Outcome {
-        let (handle, news, bell) = heard::start(&input.command, folder);
-        control.attach(Arc::new(handle.clone()));
-        let bus = lock(&self.executor).bus().notifier();
+    fn hear(
+        &self,
+        task: &Task,
+        input: &Input,
+        folder: &Path,
+        heard: &(Handle, Receiver<()>),
+    ) -> Outcome {
+        let ((handle, bell), mailbox) = (heard, self.mailbox(&task.id));
+        let (news, bus) = (start(handle, folder), lock(&self.executor).bus().notifier());
         let (started, mut rested) = (Instant::now(), Instant::now());
-        let tell = |event: &str| control.1.put(id, started.elapsed(), event);
+        let tell = |event: &str| mailbox.put(&task.id, started.elapsed(), event);
         let (mut printed, mut full, mut silent) = (bell.clone(), never(), after(self.silence));
         let mut wake = never();
         let mut outcome = loop {
@@ -124,7 +144,7 @@ impl Monitors {
                 recv(wake) -> _ => {
                     wake = never();
                     // Unless a request has told it meanwhile.
-                    if input.wake && ring(&control.1, &bus) {
+                    if input.wake && ring(&mailbox, &bus) {
                         rested = Instant::now() + self.pause;
                     }
                 }
@@ -143,6 +163,23 @@ impl Monitors {
             outcome.output = format!("({} bytes of output in all)", handle.bytes());
         }
         outcome
+    }
+}
+
+impl Source for Monitors {
+    fn news(&self) -> Vec<String> {
+        let mailboxes = lock(&self.mailboxes);
+        let wakes = mailboxes.iter().filter_map(|(_, mailbox)| mailbox.wakes());
+        wakes.collect()
+    }
+
+    fn deliver(&self, events: &Events, messages: &mut Vec<Message>) {
+        for (id, mailbox) in &*lock(&self.mailboxes) {
+            for event in mailbox.take() {
+                push_note(messages, note(&id.to_string(), &event));
+                events.emit(Event::Told(id.to_string(), event));
+            }
+        }
     }
 }
 

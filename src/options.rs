@@ -1,8 +1,6 @@
 //! foundation · What a lesson program is told at its start: by its page, and by the command line.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -37,9 +35,6 @@ pub struct Options {
     /// Its own place in a team, if it was started as a mate.
     pub mate: Option<PathBuf>,
 }
-
-/// What a mate was given in place of the variables of the environment: its key among others.
-pub static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
 impl Options {
     /// True if the lines are known beforehand, and the program leaves after the last one.

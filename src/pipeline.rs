@@ -13,12 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Control, Kind};
+use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::background_agent;
 use crate::caught::lock;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
-use crate::screen::count;
 use crate::subagent::Definitions;
 use crate::task_board::{self, BoardTask, Ids, TaskBoard, find, link};
 use crate::todo::Stage;
@@ -116,12 +115,9 @@ pub fn tools(
         let completed = entries.into_keys().filter(|id| !open.contains(id));
         runner.done = completed.collect();
         let runner = Arc::new(runner);
-        let (name, what) = (id.clone(), count(open.len() as u64, "board task"));
-        let job = move |control: &Control| {
-            control.attach(runner.clone());
-            announced(&events, &name, &what, || runner.run())
-        };
-        lock(&executor).submit(Kind::Other("pipeline"), &id, job)?;
+        let task = Task::new(Kind::Other("pipeline"), &id, runner.clone());
+        let job = move |task: &Task| announced(&events, task, || runner.run());
+        lock(&executor).submit(task, job)?;
         Ok(format!(
             "{id}: started in the background. Go on with other work; the result will come by itself."
         ))

@@ -60,20 +60,15 @@ pub enum News {
     Ended(Outcome),
 }
 
-/// Starts a command in a folder (relative to where the program is) and returns at once. Whatever goes
-/// wrong is heard as its end.
-pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>) {
-    begin(Handle::new(command), folder)
-}
-
-fn begin(handle: Handle, folder: &Path) -> (Handle, Receiver<News>) {
-    let (attended, folder) = (handle.clone(), folder.to_path_buf());
-    let news = on_thread("command", move |tell| {
-        let outcome = attend(&attended, &folder, tell);
+/// Starts a command, once, in a folder (relative to where the program is) and returns at once.
+/// Whatever goes wrong is heard as its end.
+pub fn start(handle: &Handle, folder: &Path) -> Receiver<News> {
+    let (handle, folder) = (handle.clone(), folder.to_path_buf());
+    on_thread("command", move |tell| {
+        let outcome = attend(&handle, &folder, tell);
         pool::replace_the_last();
         outcome
-    });
-    (handle, news)
+    })
 }
 
 /// Does work on a thread of its own. Whatever goes wrong, even a thread that could not be created,
@@ -106,17 +101,15 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
 
 /// Runs a command and waits until its shell exits, or until all of it has been ended because the
 /// time limit passed or the person interrupted. The number is that of the processes which the shell
-/// left running: they go on, at most until the program ends. `watch` is called once, at the start.
-pub fn run_watched(
-    command: &str,
+/// left running: they go on, at most until the program ends.
+pub fn run(
+    handle: &Handle,
     folder: &Path,
     limit: Duration,
     interrupt: &Interrupt,
-    watch: impl FnOnce(Handle),
 ) -> (Outcome, usize) {
-    let (handle, news) = start(command, folder);
+    let news = start(handle, folder);
     let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
-    watch(handle.clone());
     loop {
         select! {
             recv(news) -> news => return match news {

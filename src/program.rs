@@ -13,6 +13,7 @@ use crate::model::anthropic::Anthropic;
 use crate::options::{self, Options};
 use crate::repl::Repl;
 use crate::screen::Screen;
+use crate::team::GIVEN;
 use crate::terminal;
 
 /// As [`options::start`]. What is to be replayed takes the place of the page's lines.
@@ -67,7 +68,7 @@ pub fn connect(options: &Options) -> Arc<dyn Model> {
     if let Some(recording) = recorded(options) {
         return step(options, Arc::new(recording));
     }
-    let given = |name: &str| options::GIVEN.get()?.get(name).cloned();
+    let given = |name: &str| GIVEN.get()?.get(name).cloned();
     if let Some(model) = Anthropic::from_vars(given) {
         return step(options, Arc::new(model));
     }

@@ -9,14 +9,14 @@ mod line;
 
 use std::mem::take;
 use std::path::Path;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Control, Kind, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::background_agent::{self, ALONE, AtWork, Input};
 use crate::caught::lock;
 use crate::delivery::block;
@@ -238,11 +238,11 @@ impl Slack {
         };
         let (kind, events) = (Kind::Agent(input.priority), self.context.events.clone());
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-        let at_work = Arc::new(AtWork::new(worker, input, &events, Weak::new(), ask));
-        let (slack, name) = (self.clone(), id.clone());
-        let job = move |control: &Control| {
-            control.attach(at_work.clone());
-            announced(&events, &name, &at_work.look().what, || {
+        let at_work = Arc::new(AtWork::new(worker, input, &events, || false, ask));
+        let task = Task::new(kind, &id, at_work.clone());
+        let slack = self.clone();
+        let job = move |task: &Task| {
+            announced(&events, task, || {
                 let outcome = Outcome::of(|| at_work.run());
                 answer.2 = match outcome.error() {
                     Some(error) => format!("Error: {error}\n{}", outcome.output),
@@ -253,7 +253,7 @@ impl Slack {
                 outcome
             })
         };
-        lock(&self.executor).submit(kind, &id, job)?;
+        lock(&self.executor).submit(task, job)?;
         Ok(id.to_string())
     }
 

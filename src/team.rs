@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{Control, Kind, Progress, Task, Watch};
+use crate::background::{Kind, Progress, Task, Watch};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::event::Events;
@@ -40,7 +40,7 @@ use crate::tools::background::announced;
 use crate::tools::files::failed;
 use crate::tools::object;
 use crate::worktree::make_ignored_folder;
-pub use member::{Own, enlist};
+pub use member::{GIVEN, Own, enlist};
 use post::{LEAD, Member};
 
 const FOLDER: &str = ".team";
@@ -88,7 +88,7 @@ struct Wanted {
     turns: Option<u64>,
 }
 
-type Started = (Wanted, Control, Receiver<()>, File);
+type Started = (Wanted, Task, Receiver<()>, File);
 type Act = fn(&Team, Input, &Context) -> ToolOutcome;
 
 /// Gives an agent the tools, and its mail to the deliveries. Of a mate it is the only agent.
@@ -108,7 +108,7 @@ pub fn attach(
     let [counts, shown] = [(); 2].map(|()| team.clone());
     let events = agent.context.events.clone();
     agent.context.events = events.with(Box::new(move |it| counts.count(it)));
-    let _ = deliveries.beside.set(Box::new(team.clone()));
+    lock(&deliveries.sources).push(Box::new(team.clone()));
     let list = move |_: &str| shown.me().map_or_else(|why| why, |me| me.lines());
     repl.action("/team", "who is in the team, and does what", list);
     let count = if own.is_some() { 3 } else { 5 };
@@ -191,14 +191,14 @@ impl Team {
         let mut variables: BTreeMap<_, _> = vars_os().filter_map(both).collect();
         variables.retain(|name, _| name.starts_with("ANTHROPIC_") || name == "MODEL_ID");
         let mut lines = String::new();
-        for (wanted, control, _, mut input) in begun {
+        for (wanted, mate, _, mut input) in begun {
             let (name, prompt) = (&wanted.name, wanted.prompt.as_deref().unwrap_or(PROMPT));
             let given = serde_json::to_string(&(&variables, &wanted)).unwrap_or_default();
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
             let said = input.write_all(format!("{given}\n{prompt}\n").as_bytes());
             said.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
-            self.with(|own| own.mates.push((control, input)));
+            self.with(|own| own.mates.push((mate, input)));
             lines += &format!("{name}: started in the background.\n");
         }
         Ok(lines + "What they say comes by itself.")
@@ -230,11 +230,10 @@ impl Team {
         }
         let started = fed::start_again(&options);
         let (handle, news, printed, input) = started.map_err(failed("started", &it.name))?;
-        let task = Task::new(Kind::Other("mate"), &id);
-        let control = task.control.clone();
-        let job = move |control: &Control| {
-            control.attach(Arc::new(Mate(handle, member.clone())));
-            announced(&events, &id, "mate", || {
+        let mate = Arc::new(Mate(handle, member.clone()));
+        let task = Task::new(Kind::Other("mate"), &id, mate);
+        let job = move |task: &Task| {
+            announced(&events, task, || {
                 let end = until_ended(&news).end;
                 let outcome = Outcome::new(end, member.line());
                 member.give_back();
@@ -242,18 +241,18 @@ impl Team {
                 outcome
             })
         };
-        lock(&self.deliveries.executor).start(task, job)?;
-        Ok((it, control, printed, input))
+        lock(&self.deliveries.executor).start(task.clone(), job)?;
+        Ok((it, task, printed, input))
     }
 
     fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
         self.me()?;
         let mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
-        let (mates, _leave): (Vec<Control>, Vec<File>) = mates.into_iter().unzip();
+        let (mates, _leave): (Vec<Task>, Vec<File>) = mates.into_iter().unzip();
         let told = format!("told to leave: {} mates.", mates.len());
         let late = move || {
             thread::sleep(GRACE);
-            mates.iter().for_each(Control::stop);
+            mates.iter().for_each(Watch::stop);
         };
         let late = thread::Builder::new().name("grace".into()).spawn(late);
         late.map_err(|why| format!("{told} Nobody ends those that stay: {why}."))?;

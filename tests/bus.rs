@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::json;
 
-use meanwhile::background::{Control, Kind, Progress, Watch};
+use meanwhile::background::{Kind, Progress, Task, Watch};
 use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events};
 use meanwhile::notification::NotificationBus;
@@ -113,8 +113,8 @@ fn an_error_lists_ten_ids_and_how_many_more() {
             let _ = gate.recv();
             finished("")
         };
-        let submitted =
-            lock(&main.executor).submit(Kind::Command, &id(&format!("job-{number}")), job);
+        let submitted = lock(&main.executor)
+            .submit(unwatched(Kind::Command, &id(&format!("job-{number}"))), job);
         submitted.expect("a free place");
     }
     let list: Vec<String> = (991..=1000).map(|number| format!("job-{number}")).collect();
@@ -152,9 +152,13 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
     };
     let events = Events::default().with(Box::new(reader));
     let (executor, its) = (executor(1), id("build"));
-    let name = its.clone();
-    let job = move |_: &_| announced(&events, &name, "make", || panic!("no such thing"));
-    let submitted = lock(&executor).submit(Kind::Command, &its, job);
+    let watch = Progress {
+        what: "make".to_string(),
+        ..Progress::default()
+    };
+    let task = Task::new(Kind::Command, &its, Arc::new(watch));
+    let job = move |task: &_| announced(&events, task, || panic!("no such thing"));
+    let submitted = lock(&executor).submit(task, job);
     submitted.expect("a free place");
     until_ended(&executor, "build");
     let result = "ERROR: the job broke down: no such thing";
@@ -186,11 +190,9 @@ impl Watch for AtGate {
 fn how_an_ended_task_stood_last_is_known_at_every_moment() {
     let (executor, its) = (executor(1), id("look"));
     let ((looks, looked), (open, gate)) = (unbounded(), bounded::<()>(0));
-    let job = move |control: &Control| {
-        control.attach(Arc::new(AtGate(looks, gate)));
-        finished("")
-    };
-    let submitted = lock(&executor).submit(Kind::Agent(Priority::Low), &its, job);
+    let watch = Arc::new(AtGate(looks, gate));
+    let task = Task::new(Kind::Agent(Priority::Low), &its, watch);
+    let submitted = lock(&executor).submit(task, |_| finished(""));
     submitted.expect("a free place");
     // The report stands; how it stood last is being asked.
     assert_eq!(looked.recv_timeout(PATIENCE), Ok(()));

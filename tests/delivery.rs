@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use meanwhile::background::{Control, Kind, Progress, Watch};
+use meanwhile::background::{Kind, Progress, Task, Watch};
 use meanwhile::background_agent::ALONE;
 use meanwhile::caught::lock;
 use meanwhile::event::{Event, Events, Stamped};
@@ -204,14 +204,11 @@ fn start_tool(world: &Arc<World>) -> Tool {
         let watch = Arc::new(AtGate(gate.clone()));
         let priorities = [Priority::High, Priority::Medium, Priority::Low];
         let kind = Kind::Agent(priorities[world.known().chance.below(3)]);
-        let job = move |control: &Control| {
-            control.attach(watch);
-            match opened.recv() {
-                Ok(outcome) if outcome.end != End::Lost => outcome,
-                _ => panic!("it panicked"),
-            }
+        let job = move |_: &_| match opened.recv() {
+            Ok(outcome) if outcome.end != End::Lost => outcome,
+            _ => panic!("it panicked"),
         };
-        lock(&world.executor).submit(kind, &id(&name), job)?;
+        lock(&world.executor).submit(Task::new(kind, &id(&name), watch), job)?;
         let mut known = world.known();
         known.started.push(name.clone());
         known.waiting.push((name.clone(), gate));
@@ -480,7 +477,7 @@ fn a_refusal_does_not_take_a_delivery_away() {
     let tasks = executor.clone();
     let end = move |name: &str| {
         let outcome = finished(format!("output of {name}"));
-        let submitted = lock(&tasks).submit(Kind::Command, &id(name), |_| outcome);
+        let submitted = lock(&tasks).submit(unwatched(Kind::Command, &id(name)), |_| outcome);
         submitted.expect("a free place");
         until_ended(&tasks, name);
     };
@@ -656,12 +653,12 @@ fn what_is_resolved_stands_before_what_runs() {
 fn an_agent_of_which_nothing_is_known_yet_begins() {
     let (open, gate) = bounded::<()>(0);
     let main = s10(2, [], |_| Ok(says("done")));
-    let job = move |_: &Control| {
+    let job = move |_: &Task| {
         let _ = gate.recv();
         Outcome::new(End::Finished(None), "")
     };
     let kind = Kind::Agent(Priority::Medium);
-    let begun = lock(&main.executor).submit(kind, &id("t-fail"), job);
+    let begun = lock(&main.executor).submit(unwatched(kind, &id("t-fail")), job);
     begun.expect("a free place");
     assert_eq!(todos(&main)[0], "[in_progress] t-fail (it begins)");
     drop(open);

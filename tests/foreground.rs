@@ -509,7 +509,7 @@ fn a_look_takes_no_wake_up_away() {
         .on_end(move || ring.send(()).unwrap_or_default());
     for number in 0..100 {
         let id = id(&format!("job {number}"));
-        let submitted = lock(&executor).submit(Kind::Command, &id, |_| finished(""));
+        let submitted = lock(&executor).submit(unwatched(Kind::Command, &id), |_| finished(""));
         submitted.expect("a free place");
         // Another thread, whose look is the first to see the end.
         let looks = executor.clone();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
 use meanwhile::caught::lock;
-use meanwhile::delivery::Deliveries;
+use meanwhile::delivery::{Deliveries, Source};
 use meanwhile::event::Events;
 use meanwhile::mailbox::Mailbox;
 use meanwhile::message::{ContentBlock, Message, push_user};
@@ -52,18 +52,18 @@ impl Desk {
         let (ring, rings) = unbounded();
         prepare();
         let executor = BackgroundExecutor::shared(NotificationBus::default(), 4);
-        let mut monitors = Monitors::new(&executor);
+        let deliveries = Deliveries::new(&executor);
+        let mut monitors = Monitors::attach(&deliveries);
         (monitors.pause, monitors.silence) = (Duration::ZERO, PATIENCE);
-        let told = executor.clone();
+        let told = monitors.clone();
         // An end rings as well: that is not what is looked at here.
         lock(&executor).bus().on_end(move || {
-            if !waking(&told).is_empty() {
+            if !told.news().is_empty() {
                 let _ = ring.send(Instant::now());
             }
             an_end_came();
         });
         pace(&mut monitors);
-        let deliveries = Deliveries::new(&executor);
         let mut toolbox = toolbox(monitors.tools());
         deliveries
             .tools()
@@ -141,13 +141,6 @@ impl Desk {
         assert_eq!(told.len(), 1, "{told:?}");
         text(&told[0]).to_string()
     }
-}
-
-/// What is to wake an idle agent before its end.
-fn waking(executor: &Arc<Mutex<BackgroundExecutor>>) -> Vec<String> {
-    let all = lock(executor).all();
-    let told = all.iter().filter_map(|it| it.task.control.1.wakes());
-    told.collect()
 }
 
 fn notes(messages: &[Message]) -> Vec<String> {
@@ -396,7 +389,7 @@ fn one_that_is_stopped_in_the_middle_tells_what_it_has_printed_and_no_more() {
     assert_eq!(rest.len(), 2);
     eventually("it is gone", || is_gone(shell));
     assert_eq!(desk.deliver(), [""; 0], "once");
-    assert_eq!(waking(&desk.monitors.executor), [""; 0]);
+    assert_eq!(desk.monitors.news(), [""; 0]);
 }
 
 #[test]
@@ -525,7 +518,7 @@ fn without_wake_nobody_is_woken_before_its_end() {
         !told.is_empty()
     });
     assert_eq!(event(text(&told[0])), ("log: 1 line".into(), "line".into()));
-    assert_eq!(waking(&desk.monitors.executor), [""; 0]);
+    assert_eq!(desk.monitors.news(), [""; 0]);
     desk.open("gate");
     assert_eq!(desk.rest("log").len(), 2);
     assert_eq!(desk.rings.try_recv(), Err(TryRecvError::Empty));
@@ -543,13 +536,13 @@ fn an_agent_is_not_woken_more_often_than_once_in_a_while() {
     let (mut lines, mut rings) = (0, Vec::new());
     while lines < 4 {
         rings.push(desk.until_it_rings());
-        assert_eq!(waking(&desk.monitors.executor).len(), 1);
+        assert_eq!(desk.monitors.news().len(), 1);
         lines += desk
             .deliver()
             .iter()
             .map(|it| count(text(it)))
             .sum::<usize>();
-        assert_eq!(waking(&desk.monitors.executor), [""; 0]);
+        assert_eq!(desk.monitors.news(), [""; 0]);
     }
     let apart = rings.windows(2).all(|pair| pair[1] - pair[0] >= pause);
     assert!(apart, "{rings:?}");
@@ -570,7 +563,7 @@ fn what_was_told_meanwhile_wakes_nobody_later() {
         told.extend(desk.deliver());
         !told.is_empty()
     });
-    let news = waking(&desk.monitors.executor);
+    let news = desk.monitors.news();
     desk.open("gate");
     desk.rest("busy");
     assert_eq!(news, [""; 0]);

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
+use meanwhile::background::Watch;
 use meanwhile::caught::lock;
 use meanwhile::message::Reply;
 use meanwhile::model::{ModelError, Request};
@@ -25,7 +26,7 @@ use meanwhile::tool::{Access, Context, Tool, Toolbox};
 use meanwhile::tools::object;
 use support::program::{Lesson, PATIENCE, eventually, eventually_or};
 use support::server::{Server, reply_text, reply_tool};
-use support::session::{By, Chance, Shared, executor, faults, id, says, until_ended};
+use support::session::{By, Chance, Shared, executor, faults, id, says, until_ended, unwatched};
 use tempfile::TempDir;
 
 const S15: &str = "s15_pipelines";
@@ -455,7 +456,7 @@ fn a_pipeline_that_is_stopped_stops_its_agents_and_can_go_on() {
     two.end("two");
     let four = bench.next();
     let status = lock(&bench.executor).check(&id("work"));
-    status.expect("a task").task.control.stop();
+    status.expect("a task").task.stop();
     let outcome = bench.outcome("work");
     assert_eq!(outcome.end, End::Killed);
     let expected = ["pending", "completed", "pending", "pending", "pending"];
@@ -482,8 +483,10 @@ fn its_agents_have_places_of_their_own_and_no_hand_on_the_plan() {
         "neither task_create, task_update, bg_bash nor dispatch"
     );
     let job = |_: &_| Outcome::new(End::Finished(None), "");
-    let submitted =
-        lock(&bench.executor).submit(meanwhile::background::Kind::Command, &id("build"), job);
+    let submitted = lock(&bench.executor).submit(
+        unwatched(meanwhile::background::Kind::Command, &id("build")),
+        job,
+    );
     submitted.expect("the place is free");
     until_ended(&bench.executor, "build");
     // A second pipeline takes nothing from the first one.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::background::{Control, Kind};
+use meanwhile::background::{Kind, Task};
 use meanwhile::caught::lock;
 use meanwhile::delivery::note;
 use meanwhile::event::Event;
@@ -29,6 +29,7 @@ use support::prompt::{at_prompt, leaves_everything_as_it_was};
 use support::server::{Answer, Server, held, reply_text, reply_tool};
 use support::session::{
     By, Chance, calls, delivered, executor, faults, finished, id as task, says, task_of, toolbox,
+    unwatched,
 };
 use support::terminal::Seat;
 use tempfile::TempDir;
@@ -1545,11 +1546,11 @@ fn a_task_that_was_started_is_known_before_its_thread_says_so() {
     let mut program = Program::start(Arc::default());
     program.agent = program.session.keep(&program.agent, &executor);
     let (go, gone) = channel::<()>();
-    let job = move |_: &Control| {
+    let job = move |_: &Task| {
         let _ = gone.recv(); // it never says that it began
         finished("")
     };
-    let started = lock(&executor).submit(Kind::Command, &task("build"), job);
+    let started = lock(&executor).submit(unwatched(Kind::Command, &task("build")), job);
     started.expect("a free place");
     push_user(&mut program.messages, "go on");
     program.agent.ask(&mut program.messages).expect("a reply");

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use meanwhile::agent::Agent;
 use meanwhile::background::BackgroundExecutor;
+use meanwhile::delivery::Deliveries;
 use meanwhile::foreground::Foreground;
 use meanwhile::mcp::Servers;
 use meanwhile::message::{Message, push_user};
@@ -586,7 +587,9 @@ fn lesson_that_panics() -> ExitCode {
             .replace(foreground.tools(&agent, &definitions));
         let task = worktree::task(&agent.toolbox);
         agent.toolbox.replace([task]);
-        agent.toolbox.add(Monitors::new(&executor).tools());
+        agent
+            .toolbox
+            .add(Monitors::attach(&Deliveries::new(&executor)).tools());
     }
     let foreground = Foreground::new(&executor, repl.context());
     let servers = Servers::attach(&options, &foreground, &mut repl);

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     worktree::attach(&mut repl);
     agent.toolbox.replace([task_create]);
     agent.toolbox.add([dispatch]);
-    agent.toolbox.add(Monitors::new(&executor).tools());
+    agent.toolbox.add(Monitors::attach(&deliveries).tools());
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {
         repl.say(error);
         return ExitCode::FAILURE;

@@ -1,7 +1,7 @@
 //! s10 · At work: an agent as a task, seen from outside: what it has cost, what it does, how to
 //! stop it.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use super::Input;
 use crate::agent::Agent;
@@ -78,19 +78,19 @@ pub struct AtWork {
 }
 
 impl AtWork {
-    /// As long as whoever waits for it holds the `waiter`, what it does is shown. It asks `ask`.
+    /// What it does is shown as long as it `is_waited_for`. It asks `ask`.
     pub fn new(
         mut worker: Agent,
         input: Input,
         events: &Events,
-        waiter: Weak<()>,
+        is_waited_for: impl Fn() -> bool + Send + Sync + 'static,
         ask: Ask,
     ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
         let (named, counted) = (of_agent(events, input.description.trim()), tally.clone());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
-            let in_background = waiter.strong_count() == 0;
+            let in_background = !is_waited_for();
             named.tell(Stamped {
                 in_background,
                 ..stamped

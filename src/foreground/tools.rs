@@ -1,11 +1,12 @@
 //! s11 · `bash`, which can be sent to the background, and `task`, which can be waited for.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Foreground, TIME_LIMIT};
+use super::{Foreground, LIMIT};
 use crate::agent::Agent;
 use crate::background::BackgroundExecutor;
 use crate::background_agent::{self, delegation, start};
@@ -49,10 +50,11 @@ impl Foreground {
             json!({ "type": "integer", "minimum": 0, "description": "How long to wait for it" });
         let description = format!(
             "Run a shell command and wait until it has ended. Returns its output, standard error included. What takes longer \
-             than timeout_seconds ({TIME_LIMIT} if not given) goes on in the background; its result comes by itself then."
+             than timeout_seconds ({} if not given) goes on in the background; its result comes by itself then.",
+            LIMIT.as_secs()
         );
         let run = move |input: Command, context: &Context| {
-            let limit = input.timeout_seconds.unwrap_or(TIME_LIMIT);
+            let limit = input.timeout_seconds.map_or(LIMIT, Duration::from_secs);
             it.run(&input.command, input.description.as_deref(), limit, context)
         };
         Tool::new("bash", description, old.input_schema, Access::Ask, run)

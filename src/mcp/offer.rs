@@ -7,12 +7,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::server::Server;
+use crate::background::{Kind, Task};
 use crate::caught::lock;
 use crate::delivery::block;
+use crate::foreground::{LIMIT, Work, free_name};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::process::output::{Output, text_or};
-use crate::process::{Progress, Watch};
+use crate::process::{Progress, Watch, on_thread};
 use crate::terminal::short;
 use crate::tool::{Access, Context, Tool};
 
@@ -112,11 +114,13 @@ impl Server {
             let watch = Call(name.clone(), stop.clone(), server.clone());
             let params = json!({ "name": call, "arguments": arguments });
             let foreground = server.foreground.clone();
-            let work = move || {
+            let id = free_name(&foreground.executor, &name, usize::MAX)?;
+            let task = Task::new(Kind::Command, &id, Arc::new(watch));
+            let news = on_thread("call", move |_| {
                 let ask = |()| server.ask("tools/call", params, &stop);
                 outcome(&server.name, ready.map_err(End::Failed).and_then(ask))
-            };
-            foreground.call(&name, Arc::new(watch), work, context)
+            });
+            foreground.wait(Work::new(task, news), Some(LIMIT), context)
         };
         let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
         let about = marked("mcp-description", &self.name, &about);

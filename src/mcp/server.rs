@@ -61,9 +61,8 @@ impl Server {
     /// Starts its process, with a thread that reads what it says.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let id = TaskId::new(&format!("mcp {}", self.name)).map_err(io::Error::other)?;
-        let task = Task::new(Kind::Other("server"), &id);
+        let task = Task::new(Kind::Other("server"), &id, self.clone());
         let (server, started) = (self.clone(), task.started);
-        task.control.attach(self.clone());
         let mut tasks = lock(&self.foreground.servers); // or it could end before it stands there
         let (process, printed, to) = talk(&self.config.line())?;
         let mut state = lock(&self.state);

@@ -1,13 +1,13 @@
 //! s16 · Timers: a background task whose work is to wait for a time, or for its stop.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
 use super::{Monitors, ring};
-use crate::background::{Control, Kind, Progress, Task, Watch};
+use crate::background::{Kind, Progress, Task, Watch};
 use crate::caught::lock;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
@@ -109,24 +109,24 @@ impl Monitors {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }
         let timer = Arc::new(Timer::new(Duration::from_secs(seconds), input.note));
-        let (name, events, started) = (id.clone(), context.events.clone(), Instant::now());
+        let task = Task::new(Kind::Other("timer"), &id, timer.clone());
+        let (mailbox, events) = (self.mailbox(&id), context.events.clone());
         let bus = lock(&self.executor).bus().notifier();
-        let job = move |control: &Control| {
-            control.attach(timer.clone());
-            announced(&events, &name, &timer.note, || {
+        let job = move |task: &Task| {
+            announced(&events, task, || {
                 while timer.wait() {
                     if !input.repeat {
                         timer.stop();
                         return Outcome::new(End::Finished(None), &*timer.note);
                     }
                     let due = format!("due\n{}", timer.note);
-                    control.1.put(&name, started.elapsed(), &due);
-                    ring(&control.1, &bus);
+                    mailbox.put(&task.id, task.started.elapsed(), &due);
+                    ring(&mailbox, &bus);
                 }
                 Outcome::new(End::Killed, "")
             })
         };
-        lock(&self.executor).start(Task::new(Kind::Other("timer"), &id), job)?;
+        lock(&self.executor).start(task, job)?;
         Ok(format!(
             "{id}: due in {seconds} s; its note comes by itself."
         ))

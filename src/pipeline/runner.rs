@@ -1,7 +1,7 @@
 //! s15 · The runner: starts what is free, waits for an end, writes it to the board, looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
@@ -119,7 +119,7 @@ impl Runner {
             agent: run.agent,
         };
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-        let agent = AtWork::new(worker, input, &context.events, Weak::new(), ask);
+        let agent = AtWork::new(worker, input, &context.events, || false, ask);
         let (agent, mut begun) = (Arc::new(agent), lock(&self.begun));
         begun.insert(task.id, Some(agent.clone()));
         if self.context.interrupt.is_triggered() {

@@ -20,7 +20,7 @@ use nix::unistd::mkfifo;
 
 use super::heard::{self, Heard};
 use super::output::scratch_path;
-use super::{Handle, News, begin};
+use super::{Handle, News, start};
 
 /// Starts this program once more, with arguments for a shell. The bell rings when it prints.
 ///
@@ -29,7 +29,8 @@ use super::{Handle, News, begin};
 pub fn start_again(rest: &str) -> io::Result<(Handle, Receiver<News>, Receiver<()>, File)> {
     let program = quote(&current_exe()?.to_string_lossy());
     let (input, command) = input(&format!("{program} {rest}"))?;
-    let (handle, news, bell) = heard::start(&command, Path::new(""));
+    let (handle, bell) = heard::command(&command);
+    let news = start(&handle, Path::new(""));
     Ok((handle, news, bell, input))
 }
 
@@ -42,7 +43,7 @@ pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, File)> {
     let (input, command) = input(command)?;
     let (handle, (printed, to)) = (Handle::new(&command), io::pipe()?);
     handle.state().heard = Some(Heard::Read(Arc::new(to)));
-    let (handle, _) = begin(handle, Path::new(""));
+    start(&handle, Path::new(""));
     Ok((handle, printed, input))
 }
 

@@ -34,7 +34,17 @@ pub trait Watch: Send + Sync {
     fn stop(&self);
 }
 
-/// To look at a running command, and to stop it. Dropping it changes nothing for the command.
+/// How something stood last that has ended.
+impl Watch for Progress {
+    fn look(&self) -> Progress {
+        self.clone()
+    }
+
+    fn stop(&self) {}
+}
+
+/// A command, to start it, to look at it while it runs, and to stop it. Dropping it changes nothing
+/// for the command.
 #[derive(Clone)]
 pub struct Handle {
     /// What runs, for whoever looks at it.
@@ -56,7 +66,8 @@ pub(super) struct State {
 }
 
 impl Handle {
-    pub(super) fn new(command: &str) -> Self {
+    /// A command that has not begun. If it is stopped before that, it ends at once.
+    pub fn new(command: &str) -> Self {
         Handle {
             command: command.into(),
             state: Arc::default(),

@@ -3,14 +3,12 @@
 
 use std::io::{PipeWriter, Write};
 use std::mem::{replace, take};
-use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::handle::{Handle, State};
 use super::output::{newlines, readable};
-use super::{News, begin};
 use crate::outcome::End;
 
 /// Of what is printed between two looks, at most so many lines are kept,
@@ -26,13 +24,12 @@ pub(super) enum Heard {
     Read(Arc<PipeWriter>),
 }
 
-/// Like [`start`](super::start), and what it prints can be taken as it comes, standard error apart.
-/// The bell rings when there is something to take.
-pub fn start(command: &str, folder: &Path) -> (Handle, Receiver<News>, Receiver<()>) {
+/// A command of which what it prints can be taken as it comes, standard error apart. The bell rings
+/// when there is something to take.
+pub fn command(command: &str) -> (Handle, Receiver<()>) {
     let (handle, (ring, bell)) = (Handle::new(command), bounded(1));
     handle.state().heard = Some(Heard::Taken(Batch::default(), ring));
-    let (handle, news) = begin(handle, folder);
-    (handle, news, bell)
+    (handle, bell)
 }
 
 impl Handle {

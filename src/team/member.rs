@@ -8,14 +8,14 @@ use std::mem::take;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use super::post::{LEAD, Member};
 use super::{Team, Wanted};
 use crate::agent::Agent;
-use crate::background::Control;
+use crate::background::Task;
 use crate::background_agent::ALONE;
 use crate::background_agent::at_work::Tally;
 use crate::bell;
@@ -24,7 +24,7 @@ use crate::delivery::{Source, note};
 use crate::event::{Event, Events, Stamped};
 use crate::held::Held;
 use crate::message::{ContentBlock, Message, Role, push_note};
-use crate::options::{GIVEN, Options};
+use crate::options::Options;
 use crate::pipeline::is_free;
 use crate::task_board::BoardTask;
 use crate::terminal::quit;
@@ -56,8 +56,11 @@ pub struct Own {
     pub(super) free: [String; 2],
     pub(super) leases: BTreeMap<u64, File>,
     /// Of the lead: by what its mates are stopped, and what they read.
-    pub(super) mates: Vec<(Control, File)>,
+    pub(super) mates: Vec<(Task, File)>,
 }
+
+/// What a mate was given in place of the variables of the environment: its key among others.
+pub static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
 /// The second line of `main`. Where this process was started as a mate, it becomes that, and what
 /// the lead gives it takes the place of the environment; or the program ends.

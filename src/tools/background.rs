@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Control, Kind, Refusal};
+use crate::background::{BackgroundExecutor, Kind, Refusal, Task, Watch};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
-use crate::process;
 use crate::process::output::text_or;
+use crate::process::{Handle, start, until_ended};
 use crate::tool::{Access, Context, Tool};
 use crate::tools::{Id, object};
 
@@ -49,20 +49,16 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
     let id = json!({ "type": "string", "description": "A short name of your choice that says what it is, such as build. It must not have been used before." });
     let command = json!({ "type": "string", "description": "Run by bash -c, without a terminal and without input." });
     let schema = object(json!({ "id": id, "command": command }), &["id", "command"]);
-    let start = move |Start { id, command }: Start, context: &Context| {
-        let (id, events) = (TaskId::new(&id)?, context.events.clone());
-        let (name, folder) = (id.clone(), context.folder.clone());
-        let job = move |control: &Control| {
-            announced(&events, &name, &command, || {
-                let (handle, news) = process::start(&command, folder.path());
-                control.attach(Arc::new(handle));
-                process::until_ended(&news)
-            })
-        };
-        lock(&executor).submit(Kind::Command, &id, job)?;
+    let submit = move |Start { id, command }: Start, context: &Context| {
+        let (id, handle) = (TaskId::new(&id)?, Arc::new(Handle::new(&command)));
+        let task = Task::new(Kind::Command, &id, handle.clone());
+        let (events, folder) = (context.events.clone(), context.folder.clone());
+        let run = move || until_ended(&start(&handle, folder.path()));
+        let job = move |task: &Task| announced(&events, task, run);
+        lock(&executor).submit(task, job)?;
         Ok(format!("{id}: started in the background. {advice}"))
     };
-    Tool::new("bg_bash", about, schema, Access::Ask, start)
+    Tool::new("bg_bash", about, schema, Access::Ask, submit)
 }
 
 /// `check_bg`. `ended` makes the answer for a task that has ended, from its line and its outcome.
@@ -94,13 +90,8 @@ pub fn check_bg(
 
 /// Does the work of a task, and emits `TaskStarted` before and `TaskFinished` after it, even if the
 /// work panics.
-pub fn announced(
-    events: &Events,
-    id: &TaskId,
-    what: &str,
-    work: impl FnOnce() -> Outcome,
-) -> Outcome {
-    let (id, what) = (id.to_string(), what.to_string());
+pub fn announced(events: &Events, task: &Task, work: impl FnOnce() -> Outcome) -> Outcome {
+    let (id, what) = (task.id.to_string(), task.look().what);
     events.emit(Event::TaskStarted {
         id: id.clone(),
         what,

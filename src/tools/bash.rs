@@ -28,15 +28,14 @@ pub fn tool() -> Tool {
         TIME_LIMIT.as_secs()
     );
     let run = |input: Input, context: &Context| {
-        let watch = |handle: Handle| {
-            context.events.waiting(move || {
-                let now = handle.look();
-                (now.what, last_line(&now.recent).to_string())
-            });
-        };
+        let handle = Handle::new(&input.command);
+        let watch = handle.clone();
+        context.events.waiting(move || {
+            let now = watch.look();
+            (now.what, last_line(&now.recent).to_string())
+        });
         let (folder, interrupt) = (context.folder.path(), &context.interrupt);
-        let (outcome, left) =
-            process::run_watched(&input.command, folder, TIME_LIMIT, interrupt, watch);
+        let (outcome, left) = process::run(&handle, folder, TIME_LIMIT, interrupt);
         let still = left_running(left);
         let still = format!("\n[The shell has exited; {still}, at most until this program ends.]");
         answer(&outcome, if left > 0 { &still } else { "" })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::End;
-use crate::process::run_watched;
+use crate::process::{Handle, run};
 
 /// A git that takes longer is ended: to check out a large repository takes a while.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -19,7 +19,7 @@ pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<St
     let script = format!(
         "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
     );
-    let (outcome, _) = run_watched(&script, top, LIMIT, stop, |_| {});
+    let (outcome, _) = run(&Handle::new(&script), top, LIMIT, stop);
     let said = outcome.output.trim_end();
     match outcome.end {
         End::Finished(Some(0)) => Ok(said.to_string()),

@@ -21,7 +21,7 @@ use crate::support::prompt::{at_prompt, gate, open, served, until_traced};
 use crate::support::server::{Server, held, reply_blocks, reply_error, reply_text};
 use crate::support::session::{
     AUTOMATIC, By, Chance, Main, calls, delivered, executor, faults, finished, id, reply, says,
-    until_ended,
+    until_ended, unwatched,
 };
 use crate::{odd_text, times};
 
@@ -37,7 +37,7 @@ fn delivery(name: &str, outcome: Outcome) -> String {
     let deliveries = Deliveries::new(&executor);
     let job = move |_: &_| outcome;
     lock(&executor)
-        .submit(Kind::Command, &id(name), job)
+        .submit(unwatched(Kind::Command, &id(name)), job)
         .expect("it starts");
     until_ended(&executor, name);
     let mut messages = Vec::new();
@@ -152,7 +152,9 @@ fn the_model_reads_each_result_in_its_own_words() {
         Message::new(Role::Assistant, vec![ContentBlock::text("long")]),
     ];
     lock(&executor)
-        .submit(Kind::Command, &id("build"), |_| finished("its own words"))
+        .submit(unwatched(Kind::Command, &id("build")), |_| {
+            finished("its own words")
+        })
         .expect("it starts");
     until_ended(&executor, "build");
     main.turn(&mut messages).expect("a turn");
@@ -202,7 +204,7 @@ fn a_result_that_was_delivered_in_vain_is_read_when_its_turn_is_compacted() {
         }
         let output = format!("its own words {}", long());
         lock(&executor)
-            .submit(Kind::Command, &id("build"), |_| finished(output))
+            .submit(unwatched(Kind::Command, &id("build")), |_| finished(output))
             .expect("it starts");
         until_ended(&executor, "build");
         main.turn(&mut messages).expect_err("nobody is there");

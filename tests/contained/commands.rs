@@ -64,7 +64,7 @@ fn a_background_task_has_ended_when_its_last_process_has() {
         child("second")
     );
     executor
-        .submit("server", command(place.command(&both)))
+        .submit_command("server", place.command(&both))
         .expect("it starts");
     let (first, second) = (place.open("first"), place.open("second"));
     let mut progress = String::new();
@@ -117,7 +117,7 @@ fn a_stopped_task_takes_with_it_what_its_shell_left() {
     let executor = executor(1);
     let tree = "setsid bash -c 'echo $BASHPID >> {}/pids; exec sleep 1000' & echo started";
     executor
-        .submit("server", command(place.command(tree)))
+        .submit_command("server", place.command(tree))
         .expect("it starts");
     let pids = place.pids(1);
     until("the shell has exited", || {
@@ -183,7 +183,7 @@ fn a_running_task_can_be_looked_at() {
     let executor = executor(1);
     let talkative = r"for i in {1..5000}; do echo ééééééééééé; done; printf '\xc3\n\n  \n'; printf 'half \x1b[2J\xe2'; read line < {}/gate";
     executor
-        .submit("talks", command(place.command(talkative)))
+        .submit_command("talks", place.command(talkative))
         .expect("it starts");
     let gate = place.open("gate");
     until("all of it has arrived", || {

@@ -63,7 +63,7 @@ fn a_flood_takes_no_memory() {
         let foreground = |command: &str| run_blocking(command, NO_LIMIT, &Interrupt::default()).0;
         let background = |id: &str, text: &str| {
             executor
-                .submit(id, command(text))
+                .submit_command(id, text)
                 .expect("the one before has ended");
             executor.until_ended(id)
         };
@@ -207,7 +207,7 @@ fn thousands_of_tasks_leave_no_zombie_and_no_descriptor() {
                         "kill -9 $$",
                     ][count % 5];
                     executor
-                        .submit(&format!("task {count}"), command(text))
+                        .submit_command(&format!("task {count}"), text)
                         .expect("there is room");
                 }
                 until("all have ended", || executor.running().is_empty());

@@ -18,8 +18,8 @@ fn monitor(command: &str) -> String {
 
 /// How many lines a command printed, apart, and the first of them; and how it ended.
 fn heard(command: &str) -> ([(u64, String); 2], Outcome) {
-    let (handle, news, bell) = process::heard::start(command, Path::new(""));
-    let outcome = process::until_ended(&news);
+    let (handle, bell) = process::heard::command(command);
+    let outcome = process::until_ended(&process::start(&handle, Path::new("")));
     let mut printed = <[(u64, String); 2]>::default();
     while let Some(lines) = handle.take(true) {
         let (line, text) = lines.split_once('\n').expect("two parts");
@@ -121,7 +121,8 @@ fn who_does_not_listen_any_more_holds_up_nothing() {
     prepare();
     let place = Place::new();
     let command = place.command("yes | head -c 50M; echo > {}/over");
-    drop(process::heard::start(&command, Path::new("")));
+    let (handle, _) = process::heard::command(&command);
+    process::start(&handle, Path::new(""));
     until("it has run to its end", || place.path("over").exists());
 }
 

@@ -164,7 +164,7 @@ fn an_ended_task_holds_little_memory_and_no_descriptor() {
             let mut run = |number: usize| {
                 let id = number.to_string();
                 executor
-                    .submit(&id, command("yes | head -c 200000"))
+                    .submit_command(&id, "yes | head -c 200000")
                     .expect("the one before has ended");
                 assert!(
                     executor

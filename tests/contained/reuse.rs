@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::End;
-use meanwhile::process::{self, News};
+use meanwhile::process::{self, Handle, News};
 use nix::unistd::getpid;
 
 use super::program::is_root;
@@ -13,7 +13,10 @@ use super::support::*;
 
 /// Until nothing of it is left.
 fn run(command: &str) -> String {
-    match process::start(command, "".as_ref()).1.iter().last() {
+    match process::start(&Handle::new(command), "".as_ref())
+        .iter()
+        .last()
+    {
         Some(News::Ended(outcome)) if outcome.error().is_none() => outcome.output.trim().into(),
         Some(News::Ended(other) | News::ShellExited(other, _)) => panic!("{other:?}"),
         None => panic!("nothing is heard of it"),
@@ -120,7 +123,7 @@ fn one_that_got_away_can_write_into_what_the_next_command_prints() {
             place.gate("gate");
             let first = run("echo $PPID");
             let next = place.command("echo > {}/began; read line < {}/gate; echo $PPID");
-            let (_, news) = process::start(&next, "".as_ref());
+            let news = process::start(&Handle::new(&next), "".as_ref());
             fs::read(place.path("began")).expect("it has begun");
             fs::write(format!("/proc/{first}/fd/1"), b"late\n").expect("a pipe opens by its name");
             fs::write(place.path("gate"), b"go\n").expect("an open gate");

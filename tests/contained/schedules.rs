@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, unbounded};
 use std::panic::panic_any;
 
-use meanwhile::background::{Control, Progress, Refusal, Watch};
+use meanwhile::background::{Progress, Refusal, Watch};
 use meanwhile::notification::{NotificationBus, Notifier, TaskId};
 use meanwhile::outcome::{End, Outcome};
 
@@ -114,9 +114,8 @@ impl Schedule {
     fn submit(&mut self, id: &str) {
         let (release, orders) = unbounded();
         let (gauge, stopper) = (self.gauge.clone(), Stopper(release.clone()));
-        let job = move |control: &Control| {
+        let job = move |_: &_| {
             let _at_work = AtWork::begin(gauge);
-            control.attach(Arc::new(stopper));
             match orders.recv().expect("an order") {
                 Order::Panic => panic!("panicked"),
                 Order::DieWithoutAWord => panic_any(Bomb),
@@ -135,7 +134,7 @@ impl Schedule {
             assert!(TaskId::new(id).is_err());
             return;
         }
-        match self.executor.submit(id, job) {
+        match self.executor.submit_watched(id, Arc::new(stopper), job) {
             Err(Refusal::IdInUse(..)) => assert!(known),
             Err(Refusal::TooMany(running)) => {
                 let max = self.max;

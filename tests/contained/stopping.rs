@@ -87,7 +87,7 @@ fn a_stopped_task_that_ignores_sigterm_is_running_until_it_is_gone() {
     let place = Place::new();
     let executor = executor(1);
     executor
-        .submit("deaf", command(deaf(&place)))
+        .submit_command("deaf", deaf(&place))
         .expect("it starts");
     let pids = place.pids(3);
     let asked = Instant::now();
@@ -114,7 +114,7 @@ fn who_handles_sigterm_has_time_to_do_so() {
     let place = Place::new();
     let executor = executor(1);
     executor
-        .submit("polite", command(polite(&place)))
+        .submit_command("polite", polite(&place))
         .expect("it starts");
     let pids = place.pids(3);
     executor.stop("polite");
@@ -143,10 +143,7 @@ fn what_was_paused_can_be_stopped() {
     ];
     for (id, pause) in pauses {
         executor
-            .submit(
-                id,
-                command(place.command(&format!("echo $$ >> {{}}/pids; {pause}"))),
-            )
+            .submit_command(id, place.command(&format!("echo $$ >> {{}}/pids; {pause}")))
             .expect("it starts");
     }
     let pids = place.pids(2);

@@ -16,13 +16,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
-use meanwhile::background::{BackgroundExecutor, Control, Kind, Refusal, Status};
+use meanwhile::background::{BackgroundExecutor, Kind, Progress, Refusal, Status, Task, Watch};
 use meanwhile::caught::is_caught;
 use meanwhile::caught::lock;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
-use meanwhile::process;
+use meanwhile::process::{self, Handle};
 
 pub use super::program::{PATIENCE, eventually as until};
 use super::program::{clean_environment, program};
@@ -72,17 +72,7 @@ pub fn id(name: &str) -> TaskId {
 
 /// Runs a command and waits for it, as `bash` does.
 pub fn run_blocking(command: &str, limit: Duration, interrupt: &Interrupt) -> (Outcome, usize) {
-    process::run_watched(command, "".as_ref(), limit, interrupt, |_| {})
-}
-
-/// The job of a background command, as `bg_bash` submits it.
-pub fn command(command: impl Into<String>) -> impl FnOnce(&Control) -> Outcome + Send + 'static {
-    let command = command.into();
-    move |control| {
-        let (handle, news) = process::start(&command, "".as_ref());
-        control.attach(Arc::new(handle));
-        process::until_ended(&news)
-    }
+    process::run(&Handle::new(command), "".as_ref(), limit, interrupt)
 }
 
 impl Executor {
@@ -90,12 +80,29 @@ impl Executor {
         &self.0
     }
 
+    /// A background command, as `bg_bash` submits it.
+    pub fn submit_command(&self, name: &str, command: impl Into<String>) -> Result<(), Refusal> {
+        let handle = Arc::new(Handle::new(&command.into()));
+        let its = handle.clone();
+        let job = move |_: &_| process::until_ended(&process::start(&its, "".as_ref()));
+        self.submit_watched(name, handle, job)
+    }
+
     pub fn submit(
         &self,
         name: &str,
-        job: impl FnOnce(&Control) -> Outcome + Send + 'static,
+        job: impl FnOnce(&Task) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        lock(&self.0).submit(Kind::Command, &id(name), job)
+        self.submit_watched(name, Arc::new(Progress::default()), job)
+    }
+
+    pub fn submit_watched(
+        &self,
+        name: &str,
+        watch: Arc<dyn Watch>,
+        job: impl FnOnce(&Task) -> Outcome + Send + 'static,
+    ) -> Result<(), Refusal> {
+        lock(&self.0).submit(Task::new(Kind::Command, &id(name), watch), job)
     }
 
     pub fn check(&self, name: &str) -> Result<Status, Refusal> {
@@ -113,7 +120,7 @@ impl Executor {
     #[track_caller]
     pub fn stop(&self, name: &str) {
         let status = lock(&self.0).check(&id(name));
-        status.expect("a known task").task.control.stop();
+        status.expect("a known task").task.stop();
     }
 
     pub fn outcome(&self, name: &str) -> Option<Outcome> {

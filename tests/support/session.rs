@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
-use meanwhile::background::BackgroundExecutor;
+use meanwhile::background::{BackgroundExecutor, Kind, Progress, Task};
 use meanwhile::background_agent;
 use meanwhile::caught::is_caught;
 use meanwhile::caught::lock;
@@ -88,6 +88,11 @@ pub fn until_ended(executor: &Shared, name: &str) {
         let status = lock(executor).check(&id(name)).expect("a known task");
         status.outcome.is_some()
     });
+}
+
+/// A task of which nothing is to be seen, and which is not to be stopped.
+pub fn unwatched(kind: Kind, id: &TaskId) -> Task {
+    Task::new(kind, id, Arc::new(Progress::default()))
 }
 
 pub fn id(name: &str) -> TaskId {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meanwhile::interrupt::Interrupt;
 use meanwhile::outcome::{End, Outcome};
-use meanwhile::process;
+use meanwhile::process::{self, Handle};
 use serde_json::Value;
 
 use crate::course::failed;
@@ -55,7 +55,8 @@ pub fn build(arguments: &[&str]) -> Result<PathBuf, String> {
 fn run(program: &Path, arguments: &str) -> Outcome {
     let program = program.display().to_string().replace('\'', r"'\''");
     let command = format!("RUST_BACKTRACE=0 exec '{program}' {arguments}");
-    process::run_watched(&command, "".as_ref(), LIMIT, &Interrupt::default(), |_| {}).0
+    let (command, never) = (Handle::new(&command), Interrupt::default());
+    process::run(&command, "".as_ref(), LIMIT, &never).0
 }
 
 /// A panic in the words of the standard library, `thread 'NAME' (1234) panicked at FILE:LINE:COLUMN:`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::journal::now;
-use crate::process::run_watched;
+use crate::process::{Handle, run};
 
 /// Days that the chart shows.
 pub const DAYS: i64 = 28;
@@ -23,13 +23,8 @@ pub fn days(turns: &[u64]) -> Vec<(i64, usize)> {
     times.for_each(|time| *all.entry(quarter(time)).or_default() += 1);
     let asked: Vec<String> = all.keys().rev().take(10_000).map(i64::to_string).collect();
     let command = format!("printf '%(%z)T\\n' {}", asked.join(" "));
-    let (told, _) = run_watched(
-        &command,
-        Path::new(""),
-        LIMIT,
-        &Interrupt::default(),
-        |_| {},
-    );
+    let (command, never) = (Handle::new(&command), Interrupt::default());
+    let (told, _) = run(&command, Path::new(""), LIMIT, &never);
     let mut zones = told.output.lines().map(offset);
     let mut days: BTreeMap<i64, usize> = BTreeMap::new();
     for (time, turns) in all.iter().rev() {
