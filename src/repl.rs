@@ -123,11 +123,6 @@ impl Repl {
         self.endings.push(Box::new(ending));
     }
 
-    /// Adds a command to the list of `/help`: [`read`](Self::read) will return its line.
-    pub fn command(&mut self, name: &'static str, what: &'static str) {
-        self.commands.add(name, what, None);
-    }
-
     /// Adds a key that acts at once, with Ctrl, where a person edits lines. The hint is shown while
     /// something is waited for.
     pub fn on_key(&self, key: char, hint: &str, action: OnKey) {

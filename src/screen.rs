@@ -26,9 +26,9 @@ const WRAP: usize = 78;
 pub struct Screen {
     colour: bool,
     out: Mutex<Out>,
-    /// Triggered while a prompt of the line editor stands. What is printed in between, the editor
-    /// would write into its next prompt.
-    stands: Interrupt,
+    /// Triggered while the line editor's prompt stands, and when it will draw none any more; reset
+    /// when the line has ended. What is printed in between, it would write into its next prompt.
+    pub stands: Interrupt,
 }
 
 #[derive(Default)]
@@ -197,16 +197,6 @@ impl Screen {
         if thread.spawn(print).is_ok() {
             lock(&self.out).above = Some(lines);
         }
-    }
-
-    /// The line editor has drawn its prompt, or will draw no more.
-    pub fn prompt_stands(&self) {
-        self.stands.trigger();
-    }
-
-    /// The line has ended: what is printed from now on waits for the next prompt.
-    pub fn prompt_ends(&self) {
-        self.stands.reset();
     }
 
     /// Has the prompt drawn again, where there is one all the time.

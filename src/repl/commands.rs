@@ -41,11 +41,6 @@ impl Commands {
         }
     }
 
-    /// Adds a command. Without an action, its line goes to the lesson.
-    pub fn add(&mut self, name: &'static str, what: &'static str, action: Option<Action>) {
-        self.list.push((name, what, action));
-    }
-
     /// Carries out what needs no agent. False if the line, as it is now, is for somebody else.
     pub fn carry_out(&mut self, typed: &mut String, screen: &Screen) -> bool {
         let next = self.scenario.get(self.played);
@@ -111,6 +106,11 @@ fn word((name, ..): &Command) -> &'static str {
 }
 
 impl Repl {
+    /// Adds a command to the list of `/help`: [`read`](Self::read) will return its line.
+    pub fn command(&mut self, name: &'static str, what: &'static str) {
+        self.commands.list.push((name, what, None));
+    }
+
     /// Adds a command that is carried out at once, even while the agent works: it is given the rest
     /// of its line, and says what is to be shown.
     pub fn action(
@@ -125,7 +125,7 @@ impl Repl {
     /// Adds a command that chooses what goes to the lesson: it is given the rest of its line. `Ok` is
     /// the line in its place; an `Err` is shown, and nothing goes there.
     pub fn choice(&mut self, name: &'static str, what: &'static str, choice: Action) {
-        self.commands.add(name, what, Some(choice));
+        self.commands.list.push((name, what, Some(choice)));
     }
 
     /// Carries out a line as if it was typed. Returns what is for the lesson.

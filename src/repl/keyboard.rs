@@ -35,7 +35,7 @@ pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
         match editor {
             Some(editor) => {
                 editor.read_on(commands);
-                its.screen.prompt_stands();
+                its.screen.stands.trigger();
             }
             None => read_pipe(&its),
         }
@@ -148,7 +148,7 @@ impl Editor {
             }
             lock(&self.shared.grey).typed = false; // the line before this one is in the inbox
             let typed = self.editor.readline(&format!("\n{}", self.prompt));
-            self.shared.screen.prompt_ends();
+            self.shared.screen.stands.reset();
             match typed {
                 Ok(line) => {
                     self.remember(&line);

@@ -95,7 +95,7 @@ impl Shared {
 
     /// Enter was pressed: a Ctrl+C from now on is for the turn of that line.
     pub fn line_ends(&self) {
-        self.screen.prompt_ends();
+        self.screen.stands.reset();
         if lock(&self.state).doing == Doing::Idle {
             self.interrupt.reset();
         }

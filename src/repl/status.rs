@@ -146,7 +146,7 @@ impl Highlighter for Helper {
         default: bool,
     ) -> Cow<'b, str> {
         if !self.is_drawn.replace(true) {
-            self.shared.screen.prompt_stands();
+            self.shared.screen.stands.trigger();
         }
         if !default || !prompt.starts_with('\n') {
             self.shared.end_offer(); // a history search, say

@@ -40,7 +40,7 @@ impl ExternalPrinter for Printed {
 fn shown(events: &[(Option<String>, Event)]) -> String {
     let (screen, printed) = (Screen::new(false), Printed::default());
     screen.print_above(printed.clone());
-    screen.prompt_stands();
+    screen.stands.trigger();
     for (agent, event) in events {
         screen.show(Stamped {
             at: Instant::now(),
