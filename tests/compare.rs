@@ -56,65 +56,71 @@ fn row(shown: &str, label: &str) -> Vec<f64> {
         .collect()
 }
 
-#[test]
-fn the_default_scenario_tells_the_story() {
-    let scale = 40.0;
-    let folder = tempfile::tempdir().unwrap();
-    let started = Instant::now();
-    let output = run(
-        &["--scale", "40", "--chart", "pictures"],
-        &[],
-        folder.path(),
-    );
-    let stopwatch = started.elapsed().as_secs_f64();
-    let shown = text(&output.stdout);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(
-        !shown.contains('\x1b') && shown.lines().all(|line| line.chars().count() < 80),
-        "{shown}"
-    );
-
+/// What the story says of its times, and these do not.
+fn times_of_the_story(shown: &str, scale: f64, stopwatch: f64) -> Result<(), String> {
     let (sum, longest) = (JOBS.iter().sum::<f64>() / scale, JOBS[2] / scale);
-    let (wall, blocked) = (row(&shown, "wall time"), row(&shown, "blocked on tools"));
-    let (requests, in_vain) = (
-        row(&shown, "requests to the model"),
-        row(&shown, "polls that found nothing"),
-    );
-    let own: Vec<f64> = requests
-        .iter()
-        .zip(&in_vain)
+    let labels = ["wall time", "blocked on tools", "first result"];
+    let [wall, blocked, first] = labels.map(|label| row(shown, label));
+    let labels = ["requests to the model", "polls that found nothing"];
+    let [requests, in_vain] = labels.map(|label| row(shown, label));
+    let own = requests.iter().zip(&in_vain);
+    let own: Vec<f64> = own
         .map(|(all, vain)| (all - vain) * THINKING / scale)
         .collect();
-    // s07 takes what all jobs take, one after the other; s08 what the longest takes.
-    let expected = sum + own[0];
-    assert!(
-        wall[0] >= 0.97 * sum && wall[0] <= 1.5 * expected,
-        "s07 took {} s, not {expected}\n{shown}",
-        wall[0]
-    );
-    let expected = longest + own[1];
-    assert!(
-        wall[1] >= longest && wall[1] <= 1.5 * expected && wall[1] < 0.8 * wall[0],
-        "s08 took {} s, not {expected}\n{shown}",
-        wall[1]
-    );
-    // In s07 the main thread waits, in s08 it asks.
-    assert!(
-        blocked[0] >= 0.9 * sum && blocked[1] <= 0.1 * wall[1],
-        "{shown}"
-    );
+    // s07 takes what all jobs take, one after the other; s08 at least what the longest takes.
+    assert!(wall[0] >= 0.97 * sum && wall[1] >= longest, "{shown}");
+    assert!(blocked[0] >= 0.9 * sum, "{shown}");
     assert!(in_vain[0] == 0.0 && in_vain[1] > 0.0, "{shown}");
-    let first = row(&shown, "first result");
-    assert!(
-        first[0] >= JOBS[0] / scale && first[1] >= JOBS[0] / scale,
-        "{shown}"
-    );
-    // The longer of them is nearly all that compare does. (What it prints is rounded.)
-    assert!(
-        wall[0] <= stopwatch + 0.05 && wall[0] >= 0.8 * stopwatch,
-        "{stopwatch} s on the stopwatch\n{shown}"
-    );
+    let first_job = JOBS[0] / scale;
+    assert!(first[0] >= first_job && first[1] >= first_job, "{shown}");
+    // What is printed is rounded.
+    assert!(wall[0] <= stopwatch + 0.05, "{stopwatch} s\n{shown}");
+    let upper = [
+        (wall[0], 1.5 * (sum + own[0]), "s07"),
+        (wall[1], 1.5 * (longest + own[1]), "s08"),
+        (wall[1], 0.8 * wall[0], "s08 beside s07"),
+        // In s07 the main thread waits, in s08 it asks.
+        (blocked[1], 0.1 * wall[1], "s08, blocked"),
+        // The longer of them is nearly all that compare does.
+        (0.8 * stopwatch, wall[0], "all but s07"),
+    ];
+    let over = upper.iter().find(|(took, limit, _)| took > limit);
+    over.map_or(Ok(()), |(took, limit, what)| {
+        Err(format!("{what}: {took:.2} s, not {limit:.2}"))
+    })
+}
 
+/// Runs `compare` until its times are as they should be: on a machine with other work, what it takes to
+/// start and to answer counts less in longer tasks. Returns what it printed.
+#[track_caller]
+fn compared(
+    arguments: &str,
+    folder: &Path,
+    times: impl Fn(&str, f64, f64) -> Result<(), String>,
+) -> String {
+    let mut last = None;
+    for scale in [40.0, 20.0, 10.0] {
+        let arguments = format!("--scale {scale} {arguments}");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let started = Instant::now();
+        let output = run(&arguments, &[], folder);
+        let stopwatch = started.elapsed().as_secs_f64();
+        let shown = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let is_narrow = |line: &str| !line.contains('\x1b') && line.chars().count() < 80;
+        assert!(shown.lines().all(is_narrow), "{shown}");
+        match times(&shown, scale, stopwatch) {
+            Ok(()) => return shown,
+            Err(why) => last = Some(format!("{why}\n{shown}")),
+        }
+    }
+    panic!("{}", last.unwrap_or_default());
+}
+
+#[test]
+fn the_default_scenario_tells_the_story() {
+    let folder = tempfile::tempdir().unwrap();
+    compared("--chart pictures", folder.path(), times_of_the_story);
     for (name, lanes) in [("s07", 1), ("s08", 4), ("s09", 4)] {
         let picture =
             std::fs::read_to_string(folder.path().join("pictures").join(format!("{name}.svg")))
@@ -476,13 +482,13 @@ fn turns_that_ended(root: &Path) -> usize {
 }
 
 /// What the page says of the times of this scene, and these do not.
-fn times_of_a_team(shown: &str, scale: f64) -> Result<(), &'static str> {
+fn times_of_a_team(shown: &str, scale: f64, _: f64) -> Result<(), String> {
     let labels = ["all done", "first result", "blocked on tools"];
     let [done, first, blocked] = labels.map(|label| row(shown, label));
     // One agent takes what all tasks take; the others take about half of that.
     let sum: f64 = [60.0, 30.0, 30.0, 120.0, 30.0, 60.0].iter().sum::<f64>() / scale;
     assert!(done[0] >= sum && blocked[0] >= 0.9 * sum, "{shown}");
-    let is_so = |it: bool, what| it.then_some(()).ok_or(what);
+    let is_so = |it: bool, what: &str| it.then_some(()).ok_or(what.to_string());
     let quick = done[1..].iter().all(|it| *it < 0.8 * done[0]);
     is_so(quick, "the others are quicker")?;
     let free = blocked[1..].iter().all(|it| *it < 0.2 * sum);
@@ -496,22 +502,8 @@ fn times_of_a_team(shown: &str, scale: f64) -> Result<(), &'static str> {
 #[test]
 fn a_team_is_as_quick_as_threads_and_asks_more() {
     let folder = tempfile::tempdir().unwrap();
-    // On a machine with other work, what it takes to start and to answer counts less in longer tasks.
-    let shown = ["40", "20", "10"].iter().find_map(|scale| {
-        let arguments = format!("--scene team --scale {scale} --html page.html --chart pictures");
-        let arguments: Vec<&str> = arguments.split(' ').collect();
-        let output = run(&arguments, &[], folder.path());
-        let shown = text(&output.stdout);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let times = times_of_a_team(&shown, scale.parse().unwrap());
-        assert!(times.is_ok() || *scale != "10", "{times:?}: {shown}");
-        times.is_ok().then_some(shown)
-    });
-    let shown = shown.unwrap();
-    assert!(
-        shown.lines().all(|line| line.chars().count() < 80),
-        "{shown}"
-    );
+    let scene = "--scene team --html page.html --chart pictures";
+    let shown = compared(scene, folder.path(), times_of_a_team);
     let requests = row(&shown, "requests, all");
     assert_eq!(row(&shown, "processes with a model"), [1.0, 1.0, 1.0, 4.0]);
     assert_eq!(row(&shown, "| conversations "), [1.0, 4.0, 7.0, 4.0]);

@@ -1131,6 +1131,15 @@ fn what_a_person_did_to_the_files_is_taken_as_it_is() {
     bench.fails("task_update", circle, &["would wait for itself"]);
 }
 
+/// What a tool says when it is its turn: on a busy machine, the others may take longer than it waits.
+fn in_turn(bench: &Bench, tool: &str, input: Value) -> String {
+    let busy = |why: &String| why.contains("somebody else is changing the tasks");
+    let mut said = (0..20).map(|_| bench.call(tool, input.clone()));
+    said.find(|said| !said.as_ref().is_err_and(busy))
+        .expect("its turn comes")
+        .expect("the call succeeds")
+}
+
 #[test]
 fn programs_that_share_a_board_take_turns() {
     let dir = tempdir().unwrap();
@@ -1141,12 +1150,16 @@ fn programs_that_share_a_board_take_turns() {
             scope.spawn(|| {
                 let bench = Bench::board(&tasks);
                 for _ in 0..10 {
-                    let created = bench.ok("task_create", json!({ "subject": "one" }));
+                    let created = in_turn(&bench, "task_create", json!({ "subject": "one" }));
                     let id = created
                         .split([' ', ':'])
                         .find_map(|word| word.parse::<u64>().ok())
                         .unwrap();
-                    bench.ok("task_update", json!({ "id": 1, "addBlockedBy": [id] }));
+                    in_turn(
+                        &bench,
+                        "task_update",
+                        json!({ "id": 1, "addBlockedBy": [id] }),
+                    );
                 }
             });
         }

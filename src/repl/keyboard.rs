@@ -219,7 +219,7 @@ impl Keys {
         let line = typed.line().get(..typed.pos())?;
         let ids = self.shared.beside.get().map(|beside| beside.known());
         match self.commands.complete(line, ids.unwrap_or_default()) {
-            Ok(added) => return (!added.is_empty()).then(|| Cmd::Insert(1, added)),
+            Ok(added) => return (!added.is_empty()).then_some(Cmd::Insert(1, added)),
             Err(choice) => self.shared.screen.say(&choice),
         }
         Some(Cmd::Repaint)

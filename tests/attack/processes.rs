@@ -202,13 +202,11 @@ fn without_a_thread_to_be_had_signals_end_the_program() {
         let id = Pid::from_raw(child.id() as i32);
         kill(id, signal).expect("it runs");
         let since = Instant::now();
-        let mut status = None;
-        while status.is_none() && since.elapsed() < PATIENCE {
-            status = child.try_wait().expect("a child");
+        while child.try_wait().expect("a child").is_none() && since.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
-        let _ = child.kill();
-        let status = status.expect("the program ends");
+        let _ = child.kill(); // then that is how it ends
+        let status = child.wait().expect("its end");
         assert_eq!(status.signal(), Some(signal as i32), "{title:?}");
     }
 }

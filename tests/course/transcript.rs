@@ -15,7 +15,7 @@ use super::support::program::{Lesson, PATIENCE, clean_environment, program};
 use super::{Block, Problems, blocks, short_name};
 
 /// When nothing more has been printed for so long, nothing more is expected.
-pub const SILENCE: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(60);
 /// How often a transcript is typed again that differs in nothing but times: a busy machine is slow.
 pub const TRIES: usize = 4;
 
