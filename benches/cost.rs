@@ -16,6 +16,7 @@ use serde_json::json;
 use meanwhile::agent::Agent;
 use meanwhile::background::{BackgroundExecutor, Kind, Refusal, Task};
 use meanwhile::caught::lock;
+use meanwhile::event::Events;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::message::{ContentBlock, Reply, StopReason, Usage};
 use meanwhile::model::{Model, ModelError, Request};
@@ -159,7 +160,7 @@ fn short_commands(table: &mut Table) {
 
 fn submit(executor: &Mutex<BackgroundExecutor>, id: &TaskId, command: &str) -> Result<(), Refusal> {
     let handle = Arc::new(Handle::new(command));
-    let task = Task::new(Kind::Command, id, handle.clone());
+    let task = Task::new(Kind::Command, id, handle.clone(), &Events::default());
     let job = move |_: &_| until_ended(&start(&handle, "".as_ref()));
     lock(executor).submit(task, job)
 }

@@ -112,7 +112,7 @@ fn makespan(table: &mut Table) {
             for (name, seconds) in [("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", longest)] {
                 let sleep = Arc::new(Handle::new(&format!("sleep {seconds}")));
                 let id = TaskId::new(name).expect("a name");
-                let task = Task::new(Kind::Command, &id, sleep.clone());
+                let task = Task::new(Kind::Command, &id, sleep.clone(), &Events::default());
                 let job = move |_: &_| until_ended(&start_command(&sleep, "".as_ref()));
                 let submitted = lock(&executor).submit(task, job);
                 submitted.expect("there is room");

@@ -94,7 +94,7 @@ impl BackgroundExecutor {
         // The thread itself reports: if it cannot be created, nothing is reported.
         let work = move || {
             // To drop what a panic left may panic, too; then the end is `Lost`.
-            let outcome = catch(|| Outcome::of(|| job(&its)));
+            let outcome = catch(|| its.run(job));
             let outcome = outcome.unwrap_or_else(|_| Outcome::new(End::Lost, ""));
             notifier.notify(its.id.clone(), outcome);
             its.close();

@@ -20,7 +20,6 @@ use crate::process::output::text_or;
 use crate::subagent::{Definitions, Delegation};
 use crate::todo::{Priority, TodoList};
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
-use crate::tools::background::announced;
 use crate::tools::object;
 pub use at_work::AtWork;
 
@@ -110,16 +109,12 @@ pub fn start(
     context: &Context,
 ) -> ToolOutcome {
     let worker = delegation.worker(input.agent.as_deref(), context)?;
-    let (id, kind) = (
-        TaskId::new(&input.description)?,
-        Kind::Agent(input.priority),
-    );
+    let id = TaskId::new(&input.description)?;
+    let kind = Kind::Agent(input.priority);
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let events = context.events.clone();
-    let at_work = Arc::new(AtWork::new(worker, input, &events, || false, ask));
-    let task = Task::new(kind, &id, at_work.clone());
-    let job = move |task: &Task| announced(&events, task, || at_work.run());
-    lock(executor).submit(task, job)?;
+    let at_work = Arc::new(AtWork::new(worker, input, &context.events, || false, ask));
+    let task = Task::new(kind, &id, at_work.clone(), &context.events);
+    lock(executor).submit(task, move |_| at_work.run())?;
     Ok(format!(
         "{id}: started in the background. Its todo is in_progress; the result will come by itself."
     ))

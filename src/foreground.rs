@@ -27,7 +27,6 @@ use crate::process::{self, Handle, News};
 use crate::repl::{Doing, Repl};
 use crate::subagent::Delegation;
 use crate::tool::{Context, ToolOutcome};
-use crate::tools::background::announced;
 use crate::tools::bash::{answer, left_running};
 pub use tools::free_name;
 
@@ -52,8 +51,8 @@ type Waiting = Option<(Task, Sender<()>)>;
 pub(crate) struct Work {
     task: Task,
     news: Receiver<News>,
-    /// The questions of an agent. Once this end is dropped, it is told that nobody is there, and what
-    /// it does is shown no more.
+    /// The questions of an agent. Once this end is dropped, it is told that nobody is there; and what
+    /// it does is shown no more, as its events have a `Weak` of this.
     questions: Arc<Receiver<Question>>,
 }
 
@@ -125,8 +124,9 @@ impl Foreground {
         limit: Duration,
         context: &Context,
     ) -> ToolOutcome {
-        let (id, handle) = (self.name(command, description)?, Handle::new(command));
-        let task = Task::new(Kind::Command, &id, Arc::new(handle.clone()));
+        let id = self.name(command, description)?;
+        let handle = Arc::new(Handle::new(command));
+        let task = Task::new(Kind::Command, &id, handle.clone(), &context.events);
         let news = process::start(&handle, context.folder.path());
         self.wait(Work::new(task, news), Some(limit), context)
     }
@@ -148,7 +148,7 @@ impl Foreground {
         let is_waited_for = move || waits.strong_count() > 0;
         let at_work = AtWork::new(worker, input, events, is_waited_for, Arc::new(ask));
         let at_work = Arc::new(at_work);
-        let task = Task::new(kind, &id, at_work.clone());
+        let task = Task::new(kind, &id, at_work.clone(), &context.events);
         let news = process::on_thread(&id.to_string(), move |_| at_work.run());
         let mut work = Work::new(task, news);
         work.questions = questions;
@@ -203,13 +203,13 @@ impl Foreground {
             Ok(Ok(News::Ended(outcome))) => answer(&outcome, ""),
             Ok(Err(_)) => answer(&Outcome::new(End::Lost, ""), ""),
             Ok(Ok(News::ShellExited(so_far, left))) => {
-                self.hand_over(work, context)?;
+                self.hand_over(work)?;
                 let left = left_running(left);
                 let remark = format!("\n{id}: [shell exited] {left} in the background.");
                 answer(&so_far, &remark)
             }
             Err(why) => {
-                self.hand_over(work, context)?;
+                self.hand_over(work)?;
                 let moved = format!(
                     "{id}: [running] moved to the background{why}; its result will come by itself; the working directory is unchanged."
                 );
@@ -222,10 +222,10 @@ impl Foreground {
     }
 
     /// From now on a job waits for it: nobody answers its questions, and nothing of it is shown.
-    fn hand_over(&self, work: Work, context: &Context) -> Result<(), String> {
-        let (task, news, events) = (work.task, work.news, context.events.clone());
+    fn hand_over(&self, work: Work) -> Result<(), String> {
+        let (task, news) = (work.task, work.news);
         drop(work.questions);
-        let job = move |task: &Task| announced(&events, task, || process::until_ended(&news));
+        let job = move |_: &_| process::until_ended(&news);
         let adopted = lock(&self.executor).start(task.clone(), job);
         adopted.map_err(|refusal| {
             task.stop(); // nobody could tell its end

@@ -24,7 +24,6 @@ use crate::notification::{Notifier, TaskId};
 use crate::outcome::{End, Outcome};
 use crate::process::{Handle, News, heard, start};
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::background::announced;
 use crate::tools::object;
 pub use timer::Timer;
 
@@ -101,12 +100,10 @@ impl Monitors {
 
     fn monitor(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, heard) = (TaskId::new(&input.id)?, heard::command(&input.command));
-        let task = Task::new(Kind::Command, &id, Arc::new(heard.0.clone()));
-        let (it, events, folder) = (self.clone(), context.events.clone(), context.folder.clone());
-        let job = move |task: &Task| {
-            let hear = || it.hear(task, &input, folder.path(), &heard);
-            announced(&events, task, hear)
-        };
+        let watch = Arc::new(heard.0.clone());
+        let task = Task::new(Kind::Command, &id, watch, &context.events);
+        let (it, folder) = (self.clone(), context.folder.clone());
+        let job = move |task: &Task| it.hear(task, &input, folder.path(), &heard);
         lock(&self.executor).submit(task, job)?;
         Ok(format!(
             "{id}: started in the background. What it prints will come by itself."

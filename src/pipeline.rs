@@ -22,7 +22,6 @@ use crate::subagent::Definitions;
 use crate::task_board::{self, BoardTask, Ids, TaskBoard, find, link};
 use crate::todo::Stage;
 use crate::tool::{Access, Context, Tool};
-use crate::tools::background::announced;
 use crate::tools::object;
 use runner::Runner;
 
@@ -92,14 +91,13 @@ pub fn tools(
     );
     let (executor, schema) = (executor.clone(), object(properties, &["name"]));
     let dispatch = move |Dispatch { name, tasks }: Dispatch, context: &Context| {
-        let (id, mut context) = (TaskId::new(&name)?, context.clone());
-        context.interrupt = Interrupt::default(); // Ctrl+C is for a turn, and not for this
-        let events = context.events.clone();
+        let (id, mut its) = (TaskId::new(&name)?, context.clone());
+        its.interrupt = Interrupt::default(); // Ctrl+C is for a turn, and not for this
         let mut runner = Runner {
             name: id.clone(),
             board: board.clone(),
             delegation: delegation.clone(),
-            context,
+            context: its,
             tasks,
             done: Ids::new(),
             begun: Mutex::default(),
@@ -115,9 +113,9 @@ pub fn tools(
         let completed = entries.into_keys().filter(|id| !open.contains(id));
         runner.done = completed.collect();
         let runner = Arc::new(runner);
-        let task = Task::new(Kind::Other("pipeline"), &id, runner.clone());
-        let job = move |task: &Task| announced(&events, task, || runner.run());
-        lock(&executor).submit(task, job)?;
+        let kind = Kind::Other("pipeline");
+        let task = Task::new(kind, &id, runner.clone(), &context.events);
+        lock(&executor).submit(task, move |_| runner.run())?;
         Ok(format!(
             "{id}: started in the background. Go on with other work; the result will come by itself."
         ))

@@ -26,7 +26,6 @@ use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::subagent::{Definitions, Delegation};
 use crate::tool::{Context, ToolOutcome};
-use crate::tools::background::announced;
 pub use api::{Config, Failure};
 use api::{Message, unescaped};
 use line::{Answer, Line};
@@ -236,22 +235,20 @@ impl Slack {
             prompt,
             ..Input::default()
         };
-        let (kind, events) = (Kind::Agent(input.priority), self.context.events.clone());
+        let (kind, events) = (Kind::Agent(input.priority), &self.context.events);
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-        let at_work = Arc::new(AtWork::new(worker, input, &events, || false, ask));
-        let task = Task::new(kind, &id, at_work.clone());
+        let at_work = Arc::new(AtWork::new(worker, input, events, || false, ask));
+        let task = Task::new(kind, &id, at_work.clone(), events);
         let slack = self.clone();
-        let job = move |task: &Task| {
-            announced(&events, task, || {
-                let outcome = Outcome::of(|| at_work.run());
-                answer.2 = match outcome.error() {
-                    Some(error) => format!("Error: {error}\n{}", outcome.output),
-                    None => text_or(&outcome.output, "(no output)"),
-                };
-                lock(&slack.state).outbox.push(answer);
-                slack.attempt(|line| slack.post(line)); // what is left is posted later
-                outcome
-            })
+        let job = move |_: &_| {
+            let outcome = Outcome::of(|| at_work.run());
+            answer.2 = match outcome.error() {
+                Some(error) => format!("Error: {error}\n{}", outcome.output),
+                None => text_or(&outcome.output, "(no output)"),
+            };
+            lock(&slack.state).outbox.push(answer);
+            slack.attempt(|line| slack.post(line)); // what is left is posted later
+            outcome
         };
         lock(&self.executor).submit(task, job)?;
         Ok(id.to_string())

@@ -36,7 +36,6 @@ use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::background::announced;
 use crate::tools::files::failed;
 use crate::tools::object;
 use crate::worktree::make_ignored_folder;
@@ -174,7 +173,7 @@ impl Team {
             }
         }
         let lead = self.lead(&input.name)?;
-        let start = |mate| self.start_mate(&lead, mate, context.events.clone());
+        let start = |mate| self.start_mate(&lead, mate, &context.events);
         let begun = input
             .mates
             .into_iter()
@@ -220,7 +219,7 @@ impl Team {
 
     /// Starts a mate, as a background task that takes no place. It has no key yet, and waits for a
     /// line. When its input is dropped, it ends its turn and leaves.
-    fn start_mate(&self, lead: &Member, it: Wanted, events: Events) -> Result<Started, String> {
+    fn start_mate(&self, lead: &Member, it: Wanted, events: &Events) -> Result<Started, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
         lock(&self.deliveries.executor).expect_new(&id)?;
         let mut options = format!("--mate {}", member.0.display());
@@ -231,15 +230,13 @@ impl Team {
         let started = fed::start_again(&options);
         let (handle, news, printed, input) = started.map_err(failed("started", &it.name))?;
         let mate = Arc::new(Mate(handle, member.clone()));
-        let task = Task::new(Kind::Other("mate"), &id, mate);
-        let job = move |task: &Task| {
-            announced(&events, task, || {
-                let end = until_ended(&news).end;
-                let outcome = Outcome::new(end, member.line());
-                member.give_back();
-                member.ring_all(); // its tasks are free again
-                outcome
-            })
+        let task = Task::new(Kind::Other("mate"), &id, mate, events);
+        let job = move |_: &_| {
+            let end = until_ended(&news).end;
+            let outcome = Outcome::new(end, member.line());
+            member.give_back();
+            member.ring_all(); // its tasks are free again
+            outcome
         };
         lock(&self.deliveries.executor).start(task.clone(), job)?;
         Ok((it, task, printed, input))

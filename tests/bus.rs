@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use meanwhile::notification::NotificationBus;
 use meanwhile::outcome::{End, Outcome};
 use meanwhile::todo::Priority;
 use meanwhile::tool::Context;
-use meanwhile::tools::background::announced;
 use support::program::PATIENCE;
 use support::session::*;
 
@@ -156,9 +156,8 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
         what: "make".to_string(),
         ..Progress::default()
     };
-    let task = Task::new(Kind::Command, &its, Arc::new(watch));
-    let job = move |task: &_| announced(&events, task, || panic!("no such thing"));
-    let submitted = lock(&executor).submit(task, job);
+    let task = Task::new(Kind::Command, &its, Arc::new(watch), &events);
+    let submitted = lock(&executor).submit(task, |_| panic!("no such thing"));
     submitted.expect("a free place");
     until_ended(&executor, "build");
     let result = "ERROR: the job broke down: no such thing";
@@ -170,13 +169,19 @@ fn a_job_that_panics_ends_with_the_event_that_belongs_to_its_begin() {
     assert!(told.is_empty());
 }
 
-/// What is watched: says that it is looked at, and answers once the gate is open.
-struct AtGate(Sender<()>, Receiver<()>);
+/// What is watched: once it has ended, says that it is looked at, and answers when the gate is open.
+struct AtGate {
+    ended: AtomicBool,
+    looks: Sender<()>,
+    gate: Receiver<()>,
+}
 
 impl Watch for AtGate {
     fn look(&self) -> Progress {
-        let _ = self.0.send(());
-        let _ = self.1.recv();
+        if self.ended.load(SeqCst) {
+            let _ = self.looks.send(());
+            let _ = self.gate.recv();
+        }
         Progress {
             remark: "1 call was denied".to_string(),
             ..Progress::default()
@@ -190,9 +195,15 @@ impl Watch for AtGate {
 fn how_an_ended_task_stood_last_is_known_at_every_moment() {
     let (executor, its) = (executor(1), id("look"));
     let ((looks, looked), (open, gate)) = (unbounded(), bounded::<()>(0));
-    let watch = Arc::new(AtGate(looks, gate));
-    let task = Task::new(Kind::Agent(Priority::Low), &its, watch);
-    let submitted = lock(&executor).submit(task, |_| finished(""));
+    let ended = AtomicBool::new(false);
+    let watch = Arc::new(AtGate { ended, looks, gate });
+    let kind = Kind::Agent(Priority::Low);
+    let task = Task::new(kind, &its, watch.clone(), &Events::default());
+    let job = move |_: &_| {
+        watch.ended.store(true, SeqCst);
+        finished("")
+    };
+    let submitted = lock(&executor).submit(task, job);
     submitted.expect("a free place");
     // The report stands; how it stood last is being asked.
     assert_eq!(looked.recv_timeout(PATIENCE), Ok(()));

@@ -208,7 +208,8 @@ fn start_tool(world: &Arc<World>) -> Tool {
             Ok(outcome) if outcome.end != End::Lost => outcome,
             _ => panic!("it panicked"),
         };
-        lock(&world.executor).submit(Task::new(kind, &id(&name), watch), job)?;
+        let task = Task::new(kind, &id(&name), watch, &Events::default());
+        lock(&world.executor).submit(task, job)?;
         let mut known = world.known();
         known.started.push(name.clone());
         known.waiting.push((name.clone(), gate));

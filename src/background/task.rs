@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Watch};
 use crate::caught::lock;
+use crate::event::{Event, Events};
 use crate::notification::{Ended, TaskId};
 use crate::outcome::{End, Outcome};
 use crate::todo::Priority;
@@ -32,17 +33,20 @@ pub struct Task {
     pub kind: Kind,
     /// When its work began.
     pub started: Instant,
+    /// Where its beginning and its end are told.
+    events: Events,
     /// Once it has ended, how it stood last. (Its outcome comes over the bus.)
     watch: Arc<Mutex<Arc<dyn Watch>>>,
 }
 
 impl Task {
     /// Of work that begins now. The watch may be stopped before the work has begun.
-    pub fn new(kind: Kind, id: &TaskId, watch: Arc<dyn Watch>) -> Self {
+    pub fn new(kind: Kind, id: &TaskId, watch: Arc<dyn Watch>, events: &Events) -> Self {
         Task {
             id: id.clone(),
             kind,
             started: Instant::now(),
+            events: events.clone(),
             watch: Arc::new(Mutex::new(watch)),
         }
     }
@@ -56,6 +60,17 @@ impl Task {
             outcome: ended.map(|ended| ended.outcome),
             task: self.clone(),
         }
+    }
+
+    /// Does its work, and emits `TaskStarted` before and `TaskFinished` after it, even if that panics.
+    pub(super) fn run(&self, job: impl FnOnce(&Task) -> Outcome) -> Outcome {
+        let (id, what) = (self.id.to_string(), self.look().what);
+        self.events.emit(Event::TaskStarted { id, what });
+        let outcome = Outcome::of(|| job(self));
+        let result = format!("{outcome}\n{}", outcome.output);
+        let (id, result) = (self.id.to_string(), result.trim_end().to_string());
+        self.events.emit(Event::TaskFinished { id, result });
+        outcome
     }
 
     /// Lets go of the watch and of what it holds: the buffers and the file of a command.

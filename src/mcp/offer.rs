@@ -115,7 +115,7 @@ impl Server {
             let params = json!({ "name": call, "arguments": arguments });
             let foreground = server.foreground.clone();
             let id = free_name(&foreground.executor, &name, usize::MAX)?;
-            let task = Task::new(Kind::Command, &id, Arc::new(watch));
+            let task = Task::new(Kind::Command, &id, Arc::new(watch), &context.events);
             let news = on_thread("call", move |_| {
                 let ask = |()| server.ask("tools/call", params, &stop);
                 outcome(&server.name, ready.map_err(End::Failed).and_then(ask))

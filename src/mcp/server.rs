@@ -61,7 +61,8 @@ impl Server {
     /// Starts its process, with a thread that reads what it says.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let id = TaskId::new(&format!("mcp {}", self.name)).map_err(io::Error::other)?;
-        let task = Task::new(Kind::Other("server"), &id, self.clone());
+        let events = &self.foreground.context.events;
+        let task = Task::new(Kind::Other("server"), &id, self.clone(), events);
         let (server, started) = (self.clone(), task.started);
         let mut tasks = lock(&self.foreground.servers); // or it could end before it stands there
         let (process, printed, to) = talk(&self.config.line())?;

@@ -13,7 +13,6 @@ use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::tool::{Context, ToolOutcome};
-use crate::tools::background::announced;
 
 /// The longest time, in seconds: 30 days.
 pub const LONGEST: u64 = 30 * 24 * 60 * 60;
@@ -109,22 +108,20 @@ impl Monitors {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }
         let timer = Arc::new(Timer::new(Duration::from_secs(seconds), input.note));
-        let task = Task::new(Kind::Other("timer"), &id, timer.clone());
-        let (mailbox, events) = (self.mailbox(&id), context.events.clone());
+        let task = Task::new(Kind::Other("timer"), &id, timer.clone(), &context.events);
+        let mailbox = self.mailbox(&id);
         let bus = lock(&self.executor).bus().notifier();
         let job = move |task: &Task| {
-            announced(&events, task, || {
-                while timer.wait() {
-                    if !input.repeat {
-                        timer.stop();
-                        return Outcome::new(End::Finished(None), &*timer.note);
-                    }
-                    let due = format!("due\n{}", timer.note);
-                    mailbox.put(&task.id, task.started.elapsed(), &due);
-                    ring(&mailbox, &bus);
+            while timer.wait() {
+                if !input.repeat {
+                    timer.stop();
+                    return Outcome::new(End::Finished(None), &*timer.note);
                 }
-                Outcome::new(End::Killed, "")
-            })
+                let due = format!("due\n{}", timer.note);
+                mailbox.put(&task.id, task.started.elapsed(), &due);
+                ring(&mailbox, &bus);
+            }
+            Outcome::new(End::Killed, "")
         };
         lock(&self.executor).start(task, job)?;
         Ok(format!(

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Refusal, Task, Watch};
+use crate::background::{BackgroundExecutor, Kind, Refusal, Task};
 use crate::caught::lock;
-use crate::event::{Event, Events};
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
 use crate::process::output::text_or;
@@ -51,10 +50,9 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
     let schema = object(json!({ "id": id, "command": command }), &["id", "command"]);
     let submit = move |Start { id, command }: Start, context: &Context| {
         let (id, handle) = (TaskId::new(&id)?, Arc::new(Handle::new(&command)));
-        let task = Task::new(Kind::Command, &id, handle.clone());
-        let (events, folder) = (context.events.clone(), context.folder.clone());
-        let run = move || until_ended(&start(&handle, folder.path()));
-        let job = move |task: &Task| announced(&events, task, run);
+        let task = Task::new(Kind::Command, &id, handle.clone(), &context.events);
+        let folder = context.folder.clone();
+        let job = move |_: &_| until_ended(&start(&handle, folder.path()));
         lock(&executor).submit(task, job)?;
         Ok(format!("{id}: started in the background. {advice}"))
     };
@@ -86,19 +84,4 @@ pub fn check_bg(
     };
     let schema = object(json!({ "id": id }), &[]);
     Tool::new("check_bg", about, schema, Access::Free, check)
-}
-
-/// Does the work of a task, and emits `TaskStarted` before and `TaskFinished` after it, even if the
-/// work panics.
-pub fn announced(events: &Events, task: &Task, work: impl FnOnce() -> Outcome) -> Outcome {
-    let (id, what) = (task.id.to_string(), task.look().what);
-    events.emit(Event::TaskStarted {
-        id: id.clone(),
-        what,
-    });
-    let outcome = Outcome::of(work);
-    let result = format!("{outcome}\n{}", outcome.output);
-    let result = result.trim_end().to_string();
-    events.emit(Event::TaskFinished { id, result });
-    outcome
 }

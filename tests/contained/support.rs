@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use meanwhile::background::{BackgroundExecutor, Kind, Progress, Refusal, Status, Task, Watch};
 use meanwhile::caught::is_caught;
 use meanwhile::caught::lock;
+use meanwhile::event::Events;
 use meanwhile::interrupt::Interrupt;
 use meanwhile::notification::{NotificationBus, TaskId};
 use meanwhile::outcome::Outcome;
@@ -102,7 +103,8 @@ impl Executor {
         watch: Arc<dyn Watch>,
         job: impl FnOnce(&Task) -> Outcome + Send + 'static,
     ) -> Result<(), Refusal> {
-        lock(&self.0).submit(Task::new(Kind::Command, &id(name), watch), job)
+        let task = Task::new(Kind::Command, &id(name), watch, &Events::default());
+        lock(&self.0).submit(task, job)
     }
 
     pub fn check(&self, name: &str) -> Result<Status, Refusal> {

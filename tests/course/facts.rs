@@ -25,7 +25,10 @@ const BASH_LIMIT: Truth = Source(
     "src/tools/bash.rs",
     "TIME_LIMIT: Duration = Duration::from_secs(",
 );
-const WAIT_LIMIT: Truth = Source("src/foreground.rs", "TIME_LIMIT: u64 = ");
+const WAIT_LIMIT: Truth = Source(
+    "src/foreground.rs",
+    "LIMIT: Duration = Duration::from_secs(",
+);
 const STOP_GRACE: Truth = Source(
     "src/process/supervisor.rs",
     "GRACE: Duration = Duration::from_secs(",

@@ -92,7 +92,7 @@ pub fn until_ended(executor: &Shared, name: &str) {
 
 /// A task of which nothing is to be seen, and which is not to be stopped.
 pub fn unwatched(kind: Kind, id: &TaskId) -> Task {
-    Task::new(kind, id, Arc::new(Progress::default()))
+    Task::new(kind, id, Arc::new(Progress::default()), &Events::default())
 }
 
 pub fn id(name: &str) -> TaskId {
