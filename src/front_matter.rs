@@ -79,11 +79,13 @@ pub fn load(
     (list, problems)
 }
 
-/// Finds a document by its name; the error lists the names.
-pub fn find<'a>(list: &'a [Document], name: &str) -> Result<&'a Document, String> {
-    let found = list.iter().find(|it| it.name == name);
-    let names = list.iter().map(|it| &*it.name);
-    found.ok_or_else(|| names.collect::<Vec<_>>().join(", "))
+/// Finds a document by its name; the error says what it would be, and lists the names.
+pub fn find<'a>(list: &'a [Document], what: &str, name: &str) -> Result<&'a Document, String> {
+    list.iter().find(|it| it.name == name).ok_or_else(|| {
+        let names: Vec<&str> = list.iter().map(|it| &*it.name).collect();
+        let all = names.join(", ");
+        format!("there is no {what} {name:?}. The {what}s are: {all}.")
+    })
 }
 
 /// Reads the text of a document. The error says what to add.

@@ -35,8 +35,7 @@ impl Skills {
     }
 
     fn text(&self, name: &str) -> ToolOutcome {
-        let skill = front_matter::find(&self.list, name)
-            .map_err(|all| format!("there is no skill {name:?}. The skills are: {all}."))?;
+        let skill = front_matter::find(&self.list, "skill", name)?;
         let body = skill.source.read()?.body;
         Ok(format!("<skill name=\"{name}\">\n{body}\n</skill>"))
     }

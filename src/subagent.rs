@@ -95,8 +95,7 @@ impl Definitions {
             let agents = self.listing();
             return Err(format!("The agents, for --agent NAME:\n{agents}"));
         }
-        let definition = front_matter::find(&self.list, name)
-            .map_err(|all| format!("there is no agent {name:?}. The agents are: {all}."))?;
+        let definition = front_matter::find(&self.list, "agent", name)?;
         agent.system.clone_from(&definition.body);
         if let Some(named) = tools(definition) {
             let mut unknown = named.clone();

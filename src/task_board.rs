@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::interrupt::Interrupt;
+use crate::process::output::text_or;
 use crate::todo::{Stage, one_line};
 use crate::tool::{Access, Tool, ToolOutcome};
 use crate::tools::{Id, object};
@@ -179,10 +180,7 @@ impl TaskBoard {
         let tasks = entries.values().flatten();
         let mut lines: Vec<String> = tasks.map(BoardTask::to_string).collect();
         lines.extend(entries.into_values().filter_map(Result::err));
-        if lines.is_empty() {
-            return Ok("No tasks.".to_string());
-        }
-        Ok(lines.join("\n"))
+        Ok(text_or(&lines.join("\n"), "No tasks."))
     }
 
     fn get(&self, id: u64) -> ToolOutcome {
@@ -239,8 +237,5 @@ fn refuse_circle(entries: &Entries, id: u64) -> Result<(), String> {
 /// `1, 2, 3`
 pub(crate) fn join<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {
     let ids: Vec<String> = ids.into_iter().map(u64::to_string).collect();
-    if ids.is_empty() {
-        return "none".to_string();
-    }
-    ids.join(", ")
+    text_or(&ids.join(", "), "none")
 }

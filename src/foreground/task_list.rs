@@ -19,7 +19,8 @@ const CELL: usize = 30;
 /// A task as it stands now.
 struct Row {
     status: Status,
-    in_foreground: bool,
+    /// In the foreground.
+    waited: bool,
 }
 
 impl Foreground {
@@ -44,19 +45,13 @@ impl Foreground {
 
     /// Those that run, then those that have ended; each oldest first.
     fn rows(&self) -> Vec<Row> {
-        let row = |in_foreground| {
-            move |status| Row {
-                status,
-                in_foreground,
-            }
-        };
-        let current = lock(&self.current);
-        let rows = lock(&self.executor).all().into_iter().map(row(false));
-        let current = current.iter().map(|(task, _)| task.status(None));
+        let (current, all) = (lock(&self.current), lock(&self.executor).all());
+        let current = current.iter().map(|(task, _)| (task.status(None), true));
         let servers = lock(&self.servers);
-        let servers = servers.iter().map(|task| row(false)(task.status(None)));
-        let rows = rows.chain(current.map(row(true)));
-        let mut rows: Vec<Row> = rows.chain(servers).collect();
+        let servers = servers.iter().map(|task| (task.status(None), false));
+        let rows = all.into_iter().map(|status| (status, false));
+        let row = |(status, waited)| Row { status, waited };
+        let mut rows: Vec<Row> = rows.chain(current).chain(servers).map(row).collect();
         rows.sort_by_key(|row| row.status.outcome.is_some());
         rows
     }
@@ -89,7 +84,7 @@ impl Row {
             Kind::Other(kind) => kind,
         };
         let status = match &self.status.outcome {
-            None if self.in_foreground => "in the foreground".to_string(),
+            None if self.waited => "in the foreground".to_string(),
             None if self.status.progress.left_running.is_some() => "shell exited".to_string(),
             None => "running".to_string(),
             Some(outcome) if outcome.error().is_none() => "finished".to_string(),
