@@ -8,7 +8,6 @@ pub(crate) mod at_work;
 
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
@@ -17,8 +16,8 @@ use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
 use crate::process::output::text_or;
-use crate::subagent::{Definitions, Delegation};
-use crate::todo::{Priority, TodoList};
+use crate::subagent::{Definitions, Delegation, Input};
+use crate::todo::TodoList;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::object;
 pub use at_work::AtWork;
@@ -42,17 +41,6 @@ pub const ALONE: &str = "it needs the user's consent, and a background agent can
 pub const SYSTEM: &str = "\n\nThe task tool starts a sub-agent in the background and returns at once. Meanwhile do work \
     that does not depend on it; keep dependent work for later. Its todo is in_progress until the result comes by itself; \
     then it is resolved. Look for resolved todos with todo_read. Never invent the result of an agent that still runs.";
-
-/// What `task` is given.
-#[derive(Default, Deserialize)]
-#[allow(missing_docs)]
-pub struct Input {
-    pub description: String,
-    pub prompt: String,
-    #[serde(default)]
-    pub priority: Priority,
-    pub agent: Option<String>,
-}
 
 /// Sub-agents of this agent, as it is now.
 pub fn delegation(agent: &Agent, definitions: &Definitions) -> Delegation {
@@ -121,15 +109,11 @@ pub fn start(
 }
 
 /// `todo_read`: the todos of agents, then those of the plan.
-pub fn todo_read(
-    executor: &Arc<Mutex<BackgroundExecutor>>,
-    deliveries: &Deliveries,
-    todos: &Arc<Mutex<TodoList>>,
-) -> Tool {
-    let (executor, deliveries, todos) = (executor.clone(), deliveries.clone(), todos.clone());
+pub fn todo_read(deliveries: &Deliveries, todos: &Arc<Mutex<TodoList>>) -> Tool {
+    let (deliveries, todos) = (deliveries.clone(), todos.clone());
     let about = "All todos: first those that are resolved, then by priority.";
     let run = move |_: Map<String, Value>, _: &Context| {
-        let text = agent_todos(&executor, &deliveries) + &lock(&todos).by_priority();
+        let text = agent_todos(&deliveries) + &lock(&todos).by_priority();
         Ok(text_or(&text, "No todos."))
     };
     let schema = object(json!({}), &[]);
@@ -137,10 +121,10 @@ pub fn todo_read(
 }
 
 /// One line for each agent, resolved ones first, then by priority.
-fn agent_todos(executor: &Mutex<BackgroundExecutor>, deliveries: &Deliveries) -> String {
+fn agent_todos(deliveries: &Deliveries) -> String {
     let [delivered, _] = deliveries.ended();
     let mut lines = Vec::new();
-    for status in lock(executor).all() {
+    for status in lock(&deliveries.executor).all() {
         let Task { id, kind, .. } = status.task;
         let Kind::Agent(priority) = kind else {
             continue;

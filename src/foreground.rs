@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
 use crate::background::{BackgroundExecutor, Kind, Task, Watch};
-use crate::background_agent::{ALONE, AtWork, Input};
+use crate::background_agent::{ALONE, AtWork};
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
@@ -25,7 +25,7 @@ use crate::outcome::{End, Outcome};
 use crate::process::output::{last_line, text_or};
 use crate::process::{self, Handle, News};
 use crate::repl::{Doing, Repl};
-use crate::subagent::Delegation;
+use crate::subagent::{Delegation, Input};
 use crate::tool::{Context, ToolOutcome};
 use crate::tools::bash::{answer, left_running};
 pub use tools::free_name;

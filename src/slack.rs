@@ -17,14 +17,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Task};
-use crate::background_agent::{self, ALONE, AtWork, Input};
+use crate::background_agent::{self, ALONE, AtWork};
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::foreground::free_name;
 use crate::outcome::Outcome;
 use crate::process::output::text_or;
 use crate::repl::Repl;
-use crate::subagent::{Definitions, Delegation};
+use crate::subagent::{Definitions, Delegation, Input};
 use crate::tool::{Context, ToolOutcome};
 pub use api::{Config, Failure};
 use api::{Message, unescaped};

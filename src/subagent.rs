@@ -12,6 +12,7 @@ use crate::event::{Events, Stamped};
 use crate::front_matter::{self, Document};
 use crate::message::{Message, StopReason};
 use crate::repl::Repl;
+use crate::todo::Priority;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::object;
 
@@ -116,13 +117,17 @@ impl Definitions {
     }
 }
 
-#[derive(Deserialize)]
-struct Input {
+/// What `task` is given.
+#[derive(Default, Deserialize)]
+#[allow(missing_docs)]
+pub struct Input {
     /// For the person who watches; the sub-agent is given the prompt alone.
-    #[serde(rename = "description")]
-    _description: String,
-    prompt: String,
-    agent: Option<String>,
+    pub description: String,
+    pub prompt: String,
+    /// Counts where several work at the same time.
+    #[serde(default)]
+    pub priority: Priority,
+    pub agent: Option<String>,
 }
 
 /// What sub-agents are made of: the model, the gate and the tools of an agent.

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     agent.toolbox.add(deliveries.tools());
     let task = background_agent::tool(&agent, &agents, &executor);
     agent.toolbox.replace([task]);
-    let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
+    let todo_read = background_agent::todo_read(&deliveries, &todos);
     agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
     if let Err(error) = agents.become_agent(options.agent.as_deref(), &mut agent) {

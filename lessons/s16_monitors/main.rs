@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let foreground = Foreground::attach(&executor, &mut repl);
     let task = background_agent::tool(&agent, &agents, &executor);
     agent.toolbox.replace([task]);
-    let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
+    let todo_read = background_agent::todo_read(&deliveries, &todos);
     agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
     let board = TaskBoard::open(".tasks");

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let slack = Slack::new(&agent, &agents, &executor);
     slack.attach(&mut repl);
     aids::slack::attach(&slack, &mut repl);
-    let todo_read = background_agent::todo_read(&executor, &deliveries, &todos);
+    let todo_read = background_agent::todo_read(&deliveries, &todos);
     agent.toolbox.add([todo_read]);
     agent.system += background_agent::SYSTEM;
     let board = TaskBoard::open(".tasks");

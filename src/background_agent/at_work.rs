@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::Input;
 use crate::agent::Agent;
 use crate::background::{Progress, Watch};
 use crate::caught::lock;
@@ -11,7 +10,7 @@ use crate::event::{Event, Events, Stamped};
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::screen::{count, describe, one_line};
-use crate::subagent::{of_agent, run};
+use crate::subagent::{Input, of_agent, run};
 use crate::tool::{Ask, Context};
 
 /// What an agent may read and write in all.

@@ -13,7 +13,7 @@ use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
 use crate::process::output::text_or;
-use crate::subagent::Definitions;
+use crate::subagent::{Definitions, Input};
 use crate::terminal::fit;
 use crate::tool::{Access, Context, Tool};
 use crate::tools::bash;
@@ -31,7 +31,7 @@ struct Command {
 #[derive(Deserialize)]
 struct Task {
     #[serde(flatten)]
-    task: background_agent::Input,
+    task: Input,
     #[serde(default)]
     wait: bool,
 }

@@ -8,14 +8,14 @@ use crossbeam_channel::{Sender, unbounded};
 
 use super::{ATTEMPTS, Run, change, claim, is_free};
 use crate::background::{Progress, Refusal, Watch};
-use crate::background_agent::{ALONE, AtWork, Input};
+use crate::background_agent::{ALONE, AtWork};
 use crate::caught::lock;
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::outcome::{End, Outcome};
 use crate::screen::count;
-use crate::subagent::Delegation;
+use crate::subagent::{Delegation, Input};
 use crate::task_board::{BoardTask, Entries, Ids, TaskBoard, join};
 use crate::terminal::short;
 use crate::todo::{Priority, Stage, one_line};

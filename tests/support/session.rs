@@ -211,7 +211,7 @@ impl Main {
         let tools = [
             todo::tool(&self.todos),
             background_agent::tool(&self.agent, &definitions, &self.executor),
-            background_agent::todo_read(&self.executor, &self.deliveries, &self.todos),
+            background_agent::todo_read(&self.deliveries, &self.todos),
         ];
         self.agent.toolbox.add(tools);
         self
