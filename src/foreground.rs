@@ -9,7 +9,7 @@
 mod task_list;
 mod tools;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
@@ -51,8 +51,8 @@ type Waiting = Option<(Task, Sender<()>)>;
 pub(crate) struct Work {
     task: Task,
     news: Receiver<News>,
-    /// The questions of an agent. Once this end is dropped, it is told that nobody is there; and what
-    /// it does is shown no more, as its events have a `Weak` of this.
+    /// The questions of an agent. Once this end is dropped, it is told that nobody is there, and what
+    /// it does is shown no more.
     questions: Arc<Receiver<Question>>,
 }
 
@@ -145,7 +145,7 @@ impl Foreground {
         };
         let questions = Arc::new(questions);
         let (waits, events) = (Arc::downgrade(&questions), &context.events);
-        let is_waited_for = move || waits.strong_count() > 0;
+        let is_waited_for = move || Weak::strong_count(&waits) > 0;
         let at_work = AtWork::new(worker, input, events, is_waited_for, Arc::new(ask));
         let at_work = Arc::new(at_work);
         let task = Task::new(kind, &id, at_work.clone(), &context.events);
