@@ -100,7 +100,7 @@ pub fn start(
     let id = TaskId::new(&input.description)?;
     let kind = Kind::Agent(input.priority);
     let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-    let at_work = Arc::new(AtWork::new(worker, input, &context.events, || false, ask));
+    let at_work = Arc::new(AtWork::new(worker, input, || false, ask));
     let task = Task::new(kind, &id, at_work.clone(), &context.events);
     lock(executor).submit(task, move |_| at_work.run())?;
     Ok(format!(

@@ -144,9 +144,9 @@ impl Foreground {
             answered.recv().unwrap_or_else(|_| Err(ALONE.to_string()))
         };
         let questions = Arc::new(questions);
-        let (waits, events) = (Arc::downgrade(&questions), &context.events);
+        let waits = Arc::downgrade(&questions);
         let is_waited_for = move || Weak::strong_count(&waits) > 0;
-        let at_work = AtWork::new(worker, input, events, is_waited_for, Arc::new(ask));
+        let at_work = AtWork::new(worker, input, is_waited_for, Arc::new(ask));
         let at_work = Arc::new(at_work);
         let task = Task::new(kind, &id, at_work.clone(), &context.events);
         let news = process::on_thread(&id.to_string(), move |_| at_work.run());

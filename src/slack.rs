@@ -237,7 +237,7 @@ impl Slack {
         };
         let (kind, events) = (Kind::Agent(input.priority), &self.context.events);
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-        let at_work = Arc::new(AtWork::new(worker, input, events, || false, ask));
+        let at_work = Arc::new(AtWork::new(worker, input, || false, ask));
         let task = Task::new(kind, &id, at_work.clone(), events);
         let slack = self.clone();
         let job = move |_: &_| {

@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use crate::screen::{count, describe, one_line};
 use crate::subagent::{Input, of_agent, run};
-use crate::tool::{Ask, Context};
+use crate::tool::Ask;
 
 /// What an agent may read and write in all.
 const MAX_TOKENS: u64 = 500_000;
@@ -81,12 +81,12 @@ impl AtWork {
     pub fn new(
         mut worker: Agent,
         input: Input,
-        events: &Events,
         is_waited_for: impl Fn() -> bool + Send + Sync + 'static,
         ask: Ask,
     ) -> Self {
         let tally = Arc::<Mutex<Tally>>::default();
-        let (named, counted) = (of_agent(events, input.description.trim()), tally.clone());
+        let [counted, denies] = [(); 2].map(|()| tally.clone());
+        let named = of_agent(&worker.context.events, input.description.trim());
         let reader = move |stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
             let in_background = !is_waited_for();
@@ -95,8 +95,9 @@ impl AtWork {
                 ..stamped
             });
         };
-        let denies = tally.clone();
-        let ask: Ask = Arc::new(move |question, interrupt| {
+        worker.context.events = Events::default().with(Box::new(reader));
+        worker.context.interrupt = Interrupt::default();
+        worker.context.ask = Arc::new(move |question, interrupt| {
             let answer = ask(question, interrupt);
             if answer.is_err() && !interrupt.is_triggered() {
                 let tally = &mut *lock(&denies);
@@ -104,12 +105,6 @@ impl AtWork {
             }
             answer
         });
-        worker.context = Context {
-            folder: worker.context.folder.clone(),
-            events: Events::default().with(Box::new(reader)),
-            interrupt: Interrupt::default(),
-            ask,
-        };
         AtWork {
             worker,
             input,

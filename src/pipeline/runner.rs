@@ -119,7 +119,7 @@ impl Runner {
             agent: run.agent,
         };
         let ask = Arc::new(|_: &str, _: &_| Err(ALONE.to_string()));
-        let agent = AtWork::new(worker, input, &context.events, || false, ask);
+        let agent = AtWork::new(worker, input, || false, ask);
         let (agent, mut begun) = (Arc::new(agent), lock(&self.begun));
         begun.insert(task.id, Some(agent.clone()));
         if self.context.interrupt.is_triggered() {
