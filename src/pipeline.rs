@@ -6,7 +6,7 @@
 
 mod runner;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::background_agent;
 use crate::caught::lock;
+use crate::held::Held;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
 use crate::subagent::Definitions;
@@ -136,20 +137,18 @@ pub(crate) fn is_free(task: &BoardTask) -> bool {
     can_begin && task.blocked_by.is_empty() && attempts < ATTEMPTS
 }
 
-/// Becomes the owner of a board task, and stays it until the file is dropped. `None` if it is not
-/// to be had. The lease is never unlinked: somebody could hold one that has no name any more.
+/// Becomes the owner of a board task, and stays it until the lease is dropped. `None` if it is not
+/// to be had.
 pub(crate) fn claim(
     board: &TaskBoard,
     id: u64,
     stop: &Interrupt,
-) -> Result<Option<(File, BoardTask)>, String> {
+) -> Result<Option<(Held, BoardTask)>, String> {
     let path = board.path(id).with_extension("lease");
     let lease = File::options().create(true).append(true).open(path);
-    let lease = lease.map_err(board.failed("used"))?;
-    // Where there are no locks, go on without.
-    if let Err(TryLockError::WouldBlock) = lease.try_lock() {
+    let Ok(lease) = Held::new(lease.map_err(board.failed("used"))?) else {
         return Ok(None);
-    }
+    };
     // Somebody may have done it since the board was read.
     let claimed = change(board, id, stop, |task| {
         is_free(task).then(|| {

@@ -54,7 +54,7 @@ pub struct Own {
     told: Vec<String>,
     /// The free tasks of the board, as a mate was woken for them and as it was told of them.
     pub(super) free: [String; 2],
-    pub(super) leases: BTreeMap<u64, File>,
+    pub(super) leases: BTreeMap<u64, Held>,
     /// Of the lead: by what its mates are stopped, and what they read.
     pub(super) mates: Vec<(Task, File)>,
 }
