@@ -272,9 +272,14 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         supervisors.len() == 1 || state == While::Mate && !supervisors.is_empty()
     });
     if way == Way::SupervisorKilled {
+        // Beside a mate, a server runs.
+        let is_its = |pid: &Pid| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            state != While::Mate || line.contains("--mate")
+        };
         let busy = supervisors
             .iter()
-            .find(|pid| !children(**pid).is_empty())
+            .find(|pid| children(**pid).iter().any(is_its))
             .expect("the command's supervisor");
         tree.add("supervisor", *busy);
         kill(*busy, Signal::SIGKILL).expect("a supervisor");
