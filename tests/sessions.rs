@@ -588,6 +588,7 @@ fn a_fork_leaves_its_parent_byte_for_byte() {
 
 /// A session with these turns of one line and one reply, of so many bytes each; the conversation is
 /// emptied again after each five.
+#[cfg(target_os = "linux")]
 fn long_session(folder: &Path, name: &str, turns: usize, bytes: usize) -> PathBuf {
     let opened = json!({ "format": 1, "time": 1, "process": 1, "lesson": "s13", "model": "m", "folder": "/", "parent": null });
     let message =

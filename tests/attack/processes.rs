@@ -1,19 +1,23 @@
 //! Processes: what a command is started with, and what it may do to those above it.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::program::{Lesson, PATIENCE, clean_environment, eventually, is_root, program};
+use crate::support::program::{
+    Lesson, PATIENCE, clean_environment, eventually, gate, is_root, program,
+};
 use crate::support::server::{Server, reply_blocks, reply_text, reply_tool};
+use crate::times;
 
 const S01: &str = "s01_agent_loop";
 const S08: &str = "s08_background_tasks";
@@ -101,6 +105,25 @@ fn a_command_cannot_speak_for_its_supervisor() {
         done 2> errors; grep -c 'Permission denied' errors",
     );
     assert_eq!(answer, "refused\n".repeat(8) + "16", "{answer}");
+}
+
+/// What each look for what is below may miss: it forks, and exits, all the time.
+#[test]
+fn no_supervisor_leaves_while_anybody_is_below_it() {
+    for _ in 0..times(10) {
+        let lesson = Lesson::new(S08).file("hop", "sh hop &\n");
+        let path = gate(lesson.folder.path(), "held");
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut held = options.open(path).expect("a gate");
+        let told = lesson
+            .line("run \"exec 9> held; for _ in 1 2 3 4; do sh hop & done; echo >&9\"")
+            .run();
+        told.has("that it started");
+        let mut told = Vec::new();
+        eventually("nobody holds it", || held.read_to_end(&mut told).is_ok());
+        assert_eq!(told, b"\n");
+    }
 }
 
 /// Each result says where its whole is, and the files together take no more than was said.
