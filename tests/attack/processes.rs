@@ -110,7 +110,7 @@ fn a_command_cannot_speak_for_its_supervisor() {
 /// What each look for what is below may miss: it forks, and exits, all the time.
 #[test]
 fn no_supervisor_leaves_while_anybody_is_below_it() {
-    for _ in 0..times(10) {
+    for _ in 0..times(20) {
         let lesson = Lesson::new(S08).file("hop", "sh hop &\n");
         let path = gate(lesson.folder.path(), "held");
         let mut options = OpenOptions::new();
