@@ -52,6 +52,24 @@ fn this_loop_is_that_of_the_lessons() {
     }
 }
 
+/// Or else a result that is delivered then would reach the summariser alone.
+#[test]
+fn every_lesson_makes_room_before_it_delivers() {
+    let lessons = Path::new(env!("CARGO_MANIFEST_DIR")).join("lessons");
+    let lessons = fs::read_dir(lessons).expect("the lessons");
+    let mut seen = 0;
+    for lesson in lessons {
+        let path = lesson.expect("an entry").path().join("main.rs");
+        let source = fs::read_to_string(&path).unwrap_or_default();
+        if let Some(delivers) = source.find("deliveries.deliver(") {
+            let room = source.find(".make_room(").expect("it makes room");
+            assert!(room < delivers, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 12, "from s09 to s20");
+}
+
 // Sessions at random.
 
 /// What happens around a session, and what is known of it.
