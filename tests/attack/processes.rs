@@ -228,8 +228,8 @@ fn without_a_thread_to_be_had_signals_end_the_program() {
         while child.try_wait().expect("a child").is_none() && since.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
-        let _ = child.kill(); // then that is how it ends
-        let status = child.wait().expect("its end");
+        let _ = child.kill(); // if it goes on
+        let status = child.wait().expect("a child");
         assert_eq!(status.signal(), Some(signal as i32), "{title:?}");
     }
 }
