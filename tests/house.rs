@@ -16,10 +16,10 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_492;
+const ALL: usize = 12_381;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500, and
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
-const UP_TO_S11: usize = 7_660;
+const UP_TO_S11: usize = 7_664;
 /// Foundation under lessons after s11 only.
 const LATER: [&str; 9] = [
     "src/bell.rs",
@@ -47,9 +47,9 @@ fn reading_limit(lesson: u32) -> usize {
         8 | 11 => 600,
         // Missed: a tool that runs in a process of somebody else goes wrong in more ways than any
         // other lesson's. This is what there is.
-        17 => 679,
+        17 => 680,
         // Missed: mailboxes, processes, tools and the member's own side.
-        20 => 723,
+        20 => 720,
         _ => 450,
     }
 }
