@@ -36,9 +36,9 @@ use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::files::failed;
+use crate::tools::files::{failed, make_own_folder};
 use crate::tools::object;
-use crate::worktree::make_ignored_folder;
+use crate::worktree::exclude;
 pub use member::{GIVEN, Own, enlist};
 use post::{LEAD, Member};
 
@@ -209,9 +209,9 @@ impl Team {
         match self.me() {
             Ok(me) if me == lead => return Ok(lead),
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
-            Err(_) => {}
+            Err(_) => exclude(".team/"),
         }
-        let own = make_ignored_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
+        let own = make_own_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
         let joined = own.and_then(|own| self.join(own));
         joined.map_err(|why| format!("no team {team}: {why}."))?;
         Ok(lead)

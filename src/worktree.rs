@@ -6,17 +6,15 @@
 mod git;
 mod tree;
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::interrupt::Interrupt;
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
-use crate::tools::files::make_own_folder;
 use crate::tools::object;
 use git::some;
 pub(crate) use tree::Tree;
@@ -141,10 +139,11 @@ fn list() -> ToolOutcome {
     })
 }
 
-/// Makes a folder for files of ours, of which git sees nothing: it ignores itself.
-pub fn make_ignored_folder(path: &Path) -> io::Result<()> {
-    make_own_folder(path)?;
-    let ignore = File::create_new(path.join(".gitignore"));
-    let _ = ignore.and_then(|mut it| it.write_all(b"*\n")); // or it is there
-    Ok(())
+/// Adds a line to `.git/info/exclude`, if this is in a repository.
+pub fn exclude(line: &str) {
+    let ask = "rev-parse --path-format=absolute --git-common-dir";
+    let common = git::git(Path::new(""), ask, "", &Interrupt::default());
+    if let Ok(common) = common {
+        let _ = tree::exclude(Path::new(&common), line);
+    }
 }

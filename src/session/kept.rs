@@ -9,7 +9,8 @@ use crate::journal::{Journal, new_name, now};
 use crate::message::stored::swap_notes;
 use crate::message::{Message, Usage};
 use crate::notification::TaskId;
-use crate::worktree::make_ignored_folder;
+use crate::tools::files::make_own_folder;
+use crate::worktree::exclude;
 
 #[derive(Default)]
 pub struct Kept {
@@ -35,7 +36,7 @@ impl Kept {
 
     /// Goes on with the session of this id, or makes its file. Fails if another program has it.
     pub fn open(&mut self) -> io::Result<()> {
-        make_ignored_folder(FOLDER.as_ref())?;
+        make_own_folder(FOLDER.as_ref())?;
         let held = Journal::hold(&path(&self.id))?;
         self.past = Past::read(&self.id, usize::MAX, 0)?;
         let Some(journal) = held else {
@@ -60,6 +61,7 @@ impl Kept {
     pub fn put(&mut self, record: Record) -> io::Result<()> {
         if self.journal.is_none() {
             self.open()?;
+            exclude(".sessions/");
         }
         self.journal.iter().try_for_each(|it| it.append(&record))?;
         self.past.add(record)

@@ -2,13 +2,13 @@
 //!
 //! Who works there holds a file; so a worktree whose file is free is nobody's.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use super::git::{STATUS, files, git, lines, some};
-use super::make_ignored_folder;
 use crate::caught::lock;
 use crate::held::Held;
 use crate::interrupt::Interrupt;
@@ -18,6 +18,8 @@ use crate::tools::files::{failed, make_own_folder};
 /// Who holds this adds or removes: at times git fails if two do so at once. (No branch is named so.)
 const TURN: &str = "~turn";
 const PAUSE: Duration = Duration::from_millis(10);
+/// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
+const EXCLUDED: &str = "/.worktrees/";
 const UNTOUCHED: &str = "nothing was changed, so it is removed";
 
 /// A worktree: its folder, its branch and its agent have one name.
@@ -100,7 +102,8 @@ impl Tree {
         }
         let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
-        make_ignored_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
+        make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
+        exclude(&tree.common, EXCLUDED).map_err(failed("changed", ".git/info/exclude"))?;
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
@@ -214,6 +217,19 @@ impl Drop for Tree {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// Adds a line, unless it is there.
+pub fn exclude(common: &Path, line: &str) -> io::Result<()> {
+    let path = common.join("info/exclude");
+    let text = fs::read(&path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    if text.lines().any(|known| known == line) {
+        return Ok(());
+    }
+    fs::create_dir_all(common.join("info"))?;
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    writeln!(file, "\n{line}")
 }
 
 /// What a `worktree add` leaves that was killed before there was a HEAD: no git can use it, nobody
