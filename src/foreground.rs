@@ -124,7 +124,10 @@ impl Foreground {
         limit: Duration,
         context: &Context,
     ) -> ToolOutcome {
-        let id = self.name(command, description)?;
+        // Its name is its description or, as in `npm-install`, its first two words.
+        let description = description.filter(|it| it.contains(char::is_alphanumeric));
+        let (text, count) = description.map_or((command, 2), |it| (it, usize::MAX));
+        let id = free_name(&self.executor, text, count)?;
         let handle = Arc::new(Handle::new(command));
         let task = Task::new(Kind::Command, &id, handle.clone(), &context.events);
         let news = process::start(&handle, context.folder.path());

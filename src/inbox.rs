@@ -2,7 +2,7 @@
 //! here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
@@ -30,13 +30,12 @@ pub enum Wake {
     Interrupted,
 }
 
-/// Many put into it, one thread takes out. Clones are the same inbox.
-#[derive(Clone)]
+/// Many put into it, one thread takes out.
 pub struct Inbox {
     lines: (Sender<Wake>, Receiver<Wake>),
     bell: (Sender<()>, Receiver<()>),
     /// What was there before it was wanted.
-    later: Arc<Mutex<VecDeque<Wake>>>,
+    later: Mutex<VecDeque<Wake>>,
 }
 
 impl Inbox {
@@ -47,7 +46,7 @@ impl Inbox {
         Inbox {
             lines: (person.then(unbounded)).unwrap_or_else(ahead),
             bell: bounded(1),
-            later: Arc::new(Mutex::new(first.into_iter().collect())),
+            later: Mutex::new(first.into_iter().collect()),
         }
     }
 

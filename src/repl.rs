@@ -136,8 +136,8 @@ impl Repl {
         beside: impl Beside + 'static,
     ) -> impl Fn() + Send + Sync + 'static {
         let _ = self.shared.beside.set(Box::new(beside));
-        let inbox = self.shared.inbox.clone();
-        move || inbox.ring()
+        let shared = self.shared.clone();
+        move || shared.inbox.ring()
     }
 
     /// Says who answers, and how to get help.

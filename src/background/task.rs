@@ -82,13 +82,11 @@ impl Task {
 
 impl Watch for Task {
     fn look(&self) -> Progress {
-        let watch = lock(&self.watch).clone();
-        watch.look()
+        lock(&self.watch).look()
     }
 
     fn stop(&self) {
-        let watch = lock(&self.watch).clone();
-        watch.stop();
+        lock(&self.watch).stop();
     }
 }
 

@@ -70,13 +70,6 @@ impl Foreground {
         };
         Tool::new("task", old.description, old.input_schema, Access::Free, run)
     }
-
-    /// A name for a command: its description or its first two words, as in `npm-install`.
-    pub(super) fn name(&self, command: &str, description: Option<&str>) -> Result<TaskId, String> {
-        let description = description.filter(|it| it.contains(char::is_alphanumeric));
-        let (text, count) = description.map_or((command, 2), |it| (it, usize::MAX));
-        free_name(&self.executor, text, count)
-    }
 }
 
 /// A name that is not taken, of so many words of a text.

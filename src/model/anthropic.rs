@@ -5,7 +5,6 @@
 //! sends each event over a channel, and the caller waits for channel and interrupt at once.
 
 mod failure;
-mod repair;
 mod wire;
 
 use std::io::{BufRead, BufReader};
@@ -23,7 +22,7 @@ use crate::event::Event;
 use crate::message::Reply;
 use crate::model::{Model, ModelError, Request};
 use failure::Failure;
-pub use repair::repair;
+pub use wire::repair;
 
 const DEFAULT_URL: &str = "https://api.anthropic.com";
 const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
