@@ -16,10 +16,10 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_470;
+const ALL: usize = 12_387;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500, and
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
-const UP_TO_S11: usize = 7_649;
+const UP_TO_S11: usize = 7_653;
 /// Foundation under lessons after s11 only.
 const LATER: [&str; 9] = [
     "src/bell.rs",
