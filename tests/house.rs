@@ -16,7 +16,7 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_387;
+const ALL: usize = 12_410;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500, and
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
 const UP_TO_S11: usize = 7_653;
@@ -47,7 +47,7 @@ fn reading_limit(lesson: u32) -> usize {
         8 | 11 => 600,
         // Missed: a tool that runs in a process of somebody else goes wrong in more ways than any
         // other lesson's. This is what there is.
-        17 => 680,
+        17 => 703,
         // Missed: mailboxes, processes, tools and the member's own side.
         20 => 720,
         _ => 450,

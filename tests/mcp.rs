@@ -245,6 +245,25 @@ fn a_call_that_is_never_answered_is_given_up_and_cancelled() {
 }
 
 #[test]
+fn one_that_knows_no_handshake_is_told_with_each_request_who_asks() {
+    let ran = odd("new").line(&call("hello")).line(&call("die"));
+    let ran = ran.line(&call("hello")).line("/mcp").run();
+    ran.has_in_order(&[
+        "hello",
+        "ERROR: odd gave no result",
+        "hello",
+        "odd  on, running  13 tools  protocol 2026-07-28",
+    ]);
+    assert_eq!(starts(&ran), 2);
+    let heard = ran.file("heard").expect("it was spoken to");
+    let greeted = heard.lines().position(|it| it.contains("\"initialize\""));
+    assert_eq!(greeted, Some(0), "the other era comes first");
+    assert!(!heard.contains("notifications/initialized"), "{heard}");
+    let first = heard.lines().next().expect("a line");
+    assert!(!first.contains("io.modelcontextprotocol"), "{first}");
+}
+
+#[test]
 fn a_list_that_changes_is_asked_for_again() {
     let ran = odd("").line(&format!("{}, then {}", call("grow"), call("grown")));
     let ran = ran.line("/mcp").run();

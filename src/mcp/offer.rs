@@ -20,6 +20,8 @@ use crate::tool::{Access, Context, Tool};
 
 /// The revisions of the protocol that begin with `initialize`, newest first.
 const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// The revision that knows no beginning: each request says who asks, and in which revision.
+const STATELESS: &str = "2026-07-28";
 /// Pages of one list.
 const MAX_PAGES: usize = 100;
 /// How often a server is started before somebody has to look.
@@ -59,8 +61,22 @@ impl Server {
         started.map_err(|why| format!("it could not be started: {why}"))?;
         let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
         let hello = json!({ "protocolVersion": VERSIONS[0], "capabilities": {}, "clientInfo": us });
-        let answer = self.request("initialize", hello)?;
-        let version = short(answer["protocolVersion"].as_str().unwrap_or("none"), 20);
+        // First, as a server that has had a request of the other era may refuse it.
+        let answer = self.ask("initialize", hello, &self.foreground.context.interrupt);
+        let is_refused = matches!(answer, Err(End::Failed(_)));
+        let answer = answer.map_err(no_answer("initialize"));
+        if is_refused {
+            let mut state = lock(&self.state);
+            state.version = STATELESS.to_string();
+            state.meta = json!({
+                "io.modelcontextprotocol/protocolVersion": STATELESS,
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": us,
+            });
+            drop(state);
+            return self.list().or(answer.map(drop));
+        }
+        let version = short(answer?["protocolVersion"].as_str().unwrap_or("none"), 20);
         if !VERSIONS.contains(&&*version) {
             return Err(format!("it speaks no known protocol: {version}"));
         }
@@ -99,10 +115,7 @@ impl Server {
 
     fn request(&self, method: &str, params: Value) -> Result<Value, String> {
         let answer = self.ask(method, params, &self.foreground.context.interrupt);
-        answer.map_err(|end| {
-            let why = Outcome::new(end, "").error().unwrap_or_default();
-            format!("no answer to {method}: {why}")
-        })
+        answer.map_err(no_answer(method))
     }
 
     fn tool(self: &Arc<Self>, name: &str, full: String, spec: &Value) -> Tool {
@@ -155,6 +168,13 @@ impl Server {
             told = told + "\n  its command: " + &now.what + "\n  its standard error: " + &printed;
         }
         told
+    }
+}
+
+fn no_answer(method: &str) -> impl Fn(End) -> String {
+    move |end| {
+        let why = Outcome::new(end, "").error().unwrap_or_default();
+        format!("no answer to {method}: {why}")
     }
 }
 

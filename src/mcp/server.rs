@@ -51,6 +51,8 @@ pub(super) struct State {
     /// How far a call is, in the server's words.
     pub progress: String,
     pub version: String,
+    /// What each request says; in the era of `initialize`, nothing.
+    pub meta: Value,
     pub tools: Vec<Arc<Tool>>,
     pub list_changed: bool,
     /// What went wrong last.
@@ -100,8 +102,9 @@ impl Server {
         let id = state.last_id;
         state.waiting.insert(id, tell);
         state.progress.clear();
+        params["_meta"] = state.meta.clone();
         drop(state);
-        params["_meta"] = json!({ "progressToken": id });
+        params["_meta"]["progressToken"] = json!(id);
         self.send(json!({ "id": id, "method": method, "params": params }));
         let (variable, millis) = [REQUEST, CALL][usize::from(method == "tools/call")];
         let said = std::env::var(variable).ok();

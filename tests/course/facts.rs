@@ -145,7 +145,7 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s17", "Processes left after each of six ends |", Said),
     ("s17", "It has 30 seconds for the handshake", Said),
     ("s17", "wait for it in the pipe, up to 1 MiB", Said),
-    ("s17", "without `initialize`** (2026-07-28)", Said),
+    ("s17", "The revision of 2026-07-28 drops it", Said),
     ("s18", "in the 17 checks of `tests/slack_client.py`", Said),
     ("s18", "A busy server (429, 5xx)", Said),
     ("s18", "at most {} s.", Source("src/slack/line.rs", "MAX_WAIT: Duration = Duration::from_secs(")),
