@@ -16,7 +16,7 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_416;
+const ALL: usize = 12_410;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500, and
 /// they are missed. This is what there is: each lesson adds its lines to `lib.rs`, at least.
 const UP_TO_S11: usize = 7_653;

@@ -6,7 +6,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use super::git::{STATUS, files, git, lines, some};
@@ -114,16 +113,11 @@ impl Tree {
         let held = tree.own(name, None)?;
         let head = &tree.head;
         let add = format!(
-            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head}"#
+            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
         );
-        let ask = |command: &str| git(&tree.top, command, name, &context.interrupt);
-        let (added, status) = thread::scope(|scope| {
-            let status = scope.spawn(|| ask(STATUS)); // meanwhile
-            (ask(&add), status.join())
-        });
-        added.map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
+        let status = git(&tree.top, &add, name, &context.interrupt)
+            .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
         tree.held = Mutex::new(Some(held));
-        let status = status.unwrap_or_else(|_| Err("git status broke down".to_string()))?;
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
         let status = lines(status).into_iter();
         let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
