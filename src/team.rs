@@ -222,7 +222,7 @@ impl Team {
     fn start_mate(&self, lead: &Member, it: Wanted, events: &Events) -> Result<Started, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
         lock(&self.deliveries.executor).expect_new(&id)?;
-        let mut options = format!("--mate {}", member.0.display());
+        let mut options = format!("--mate {}", quote(&member.0.to_string_lossy()));
         options += if self.yes { " --yes" } else { "" };
         if let Some(agent) = &it.agent {
             options += &format!(" --agent={}", quote(agent));

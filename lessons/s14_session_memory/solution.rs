@@ -103,24 +103,8 @@ impl Conversation {
 mod tests {
     use super::*;
 
-    fn prompt(text: &str) -> Message {
-        Message::Prompt(text.to_string())
-    }
-
-    fn reply(text: &str) -> Message {
-        Message::Reply(text.to_string())
-    }
-
-    fn call(text: &str) -> Message {
-        Message::Call(text.to_string())
-    }
-
-    fn result(text: &str) -> Message {
-        Message::Result(text.to_string())
-    }
-
-    fn remembered(text: &str) -> Message {
-        Message::Memory(text.to_string())
+    fn say(as_a: fn(String) -> Message, text: &str) -> Message {
+        as_a(text.to_string())
     }
 
     /// A turn with a call, numbered from there on.
@@ -143,16 +127,10 @@ mod tests {
 
     #[test]
     fn an_update_covers_what_is_there_and_reads_it() {
-        let conversation = one_turn();
-        let expected = Update {
-            covers: 4,
-            replaced: 0,
-        };
-        assert_eq!(
-            conversation.begin(),
-            Some((expected, turn(1))),
-            "there is no memory yet, so the model reads all of it"
-        );
+        let (update, read) = one_turn().begin().expect("a turn has ended");
+        assert_eq!((update.covers, update.replaced), (4, 0));
+        let message = "there is no memory yet, so the model reads all of it";
+        assert_eq!(read, turn(1), "{message}");
     }
 
     #[test]
@@ -172,15 +150,12 @@ mod tests {
         let mut conversation = one_turn();
         let (update, _) = conversation.begin().expect("a turn has ended");
         conversation.land(update, "one turn".to_string());
-        let memory = Memory {
-            text: "one turn".to_string(),
-            covers: 4,
-        };
-        assert_eq!(conversation.memory, Some(memory), "it has landed");
+        let covers = conversation.memory.as_ref().map(|it| it.covers);
+        assert_eq!(covers, Some(4), "it has landed");
         assert_eq!(conversation.begin(), None, "nothing is new");
         conversation.messages.extend(turn(5));
         let (update, read) = conversation.begin().expect("a turn is new");
-        let mut expected = vec![remembered("one turn")];
+        let mut expected = vec![say(Message::Memory, "one turn")];
         expected.extend(turn(5));
         assert_eq!(read, expected, "what is covered is not read again");
         assert_eq!(update.covers, 8);
@@ -194,11 +169,11 @@ mod tests {
         let (update, _) = conversation.begin().expect("a turn has ended");
         conversation.messages.extend(turn(5));
         conversation.land(update, "one turn".to_string());
-        conversation.messages.push(prompt("and now?"));
+        conversation.messages.push(say(Message::Prompt, "and now?"));
         assert!(conversation.compact());
-        let mut expected = vec![remembered("one turn")];
+        let mut expected = vec![say(Message::Memory, "one turn")];
         expected.extend(turn(5));
-        expected.push(prompt("and now?"));
+        expected.push(say(Message::Prompt, "and now?"));
         assert_eq!(conversation.messages, expected);
         assert_eq!(conversation.memory, None, "it is a message now");
         assert!(!conversation.compact(), "there is nothing more to do");
@@ -230,21 +205,14 @@ mod tests {
         conversation.messages.extend(turn(5));
         let (newer, _) = conversation.begin().expect("a turn has ended");
         conversation.land(newer, "two turns".to_string());
-        let expected = conversation.memory.clone();
         conversation.land(older, "one turn".to_string());
-        assert_eq!(conversation.memory, expected);
+        assert_eq!(conversation.memory.expect("it stays").text, "two turns");
     }
 
     /// The numbers of these messages. A memory has all numbers that the model read.
     fn numbers(messages: &[Message]) -> Vec<usize> {
-        let texts = messages.iter().map(|message| match message {
-            Message::Prompt(text)
-            | Message::Reply(text)
-            | Message::Call(text)
-            | Message::Result(text)
-            | Message::Memory(text) => text,
-        });
-        let numbers = texts.flat_map(|text| text.split(['<', '>']));
+        let text = format!("{messages:?}");
+        let numbers = text.split(['<', '>']);
         numbers.filter_map(|number| number.parse().ok()).collect()
     }
 
@@ -310,17 +278,19 @@ mod tests {
     fn a_call_at_the_end_stays_with_its_result() {
         let mut conversation = one_turn();
         let (update, _) = conversation.begin().expect("a turn has ended");
-        conversation.messages.extend([prompt("go on"), call("ls")]);
+        conversation
+            .messages
+            .extend([say(Message::Prompt, "go on"), say(Message::Call, "ls")]);
         conversation.land(update, "one turn".to_string());
         conversation.compact();
-        conversation.messages.push(result("a.txt"));
-        conversation.messages.push(reply("one file"));
+        conversation.messages.push(say(Message::Result, "a.txt"));
+        conversation.messages.push(say(Message::Reply, "one file"));
         let expected = [
-            remembered("one turn"),
-            prompt("go on"),
-            call("ls"),
-            result("a.txt"),
-            reply("one file"),
+            say(Message::Memory, "one turn"),
+            say(Message::Prompt, "go on"),
+            say(Message::Call, "ls"),
+            say(Message::Result, "a.txt"),
+            say(Message::Reply, "one file"),
         ];
         assert_eq!(conversation.messages, expected);
     }
