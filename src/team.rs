@@ -32,6 +32,7 @@ use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::pipeline::{claim, is_free};
 use crate::process::fed::{self, quote};
+use crate::process::output::text_or;
 use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
@@ -174,11 +175,8 @@ impl Team {
         }
         let lead = self.lead(&input.name)?;
         let start = |mate| self.start_mate(&lead, mate, &context.events);
-        let begun = input
-            .mates
-            .into_iter()
-            .map(start)
-            .collect::<Result<Vec<_>, String>>()?;
+        let begun = input.mates.into_iter().map(start);
+        let begun = begun.collect::<Result<Vec<_>, String>>()?;
         // All of them live before one is told to begin: so each can write to each.
         for (wanted, _, printed, _) in &begun {
             if printed.recv_timeout(START).is_err() {
@@ -246,7 +244,8 @@ impl Team {
         self.me()?;
         let mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
         let (mates, _leave): (Vec<Task>, Vec<File>) = mates.into_iter().unzip();
-        let told = format!("told to leave: {} mates.", mates.len());
+        let names: Vec<_> = mates.iter().map(|mate| mate.id.to_string()).collect();
+        let told = format!("told to leave: {}.", text_or(&names.join(", "), "nobody"));
         let late = move || {
             thread::sleep(GRACE);
             mates.iter().for_each(Watch::stop);

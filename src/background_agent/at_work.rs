@@ -87,13 +87,10 @@ impl AtWork {
         let tally = Arc::<Mutex<Tally>>::default();
         let [counted, denies] = [(); 2].map(|()| tally.clone());
         let named = of_agent(&worker.context.events, input.description.trim());
-        let reader = move |stamped: Stamped<'_>| {
+        let reader = move |mut stamped: Stamped<'_>| {
             lock(&counted).count(stamped.event);
-            let in_background = !is_waited_for();
-            named.tell(Stamped {
-                in_background,
-                ..stamped
-            });
+            stamped.in_background = !is_waited_for();
+            named.tell(stamped);
         };
         worker.context.events = Events::default().with(Box::new(reader));
         worker.context.interrupt = Interrupt::default();

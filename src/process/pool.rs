@@ -1,7 +1,7 @@
 //! foundation · The program's side of its supervisors: starts them, keeps a few idle ones for the
 //! next commands, and cleans up after those that were killed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -40,8 +40,8 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 /// Nothing is below these, and their output pipes are empty.
 static IDLE: Mutex<Vec<Supervisor>> = Mutex::new(Vec::new());
 
-/// All supervisors, idle or not: the children of ours that are no orphans.
-static OURS: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
+/// All supervisors, the children of ours that are no orphans, and what each was given last.
+static OURS: LazyLock<Mutex<HashMap<Pid, Arc<str>>>> = LazyLock::new(Mutex::default);
 
 /// Names the program to start as a supervisor, instead of the one that runs; for programs, such as
 /// tests, whose `main` does not call [`supervisor::become_supervisor_if_asked`]. The first call wins.
@@ -90,6 +90,7 @@ impl Supervisor {
         }
         let start = || Supervisor::start().map_err(|error| error.to_string());
         let supervisor = take_idle().map_or_else(start, Ok)?;
+        lock(&OURS).insert(supervisor.control.supervisor, handle.command.clone());
         handle.send(&order, &supervisor.control)?;
         Ok(supervisor)
     }
@@ -118,7 +119,7 @@ impl Supervisor {
         let mut none_seen = 0; // one look may miss somebody, while another child is being reaped
         while none_seen < 2 && Instant::now() < deadline {
             let mut orphans = tree::children(getpid());
-            orphans.retain(|pid| !ours.contains(pid));
+            orphans.retain(|pid| !ours.contains_key(pid));
             none_seen = if orphans.is_empty() { none_seen + 1 } else { 0 };
             for orphan in orphans {
                 let family = tree::descendants(orphan).into_iter().chain([orphan]);
@@ -141,13 +142,15 @@ impl Supervisor {
         }
         let mut ours = lock(&OURS);
         if ours.len() >= MAX_BUSY {
+            let some = ours.values().take(3).map(|it| format!("`{it:.40}`"));
+            let some = some.collect::<Vec<_>>().join(", ");
             return Err(io::Error::other(format!(
-                "{MAX_BUSY} commands run, or have left something running; stop some of them first"
+                "{MAX_BUSY} commands run, or have left something running; stop some first, such as {some}"
             )));
         }
         let child = spawn(their_socket, their_output, their_errors)?;
         let supervisor = Pid::from_raw(child.id() as i32);
-        ours.insert(supervisor);
+        ours.insert(supervisor, Arc::default());
         let control = Arc::new(Control { supervisor, socket });
         Ok(Supervisor {
             child,

@@ -181,7 +181,7 @@ fn too_many_that_are_left_running_are_refused() {
         lesson = lesson.line("run \"sleep 600 &\"");
     }
     let told = lesson.run();
-    let refused = "200 commands run, or have left something running; stop some of them first";
+    let refused = "200 commands run, or have left something running; stop some first, such as `sleep 600 &`, `";
     let refused = format!(" s · ERROR: the command could not be started: {refused}");
     assert_eq!(told.out.matches(&refused).count(), 5);
 }

@@ -74,3 +74,21 @@ fn who_waits_is_not_woken() {
     terminal.wait();
     until_nobody_is_left("idle");
 }
+
+/// One that does not end its turn when it is asked to leave.
+#[test]
+#[ignore = "takes a minute"]
+fn a_mate_that_does_not_leave_is_ended() {
+    let works = "until grep -q bash .team/stays/ann/lock; do sleep .1; done";
+    let stop = format!("start team stays with ann, then run {works:?}, then stop the team");
+    let ran = Lesson::new(S20)
+        .argument("--yes")
+        .argument("-p")
+        .argument(&format!("create task 'run \"sleep 600\"', then {stop}"))
+        .run();
+    ran.has_in_order(&[
+        "told to leave: ann.",
+        "◆ ann: ERROR: it was stopped after 6",
+    ]);
+    until_nobody_is_left("stays");
+}
