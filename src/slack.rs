@@ -254,12 +254,12 @@ impl Slack {
         Ok(id.to_string())
     }
 
-    /// Posts the answers, oldest first. One that can never be posted is dropped.
+    /// Posts the answers, oldest first. One whose thread is gone is dropped.
     fn post(&self, line: &mut Line) -> Result<(), Failure> {
         let first = || lock(&self.state).outbox.first().cloned();
         while let Some(answer) = first() {
             let posted = line.post(&answer);
-            if !matches!(posted, Err(Failure::Passing(..))) {
+            if matches!(posted, Ok(()) | Err(Failure::Gone(_))) {
                 lock(&self.state).outbox.remove(0);
             }
             posted?;

@@ -26,7 +26,7 @@ use meanwhile::subagent::Definitions;
 use meanwhile::tool::{Access, Context, Tool};
 use meanwhile::tools::object;
 use support::program::{Lesson, PATIENCE, eventually};
-use support::session::{By, Shared, calls, executor, id, names, nobody, says, until_ended};
+use support::session::{By, Shared, calls, executor, faults, id, names, nobody, says, until_ended};
 use tempfile::TempDir;
 
 const S18: &str = "s18_slack";
@@ -129,6 +129,7 @@ fn config(url: &str) -> Result<Config, String> {
 }
 
 fn hold(request: &Request<'_>, ask: &Sender<Asked>) -> Result<Reply, ModelError> {
+    assert_eq!(faults(request.messages, false), [""; 0]);
     let text = |at: usize| {
         let content = request.messages.get(at).map(|it| &it.content);
         serde_json::to_string(&content.expect("a message")[0]).expect("JSON")
@@ -441,11 +442,15 @@ fn what_lasts_turns_it_off_with_one_sentence_and_on_begins_again() {
     let sentence =
         "Slack refused chat.postMessage: is_archived. Slack is off now; /slack on tries again.";
     assert_eq!(bench.notices(), [sentence]);
+    assert_eq!(answers(&stand_in), []);
     bench.slack.command("on");
     for _ in 0..3 {
         bench.slack.round();
     }
-    assert_eq!(answers(&stand_in), [], "no loop of messages");
+    let [(_, answer)] = &answers(&stand_in)[..] else {
+        panic!("posted once, and not in a loop")
+    };
+    assert_eq!(answer, "done");
     let off = "Slack is off: nothing is read or posted until `/slack on`.";
     assert_eq!(bench.slack.command("off"), off);
     stand_in.say(ADA, &mention("not heard"), None);
