@@ -3,12 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::front_matter::{self, Document};
 use crate::tool::{Access, Tool, ToolOutcome};
-use crate::tools::object;
+use crate::tools::{Id, object};
 
 const BUILT_IN: [&str; 1] = [include_str!("skill/commit-message.md")];
 
@@ -41,11 +40,6 @@ impl Skills {
     }
 }
 
-#[derive(Deserialize)]
-struct LoadSkill {
-    name: String,
-}
-
 /// The tool `load_skill`.
 pub fn tool(skills: Skills) -> Tool {
     let about = format!(
@@ -53,6 +47,6 @@ pub fn tool(skills: Skills) -> Tool {
         skills.listing()
     );
     let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-    let load = move |input: LoadSkill, _: &_| skills.text(&input.name);
+    let load = move |Id { id }: Id<String>, _: &_| skills.text(&id);
     Tool::new("load_skill", about, schema, Access::Free, load)
 }

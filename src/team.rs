@@ -115,6 +115,8 @@ pub fn attach(
     agent.toolbox.add(team.tools().into_iter().take(count));
     if let Some(own) = own {
         own.settle(agent);
+        let (its, folder) = (team.clone(), agent.context.folder.clone());
+        repl.at_end(move |_| its.with(|own| own.tell(folder.leave())).unwrap_or_default());
         let joined = team.join(own);
         joined.unwrap_or_else(|why| repl.say(format!("no bell: {why}")));
     }
@@ -157,8 +159,7 @@ impl Team {
         for task in free.filter(is_free) {
             if let Some((lease, task)) = claim(&self.board, task.id, &context.interrupt)? {
                 self.with(|own| own.leases.insert(task.id, lease));
-                let text = format!("{task}\n{}", task.description);
-                return Ok(text.trim_end().to_string());
+                return Ok(text_or(&format!("{task}\n{}", task.description), ""));
             }
         }
         // Should one have become free meanwhile, it is told again.

@@ -7,10 +7,11 @@ pub mod files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// An input that is nothing but the name or the number of a task.
+/// An input that is nothing but a name or a number; its schema says which.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
 pub struct Id<T> {
+    #[serde(alias = "name")]
     pub id: T,
 }
 

@@ -9,23 +9,18 @@ mod tree;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::interrupt::Interrupt;
+use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
-use crate::tools::object;
+use crate::tools::{Id, object};
 use git::some;
 pub(crate) use tree::Tree;
 
 const MERGE: &str = "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.";
 const REMOVE: &str = "Removes a worktree and its branch, unless anything in it would be lost.";
-
-#[derive(Deserialize)]
-struct Name {
-    name: String,
-}
 
 /// The `task` of this toolbox, which now takes `worktree`.
 ///
@@ -63,7 +58,7 @@ pub fn task(toolbox: &Toolbox) -> Tool {
 pub fn tools() -> [Tool; 2] {
     let tool = |name, about: &str, act: fn(&str, &Context) -> ToolOutcome| {
         let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-        let act = move |it: Name, context: &Context| act(it.name.trim(), context);
+        let act = move |Id { id }: Id<String>, context: &Context| act(id.trim(), context);
         Tool::new(name, about, schema, Access::Ask, act)
     };
     [
@@ -88,8 +83,7 @@ fn merge(name: &str, context: &Context) -> ToolOutcome {
     }
     let trial = r#"merge-tree --write-tree --name-only --no-messages HEAD "refs/heads/$1""#;
     if let Err(said) = tree.git(trial) {
-        let files = said.lines().skip(1).collect::<Vec<_>>().join(", ");
-        let why = if files.is_empty() { &said } else { &files };
+        let why = text_or(&said.lines().skip(1).collect::<Vec<_>>().join(", "), &said);
         return Err(format!(
             "{name} conflicts with what is here, so nothing was changed: {why}. Have it solved in the worktree: merge this branch there."
         ));
@@ -133,10 +127,8 @@ fn list() -> ToolOutcome {
         let facts = facts.unwrap_or_else(|why| format!("{}: {why}", tree.name));
         list += &format!("{facts}; {at_work} works there\n");
     }
-    Ok(match list.trim_end() {
-        "" => "No worktrees. `task` makes one for an agent.".to_string(),
-        list => list.to_string(),
-    })
+    let none = "No worktrees. `task` makes one for an agent.";
+    Ok(text_or(&list, none))
 }
 
 /// Adds a line to `.git/info/exclude`, if this is in a repository.

@@ -952,6 +952,29 @@ fn a_task_in_a_worktree_ends_with_its_facts() {
     assert_eq!(run.file("theme.css"), None);
 }
 
+/// What was written when it was stopped stays in its own tree.
+#[test]
+fn a_stopped_task_begins_again_in_a_worktree_of_its_own() {
+    let make = "git init -q -b main; git config user.name you; git config user.email you@example.org; \
+        git config maintenance.auto false; git commit -q --allow-empty -m begin";
+    let work = "write 'half' to page.html, then run \"until ls ../../go; do sleep .1; done\"";
+    let task = json!({ "subject": work, "worktree": true });
+    let stopped = "until ls .worktrees/task-1-1/page.html; do sleep .1; done";
+    let run = Lesson::new(S15)
+        .line(&format!("run \"{make}\", then call task_create {task}"))
+        .line(&format!("dispatch design, then run \"{stopped}\", then stop design"))
+        .line("run \"until grep -q pending .tasks/task_1.json; do sleep .1; done; touch go\"")
+        .line("dispatch again, then run \"until grep -q completed .tasks/task_1.json; do sleep .1; done\"")
+        .run();
+    let result = read_task(run.folder.path(), 1)["result"].to_string();
+    assert!(
+        result.contains("[worktree .worktrees/task-1-2: "),
+        "{result}"
+    );
+    let half = run.file(".worktrees/task-1-1/page.html");
+    assert_eq!(half.as_deref(), Some("half"));
+}
+
 /// The strict server refuses what the Messages API would.
 #[test]
 fn a_model_plans_dispatches_and_is_told() {

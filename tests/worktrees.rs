@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use meanwhile::tool::{Access, Context, Folder, Tool, Toolbox};
 use meanwhile::tools::{background, bash, files};
 use meanwhile::worktree;
-use support::program::{Lesson, eventually, eventually_or, gate};
+use support::program::{Lesson, PATIENCE, eventually, eventually_or, gate};
 use support::prompt::{at_prompt, served};
 use support::server::{Server, reply_text, reply_tool};
 use support::session::{Chance, executor, prepare, toolbox, until_ended};
@@ -555,6 +556,29 @@ fn of_twenty_adds_at_once_none_fails() {
         "main"
     );
     assert_eq!(git(folder.path(), &["fsck"]), "");
+}
+
+#[test]
+fn who_waits_for_its_turn_can_be_interrupted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    repository(folder.path());
+    let turn = folder.path().join(".git/meanwhile/~turn.lock");
+    fs::create_dir(turn.parent().expect("a folder")).expect("a new folder");
+    let turn = fs::File::create(turn).expect("a file");
+    turn.lock().expect("nobody else has it");
+    let task = worktree::task(&fake_task(&Kept::default()));
+    let context = works_in(folder.path());
+    let (interrupt, (tell, told)) = (context.interrupt.clone(), channel());
+    thread::spawn(move || {
+        let input = json!({ "description": "late", "prompt": "", "worktree": true });
+        tell.send(task.call(input, &context))
+    });
+    thread::sleep(Duration::from_millis(200)); // it waits by now, or will
+    interrupt.trigger();
+    let end = told.recv_timeout(PATIENCE).expect("an end");
+    end.expect_err("no turn, no worktree");
+    drop(turn);
+    assert_eq!(worktrees(folder.path()), [""; 0]);
 }
 
 #[test]

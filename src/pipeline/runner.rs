@@ -99,8 +99,12 @@ impl Runner {
     fn agent(&self, task: &BoardTask) -> Result<Arc<AtWork>, String> {
         let (run, mut context) = (Run::of(task)?, self.context.clone());
         if run.worktree {
-            let name = format!("task-{}-{}", task.id, run.attempts);
-            context.folder = Arc::new(Tree::add(&name, &context)?.0);
+            // In that of an attempt which was stopped may be work.
+            let all = Tree::all(&context)?;
+            let names = (run.attempts..).map(|number| format!("task-{}-{number}", task.id));
+            let mut free = names.filter(|name| all.iter().all(|tree| tree.name != *name));
+            let (tree, _) = Tree::add(&free.next().unwrap_or_default(), &context)?;
+            context.folder = Arc::new(tree);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
         let mut prompt = format!("{}\n\n{}", task.subject, task.description);

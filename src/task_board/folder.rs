@@ -31,8 +31,7 @@ impl TaskBoard {
         let deadline = Instant::now() + PATIENCE;
         // Where there are no locks, go on without.
         while let Err(TryLockError::WouldBlock) = folder.try_lock() {
-            let _ = stop.receiver().recv_timeout(PAUSE);
-            if stop.is_triggered() || Instant::now() > deadline {
+            if !stop.pause(PAUSE) || Instant::now() > deadline {
                 let why = "somebody else is changing the tasks, so nothing was changed";
                 return Err(format!("{why}. Try again later."));
             }

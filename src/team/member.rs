@@ -101,9 +101,9 @@ impl Own {
             Err(ALONE.to_string())
         });
         if self.wanted.as_ref().is_some_and(|it| it.worktree) {
-            let tree = Tree::add(name, &agent.context);
+            let tree = Tree::go_on(name, &agent.context);
             let tree = tree.map_err(|why| self.tell(format!("ERROR: {why}")));
-            agent.context.folder = Arc::new(tree.unwrap_or_else(|()| quit(1)).0);
+            agent.context.folder = Arc::new(tree.unwrap_or_else(|()| quit(1)));
         }
     }
 
@@ -115,7 +115,7 @@ impl Own {
     }
 
     /// Of a mate: tells the lead.
-    fn tell(&self, text: String) {
+    pub(super) fn tell(&self, text: String) {
         if self.wanted.is_some() && !text.is_empty() {
             let _ = self.me.send(LEAD, &text); // the lead may have ended
         }

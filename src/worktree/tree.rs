@@ -20,6 +20,7 @@ const TURN: &str = "~turn";
 const PAUSE: Duration = Duration::from_millis(10);
 /// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
+const REASON: &str = r#""the agent $1 works here""#;
 const UNTOUCHED: &str = "nothing was changed, so it is removed";
 
 /// A worktree: its folder, its branch and its agent have one name.
@@ -113,7 +114,7 @@ impl Tree {
         let held = tree.own(name, None)?;
         let head = &tree.head;
         let add = format!(
-            r#"worktree add --quiet --lock --reason "the agent $1 works here" -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
+            r#"worktree add --quiet --lock --reason {REASON} -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
         );
         let status = git(&tree.top, &add, name, &context.interrupt)
             .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
@@ -126,6 +127,18 @@ impl Tree {
             "It works in .worktrees/{name}, a checkout of commit {head:.7}. Not in it: what is not committed here ({changed}), what is ignored ({ignored}), submodules."
         );
         Ok((tree, remark))
+    }
+
+    /// For work that goes on: the one of that name or, if there is none, a new one.
+    pub fn go_on(name: &str, context: &Context) -> Result<Self, String> {
+        let Ok((tree, held)) = Self::find(name, context) else {
+            return Ok(Self::add(name, context)?.0);
+        };
+        let _ = tree.git(&format!(
+            r#"worktree lock --reason {REASON} ".worktrees/$1""#
+        ));
+        *lock(&tree.held) = Some(held);
+        Ok(tree)
     }
 
     /// What git prints at the top of the repository; `$1` is the name.
@@ -157,9 +170,8 @@ impl Tree {
     pub fn remove(&self) -> Result<(), String> {
         let _turn = self.own(TURN, Some(&Interrupt::default()))?;
         let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
-        let lock = format!("worktrees/{}/locked", self.name);
-        if fs::read_to_string(self.common.join(lock)).is_ok_and(|why| why.starts_with("the agent "))
-        {
+        let lock = self.common.join(format!("worktrees/{}/locked", self.name));
+        if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
             self.git(r#"worktree unlock ".worktrees/$1""#)?; // its owner is dead
         }
         self.git(r#"worktree remove ".worktrees/$1""#)?;
@@ -182,7 +194,7 @@ impl Tree {
                 Ok(held) => return Ok(held),
                 Err(file) => file,
             };
-            if wait.is_none_or(|stop| stop.receiver().recv_timeout(PAUSE).is_ok()) {
+            if wait.is_none_or(|stop| !stop.pause(PAUSE)) {
                 return Err(match wait {
                     None => format!("an agent works in {name}. Wait until it has ended."),
                     Some(_) => "interrupted before it was this one's turn.".to_string(),

@@ -27,6 +27,10 @@ fn team(name: &str, mate: Value, mut ann: impl FnMut(&Value) -> Answer + Send + 
             let call = call("lead", &mut count, "team", input.clone());
             reply_blocks(&[call], "tool_use")
         }
+        ("lead", said) if said == "stop" => {
+            let call = call("lead", &mut count, "team_stop", json!({}));
+            reply_blocks(&[call], "tool_use")
+        }
         ("lead", said) if said.starts_with("tell ") => {
             let input = json!({ "to": "ann", "text": said });
             reply_blocks(&[call("lead", &mut count, "send", input)], "tool_use")
@@ -115,6 +119,21 @@ fn a_mate_with_a_worktree_leaves_the_tree_of_the_lead_as_it_is() {
     assert_eq!(git(&tree, &["branch", "--show-current"]), "ann\n");
     assert_eq!(git(&folder, &["status", "--porcelain"]), "");
     assert_eq!(git(&folder, &["branch", "--show-current"]), "main\n");
+    lead.say("stop");
+    let facts = "[worktree .worktrees/ann: branch ann, 0 ahead, files changed: nothing, not committed: page.html, notes.md, theme.css; it stays until it is removed]";
+    until_told(&server, facts);
+    lead.leave("tree");
+    // Another lead, and ann goes on where she was.
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    let now = || {
+        let requests = requests_of(&server, "ann");
+        let results = last(requests.last().expect("a request"));
+        results[0]["content"].to_string()
+    };
+    eventually_or("she is there again", now, || {
+        requests_of(&server, "ann").len() == 4 && now().contains(".worktrees/ann")
+    });
     lead.leave("tree");
     // What is not committed stays.
     assert!(tree.join("theme.css").is_file());
