@@ -366,7 +366,11 @@ fn a_server_that_is_configured_no_more_is_offered_no_more() {
 
 /// At this seat, with the odd server.
 fn at(seat: Seat) -> Terminal {
-    fs::write(seat.folder.path().join(".mcp.json"), config("")).expect("a file");
+    at_with(seat, "")
+}
+
+fn at_with(seat: Seat, argument: &str) -> Terminal {
+    fs::write(seat.folder.path().join(".mcp.json"), config(argument)).expect("a file");
     fs::write(seat.folder.path().join("odd.sh"), ODD).expect("a file");
     at_prompt(seat, PROMPT)
 }
@@ -428,6 +432,23 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     eventually("nothing of it is left", || {
         pids(terminal.folder.path()).into_iter().all(is_gone)
     });
+}
+
+#[test]
+fn a_start_that_takes_long_is_seen_and_ctrl_c_ends_it() {
+    let mut terminal = at_with(Seat::new(S17), "silent");
+    terminal.line("run \"echo on\"");
+    terminal.until_shows("\nMay it? [y]es, [n]o:");
+    terminal.line("y");
+    terminal.until_shows("\nmcp odd, 1 s (Ctrl+B: to the background) · it starts\ns17 >>");
+    terminal.send(CTRL_C);
+    terminal.until_shows("odd: no answer to initialize: it was stopped.");
+    terminal.until_ends(PROMPT);
+    eventually("nothing of it is left", || {
+        pids(terminal.folder.path()).into_iter().all(is_gone)
+    });
+    terminal.line("exit");
+    terminal.wait();
 }
 
 #[test]

@@ -57,6 +57,9 @@ impl Server {
 
     /// Its start, the handshake, and the first list.
     fn begin(self: &Arc<Self>) -> Result<(), String> {
+        let what = format!("mcp {}", self.name);
+        let look = move || (what.clone(), "it starts".to_string());
+        self.foreground.context.events.waiting(look);
         let started = self.start();
         started.map_err(|why| format!("it could not be started: {why}"))?;
         let us = json!({ "name": "meanwhile", "version": env!("CARGO_PKG_VERSION") });
@@ -89,7 +92,8 @@ impl Server {
     fn list(self: &Arc<Self>) -> Result<(), String> {
         let (mut tools, mut left_out, mut params) = (Vec::<Arc<Tool>>::new(), vec![], json!({}));
         for _ in 0..MAX_PAGES {
-            let page = self.request("tools/list", params)?;
+            let page = self.ask("tools/list", params, &self.foreground.context.interrupt);
+            let page = page.map_err(no_answer("tools/list"))?;
             for spec in page["tools"].as_array().into_iter().flatten() {
                 let name = spec["name"].as_str().unwrap_or_default();
                 let full = format!("mcp__{}__{name}", self.name);
@@ -111,11 +115,6 @@ impl Server {
             self.say_once(&format!("{more} of its tools left out, {why}: {names}"));
         }
         Ok(())
-    }
-
-    fn request(&self, method: &str, params: Value) -> Result<Value, String> {
-        let answer = self.ask(method, params, &self.foreground.context.interrupt);
-        answer.map_err(no_answer(method))
     }
 
     fn tool(self: &Arc<Self>, name: &str, full: String, spec: &Value) -> Tool {

@@ -134,9 +134,8 @@ impl Tree {
         let Ok((tree, held)) = Self::find(name, context) else {
             return Ok(Self::add(name, context)?.0);
         };
-        let _ = tree.git(&format!(
-            r#"worktree lock --reason {REASON} ".worktrees/$1""#
-        ));
+        let again = format!(r#"worktree lock --reason {REASON} ".worktrees/$1""#);
+        let _ = tree.git(&again);
         *lock(&tree.held) = Some(held);
         Ok(tree)
     }
@@ -234,8 +233,7 @@ impl Drop for Tree {
 /// Adds a line, unless it is there.
 pub fn exclude(common: &Path, line: &str) -> io::Result<()> {
     let path = common.join("info/exclude");
-    let text = fs::read(&path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
     if text.lines().any(|known| known == line) {
         return Ok(());
     }
