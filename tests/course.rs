@@ -1181,6 +1181,23 @@ fn the_page_of_the_benches_names_each_of_them() {
 }
 
 #[test]
+fn the_readme_has_the_options_that_help_has() {
+    let (readme, source) = (text("README.md"), text("src/options.rs"));
+    let options = source.lines().filter(|line| line.starts_with("  -"));
+    let options: Vec<String> = options
+        .map(|line| line.trim().replace("\\\"", "\""))
+        .collect();
+    assert!(options.len() > 10, "{options:#?}");
+    let known: Vec<&str> = readme.lines().collect();
+    let missing = options.iter().filter(|it| !known.contains(&it.as_str()));
+    none(
+        missing
+            .map(|line| format!("README.md: not there: {line}"))
+            .collect(),
+    );
+}
+
+#[test]
 fn the_readme_begins_with_what_to_do() {
     let readme = text("README.md");
     for command in ["cargo run --bin s08_background_tasks", "cargo test"] {

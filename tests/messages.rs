@@ -331,7 +331,7 @@ fn with_step_enter_plays_the_page_and_each_request_is_shown() {
     let lines = tries(S01);
     let mut terminal = Seat::new(S01).argument("--step").start();
     terminal.until_ends("exit to leave.\ns01 >>");
-    terminal.until_shows("\nWith --step, Enter plays the next line of the page.\n");
+    terminal.until_shows("\nWith --step, Enter plays the next line.\n");
     terminal.line("");
     let first = format!(
         "\n{}\n(new in this request:\n1 user\n  text: run \"printf ",

@@ -563,25 +563,24 @@ fn a_fork_leaves_its_parent_byte_for_byte() {
     let mut talk = Talk::with(in_folder(folder.path()));
     talk.line("write \"a\" to a.txt");
     talk.until_shows("wrote 1 byte");
+    talk.line("/messages");
+    talk.until_shows("4 assistant");
+    let [parent] = &files(folder.path())[..] else {
+        panic!("one session")
+    };
+    let before = fs::read(parent).expect("a file");
     talk.line("/fork risky");
     talk.until_shows("Session ");
-    let parent = files(folder.path()).into_iter().find(|path| {
-        !fs::read_to_string(path)
-            .expect("a file")
-            .contains("\"parent\":[")
-    });
-    let parent = parent.expect("the parent");
-    let before = fs::read(&parent).expect("a file");
     talk.line("write \"b\" to b.txt");
     talk.until_shows("b.txt\n");
     talk.line("/messages");
     talk.until_shows("8 assistant");
     assert_eq!(talk.leave(), Some(0));
-    assert_eq!(fs::read(&parent).expect("a file"), before);
+    assert_eq!(fs::read(parent).expect("a file"), before);
     talk.until_shows("--resume risky");
     let out = in_folder(folder.path())
         .argument("--resume")
-        .argument(&id(&parent))
+        .argument(&id(parent))
         .line("/messages")
         .run();
     out.has("4 messages").has_not("b.txt");

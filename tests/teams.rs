@@ -262,6 +262,11 @@ fn three_mates_do_twelve_tasks_each_once_and_share_no_message() {
             );
         }
     }
+    for name in MATES {
+        let line = format!("/proc/{}/cmdline", process(&folder, "once", name));
+        let line = fs::read_to_string(line).expect("a mate that waits");
+        assert!(line.contains("--mate") && !line.contains("sk-"), "{line}");
+    }
     lead.leave("once");
     // The key is in no file, and in the environment of no command.
     let mut grep = std::process::Command::new("grep");
@@ -387,7 +392,8 @@ fn when_the_lead_is_killed_no_mate_is_left_and_a_new_lead_goes_on() {
         let mut lead = Lead::start(&mut lesson);
         lead.say(&format!("go {team}"));
         // At a random instant from its first moment to the last task.
-        let done = Chance::new(round).below(TASKS as usize);
+        let mut chance = Chance::new(round);
+        let done = chance.below(TASKS as usize);
         let is_there = || {
             board(&folder)
                 .iter()
@@ -396,6 +402,7 @@ fn when_the_lead_is_killed_no_mate_is_left_and_a_new_lead_goes_on() {
                 >= done
         };
         eventually_or("so far", || format!("{:?}", board(&folder)), is_there);
+        thread::sleep(Duration::from_micros(chance.below(100_000) as u64));
         kill(lead.pid, Signal::SIGKILL).expect("it runs");
         drop(lead);
         until_nobody_is_left(&team);

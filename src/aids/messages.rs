@@ -131,7 +131,7 @@ impl Model for Step {
 
     fn describe(&self) -> String {
         let who = self.model.describe();
-        format!("{who}\nWith --step, Enter plays the next line of the page.")
+        format!("{who}\nWith --step, Enter plays the next line.")
     }
 
     fn name(&self) -> String {

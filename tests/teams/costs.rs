@@ -63,7 +63,7 @@ fn who_waits_is_not_woken() {
         thread::sleep(Duration::from_secs(2));
         calls() == before
     });
-    thread::sleep(Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(10));
     let after = calls();
     let woken = after.strip_prefix(&before).unwrap_or(&after).lines();
     let woken: Vec<_> = woken.take(20).collect();
