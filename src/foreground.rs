@@ -169,11 +169,7 @@ impl Foreground {
         *lock(&self.current) = Some((task.clone(), key));
         let (its, interrupt) = (task.clone(), context.interrupt.clone());
         context.events.waiting(move || {
-            let doing = if interrupt.is_triggered() {
-                "stopping "
-            } else {
-                ""
-            };
+            let doing = ["", "stopping "][usize::from(interrupt.is_triggered())];
             let now = its.look();
             let progress = match its.kind {
                 Kind::Command => text_or(last_line(&now.recent), &now.line),

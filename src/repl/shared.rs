@@ -111,7 +111,9 @@ impl Shared {
             self.screen.lines(&text, Style::Dim);
         }
         state.doing = Doing::Working;
+        let mut grey = lock(&self.grey); // an offer finds it in one of both
         self.inbox.put(Wake::Line { text, echo });
+        grey.typed = false;
     }
 
     /// Takes the line back that was queued last, if there is one. The bell is for a main thread that
