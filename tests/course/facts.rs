@@ -162,9 +162,9 @@ const FACTS: &[(&str, &str, Truth)] = &[
     ("s20", "A mailbox takes {} messages", Source("src/team/post.rs", "MOST: usize = ")),
     // Order and ratios of these: tests/compare.rs, `cargo bench --bench team`.
     ("s20", "| all done | 17.2 s | 9.5 s | 8.8 s | 9.3 s | | first result in the model's hands | 3.1 s | 3.5 s | 8.7 s | 4.7 s | | processes with a model, conversations | 1, 1 | 1, 4 | 1, 7 | 4, 4 | | requests, all conversations | 7 | 16 | 21 | 39 |", Said),
-    ("s20", "| until the last has asked the model | 1.5 ms | 47.7 ms, or 31 × |", Said),
-    ("s20", "| memory, what is shared divided | 1.2 MB | 8.4 MB, or 7 × |", Said),
-    ("s20", "| a message, and back its answer | 2.3 ms | 3.1 ms |", Said),
+    ("s20", "| until the last has asked the model | 1.1 ms | 34.7 ms, or 32 × |", Said),
+    ("s20", "| memory, what is shared divided | 1.2 MB | 8.8 MB, or 7 × |", Said),
+    ("s20", "| a message, and back its answer | 1.5 ms | 1.6 ms |", Said),
     ("README", "You need Rust {},", Source("Cargo.toml", "rust-version = \"")),
     ("README", "The jobs stand for 30, 60 and 120 seconds, and each request for 2 seconds", Said),
 ];
