@@ -1015,6 +1015,42 @@ fn a_session_is_replayed_and_its_tools_run() {
 }
 
 #[test]
+fn with_step_enter_plays_the_recorded_lines() {
+    let folder = folder();
+    recorded(folder.path());
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument("theme");
+    let lesson = ["--step", "--dry", "--speed", "0"]
+        .into_iter()
+        .fold(lesson, Lesson::argument);
+    let out = lesson.line("").run();
+    out.has_in_order(&[
+        "With --step, Enter plays the next line.",
+        "write \"hello\" to notes.txt",
+        "(new in this request:",
+        "● write_file: notes.txt  hello",
+    ]);
+    out.has_not("● bg_bash");
+}
+
+/// Only that it takes that long: how much longer is up to the machine.
+#[test]
+fn a_reply_takes_its_recorded_time_divided_by_the_speed() {
+    let folder = folder();
+    let lesson = in_folder(folder.path()).variable("MEANWHILE_THINKING_MS", "1000");
+    lesson.line("run \"true\"").line("/rename theme").run();
+    let start = Instant::now();
+    let lesson = in_folder(folder.path())
+        .argument("--replay")
+        .argument("theme");
+    let out = lesson.argument("--speed").argument("4").run();
+    out.has("● bash: true");
+    let two = Duration::from_secs(2) / 4;
+    assert!(start.elapsed() >= two, "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_reply_that_was_to_other_calls_is_said_to_be_one() {
     let folder = folder();
     // The call of the first reply gets another id than its result has.
