@@ -581,6 +581,24 @@ fn who_waits_for_its_turn_can_be_interrupted() {
     assert_eq!(worktrees(folder.path()), [""; 0]);
 }
 
+/// git would write down what it has seen, under a lock that a commit of yours may need just then.
+#[test]
+fn to_ask_what_is_not_committed_leaves_the_index_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    repository(folder.path());
+    let page = folder.path().join("index.html");
+    let text = fs::read(&page).expect("a page");
+    fs::remove_file(&page).expect("no page");
+    fs::write(&page, text).expect("the same again, as another file");
+    let index = || fs::read(folder.path().join(".git/index")).expect("an index");
+    let before = index();
+    let task = worktree::task(&fake_task(&Kept::default()));
+    let input = json!({ "description": "look", "prompt": "", "worktree": true });
+    task.call(input, &works_in(folder.path()))
+        .expect("a worktree");
+    assert!(index() == before);
+}
+
 #[test]
 fn adds_of_several_programs_take_turns_as_well() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -13,11 +13,11 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal";
 
 /// What git prints or, if it fails, what it printed and its errors; `$1` in the command is the name.
-/// `GIT_` variables do not lead it elsewhere.
+/// `GIT_` variables do not lead it elsewhere; and to look takes no lock that a commit of yours needs.
 pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
     let name = name.replace('\'', r"'\''");
     let script = format!(
-        "set -- '{name}'; unset ${{!GIT_@}}; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
+        "set -- '{name}'; unset ${{!GIT_@}}; export GIT_OPTIONAL_LOCKS=0; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
     );
     let (outcome, _) = run(&Handle::new(&script), top, LIMIT, stop);
     let said = outcome.output.trim_end();
