@@ -103,10 +103,9 @@ impl Agent {
             input: call.input.clone(),
         });
         let started = Instant::now();
-        let outcome = if cut {
-            Err("your reply was cut off at the token limit inside this call, so it was not run. Call again with a shorter input, in several steps if need be.".to_string())
-        } else {
-            self.run_tool(call)
+        let outcome = match cut {
+            true => Err("your reply was cut off at the token limit inside this call, so it was not run. Call again with a shorter input, in several steps if need be.".to_string()),
+            false => self.run_tool(call),
         };
         let is_error = outcome.is_err();
         let content = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));

@@ -37,9 +37,8 @@ impl Outcome {
 
     /// Does the work; a panic is a failure.
     pub fn of(work: impl FnOnce() -> Outcome) -> Outcome {
-        catch(work).unwrap_or_else(|panic| {
-            Outcome::new(End::Failed(format!("the job broke down: {panic}")), "")
-        })
+        let broken = |panic| End::Failed(format!("the job broke down: {panic}"));
+        catch(work).unwrap_or_else(|panic| Outcome::new(broken(panic), ""))
     }
 
     /// What went wrong, if anything did.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::front_matter::{self, Document};
 use crate::tool::{Access, Tool, ToolOutcome};
-use crate::tools::{Id, object};
+use crate::tools::{Name, object};
 
 const BUILT_IN: [&str; 1] = [include_str!("skill/commit-message.md")];
 
@@ -47,6 +47,6 @@ pub fn tool(skills: Skills) -> Tool {
         skills.listing()
     );
     let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-    let load = move |Id { id }: Id<String>, _: &_| skills.text(&id);
+    let load = move |Name { name }: Name, _: &_| skills.text(&name);
     Tool::new("load_skill", about, schema, Access::Free, load)
 }

@@ -7,12 +7,18 @@ pub mod files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// An input that is nothing but a name or a number; its schema says which.
+/// An input that is nothing but the name or the number of a task.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
 pub struct Id<T> {
-    #[serde(alias = "name")]
     pub id: T,
+}
+
+/// An input that is nothing but a name.
+#[derive(Deserialize)]
+#[allow(missing_docs)]
+pub struct Name {
+    pub name: String,
 }
 
 /// The schema of an input: an object with these properties and no others.

@@ -15,7 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
-use crate::tools::{Id, object};
+use crate::tools::{Name, object};
 use git::some;
 pub(crate) use tree::Tree;
 
@@ -58,7 +58,7 @@ pub fn task(toolbox: &Toolbox) -> Tool {
 pub fn tools() -> [Tool; 2] {
     let tool = |name, about: &str, act: fn(&str, &Context) -> ToolOutcome| {
         let schema = object(json!({ "name": { "type": "string" } }), &["name"]);
-        let act = move |Id { id }: Id<String>, context: &Context| act(id.trim(), context);
+        let act = move |Name { name }: Name, context: &Context| act(name.trim(), context);
         Tool::new(name, about, schema, Access::Ask, act)
     };
     [

@@ -103,8 +103,7 @@ impl Runner {
             let all = Tree::all(&context)?;
             let names = (run.attempts..).map(|number| format!("task-{}-{number}", task.id));
             let mut free = names.filter(|name| all.iter().all(|tree| tree.name != *name));
-            let (tree, _) = Tree::add(&free.next().unwrap_or_default(), &context)?;
-            context.folder = Arc::new(tree);
+            context.folder = Arc::new(Tree::add(&free.next().unwrap_or_default(), &context)?.0);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
         let mut prompt = format!("{}\n\n{}", task.subject, task.description);
