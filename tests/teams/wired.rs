@@ -434,14 +434,16 @@ fn sessions_with_everything_wired() {
         *all.entry(what).or_default() += times;
     }
     println!("{count} sessions: {all:?}");
-    for what in [
+    let often = [
         "send",
-        "monitor",
         "task",
         "mcp__time__in_zone",
         "bg_bash",
         "last texts",
-    ] {
+    ];
+    let seldom = ["monitor", "timer", "moved", "board tasks"];
+    let seldom = seldom.iter().filter(|_| count >= 100); // in a few, one may be missing by chance
+    for what in often.iter().chain(seldom) {
         assert!(all.contains_key(what), "{what}: {all:?}");
     }
 }
