@@ -77,6 +77,9 @@ pub fn read<T: DeserializeOwned>(
     most: usize,
     mut each: impl FnMut(T) -> io::Result<()>,
 ) -> io::Result<Extent> {
+    if path.exists() && !path.is_file() {
+        return Err(io::Error::other("it is no regular file")); // to open a pipe may take for ever
+    }
     let (mut file, mut line) = (BufReader::new(File::open(path)?), Vec::new());
     let mut read = Extent::default();
     while read.lines < most && file.read_until(b'\n', &mut line)? > 0 {

@@ -234,7 +234,7 @@ impl Remembered {
     fn of(past: &Past, messages: &[Message]) -> Self {
         let kept = past.extra.get(NAME).cloned();
         let mut memory: Self = kept.and_then(|it| from_value(it).ok()).unwrap_or_default();
-        if memory.mark != mark(messages, memory.covers) {
+        if memory.covers > messages.len() || memory.mark != mark(messages, memory.covers) {
             (memory.text, memory.covers) = Default::default(); // what it cost, it cost
         }
         memory

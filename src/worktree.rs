@@ -78,7 +78,8 @@ pub fn attach(repl: &mut Repl) {
 fn merge(name: &str, context: &Context) -> ToolOutcome {
     let (tree, _held) = Tree::find(name, context)?;
     let facts = tree.facts(&tree.head)?;
-    if facts.ahead == 0 {
+    let news = tree.git(r#"rev-list -1 HEAD.."refs/heads/$1" --"#)?; // of its branch, not elsewhere
+    if news.is_empty() {
         return Err(format!("nothing of {name} can be merged: {}.", facts.told));
     }
     let trial = r#"merge-tree --write-tree --name-only --no-messages HEAD "refs/heads/$1""#;
@@ -122,8 +123,7 @@ fn list() -> ToolOutcome {
     let mut list = String::new();
     for tree in Tree::all(&Context::default())? {
         let facts = tree.facts(&tree.head).map(|facts| facts.told);
-        let is_free = tree.own(&tree.name, None).is_ok();
-        let at_work = if is_free { "nobody" } else { "an agent" };
+        let at_work = ["an agent", "nobody"][usize::from(tree.own(&tree.name, None).is_ok())];
         let facts = facts.unwrap_or_else(|why| format!("{}: {why}", tree.name));
         list += &format!("{facts}; {at_work} works there\n");
     }

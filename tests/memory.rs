@@ -730,3 +730,21 @@ fn an_update_takes_no_reply_of_a_recording_that_is_replayed() {
         .has_not("not in the recording");
     assert_eq!(played.code, Some(0));
 }
+
+/// What somebody has written into the file does no harm.
+#[test]
+fn a_memory_that_covers_more_than_there_is_counts_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lesson = || Lesson::new(S14).within(folder.path());
+    lesson().line("run \"echo one\"").line("/rename it").run();
+    let mut files = fs::read_dir(folder.path().join(FOLDER)).expect("sessions");
+    let file = files.next().expect("a session").expect("a file").path();
+    let odd = json!({ "text": "x", "covers": 99, "mark": null, "cost": [0, 0] });
+    let record = json!({ "extra": ["memory", odd] });
+    let text = fs::read_to_string(&file).expect("a session");
+    fs::write(&file, format!("{text}{record}\n")).expect("a file");
+    let resumed = lesson().argument("--resume").argument("it");
+    let ran = resumed.line("run \"echo two\"").line("/memory").run();
+    ran.has_in_order(&["· two", "No memory yet: "]);
+    assert_eq!(ran.code, Some(0));
+}

@@ -434,7 +434,7 @@ fn after_three_attempts_somebody_has_to_look() {
     let outcome = bench.outcome("d");
     assert_eq!(
         outcome.to_string(),
-        "ERROR: 1 was begun 3 times; mend its cause, then delete `attempts` in task_1.json; not started: 1, 2"
+        "ERROR: 1 was begun 3 times; mend its cause, then delete `attempts` in task_1.json, and set it to pending; not started: 1, 2"
     );
     bench.edit(1, |task| {
         drop(task.as_object_mut().expect("a task").remove("attempts"))
@@ -462,6 +462,8 @@ fn a_pipeline_that_is_stopped_stops_its_agents_and_can_go_on() {
     let expected = ["pending", "completed", "pending", "pending", "pending"];
     assert_eq!([1, 2, 3, 4, 5].map(|id| bench.status(id)), expected);
     assert_eq!(bench.file(1)["attempts"], 0, "it has not failed");
+    let so_far = bench.file(1)["result"].to_string();
+    assert!(so_far.starts_with("\"ERROR: it was stopped"), "{so_far}");
     drop((one, three, four));
     bench.dispatch("on");
     let rest: [Held; 3] = bench.begun();
@@ -952,6 +954,23 @@ fn a_task_in_a_worktree_ends_with_its_facts() {
     assert_eq!(run.file("theme.css"), None);
 }
 
+/// Whatever becomes of the board, what an agent has found reaches the conversation.
+#[test]
+fn a_result_that_the_board_does_not_take_is_told() {
+    let bench = Bench::new();
+    bench.create(1, &Ids::new());
+    bench.dispatch("work");
+    let [one] = bench.begun();
+    fs::remove_file(bench.folder.path().join("task_1.json")).expect("a task");
+    one.end("what it found");
+    let outcome = bench.outcome("work").to_string();
+    assert!(
+        outcome.contains("the result of 1 is not on the board: "),
+        "{outcome}"
+    );
+    assert!(outcome.contains("what it found"), "{outcome}");
+}
+
 /// What was written when it was stopped stays in its own tree.
 #[test]
 fn a_stopped_task_begins_again_in_a_worktree_of_its_own() {
@@ -971,6 +990,8 @@ fn a_stopped_task_begins_again_in_a_worktree_of_its_own() {
         result.contains("[worktree .worktrees/task-1-2: "),
         "{result}"
     );
+    let tasks = run.file(".tasks/task_1.json").expect("a file");
+    assert!(tasks.contains("completed"), "{tasks}");
     let half = run.file(".worktrees/task-1-1/page.html");
     assert_eq!(half.as_deref(), Some("half"));
 }

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use meanwhile::agent::Agent;
@@ -1603,4 +1605,22 @@ fn a_task_that_was_started_is_known_before_its_thread_says_so() {
     );
     drop((go, program));
     fs::remove_file(path).expect("a file");
+}
+
+/// To open a named pipe would take for ever; and what is no session is not written to.
+#[test]
+fn what_is_no_session_is_left_as_it_is() {
+    let folder = folder();
+    fs::create_dir(folder.path().join(FOLDER)).expect("a folder");
+    let pipe = folder.path().join(FOLDER).join("pipe.jsonl");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
+    let notes = folder.path().join(FOLDER).join("notes.jsonl");
+    let text = "{\"my\":\"only copy\"}";
+    fs::write(&notes, text).expect("a file");
+    let ran = in_folder(folder.path())
+        .line("/resume")
+        .line("/resume notes");
+    let ran = ran.run();
+    ran.has("it is no regular file").has("it is no session");
+    assert_eq!(fs::read_to_string(notes).expect("a file"), text);
 }

@@ -333,6 +333,11 @@ fn a_merge_that_would_conflict_touches_nothing() {
     let parents = git(&folder, &["log", "-1", "--format=%P"]);
     assert_eq!(parents.split(' ').count(), 2, "--no-ff: a merge commit");
     let before = git(&folder, &["rev-parse", "HEAD"]);
+    // What was committed elsewhere than on its branch is not merged, and is not said to be.
+    talk.line("delegate \"run 'git checkout -qb elsewhere; git commit -qm aside --allow-empty'\" as aside in a worktree");
+    talk.until_shows("◆ aside: ");
+    talk.line("merge aside");
+    talk.until_shows("ERROR: nothing of aside can be merged: branch aside, 1 ahead");
     talk.line("merge dark");
     talk.until_shows("ERROR: dark conflicts with what is here, so nothing was changed: theme.css.");
     assert_eq!(git(&folder, &["rev-parse", "HEAD"]), before);
@@ -359,7 +364,7 @@ fn a_merge_that_would_conflict_touches_nothing() {
     fs::write(folder.join("other.css"), "mine").expect("a file");
     talk.line("merge other, then remove nobody, then merge light");
     talk.until_shows("other.css");
-    talk.until_shows("ERROR: there is no worktree \"nobody\". There is: dark, light, other.");
+    talk.until_shows("ERROR: there is no worktree \"nobody\". There is: aside, dark, light, other.");
     talk.until_shows("ERROR: nothing of light can be merged: branch light, 0 ahead");
     assert_eq!(
         fs::read_to_string(folder.join("other.css")).expect("a file"),
@@ -396,6 +401,12 @@ fn nothing_is_removed_that_is_nowhere_else() {
             "run 'git init -q sub; echo x > sub/a.css'",
             "sub/",
         ),
+        (
+            "inner",
+            "run 'mkdir .worktrees; echo x > .worktrees/a.css'",
+            ".worktrees/",
+        ),
+        ("named", "write 'x' to ä.css", "ä.css"),
     ];
     for (name, errand, what) in cases {
         talk.line(&agent(name, errand));
@@ -438,7 +449,10 @@ fn nothing_is_removed_that_is_nowhere_else() {
     );
     let mut left = worktrees(&folder);
     left.sort();
-    assert_eq!(left, ["changed", "ignored", "nested", "new"]);
+    assert_eq!(
+        left,
+        ["changed", "ignored", "inner", "named", "nested", "new"]
+    );
     talk.leave();
 }
 

@@ -183,7 +183,10 @@ fn find(rows: &[Row], word: &str) -> Result<String, String> {
     let is_it = |row: &&Row| row.id == word || row.name == word;
     let begins = |row: &&Row| row.id.starts_with(word) || row.name.starts_with(word);
     let number = word.parse::<usize>().ok().and_then(|it| it.checked_sub(1));
-    let called_so = rows.iter().filter(is_it).max_by_key(|row| row.time);
+    let called_so = rows
+        .iter()
+        .filter(is_it)
+        .max_by_key(|row| (row.id == word, row.time));
     let mut found: Vec<&Row> = called_so.into_iter().collect();
     if found.is_empty() {
         found.extend(number.and_then(|at| rows.get(at)));

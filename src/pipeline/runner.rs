@@ -74,7 +74,10 @@ impl Runner {
                 return self.report(problems).unwrap_or_else(failed);
             }
             if let Ok((id, outcome)) = ends.recv() {
-                problems.extend(self.end(id, outcome).err());
+                if let Err(why) = self.end(id, &outcome) {
+                    let lost = format!("the result of {id} is not on the board: {why}\n");
+                    problems.insert(lost + &outcome.output);
+                }
                 leases.remove(&id);
             }
         }
@@ -132,20 +135,19 @@ impl Runner {
     }
 
     /// Writes to the board how a task ended.
-    fn end(&self, id: u64, outcome: Outcome) -> Result<(), String> {
-        let (status, result) = match outcome.error() {
-            None => (Stage::Completed, outcome.output),
-            Some(_) if self.context.interrupt.is_triggered() => (Stage::Pending, String::new()),
-            Some(error) => (Stage::Failed, format!("ERROR: {error}\n{}", outcome.output)),
-        };
+    fn end(&self, id: u64, outcome: &Outcome) -> Result<(), String> {
+        let (mut status, mut result) = (Stage::Completed, outcome.output.clone());
+        if let Some(error) = outcome.error() {
+            let stops = self.context.interrupt.is_triggered(); // it has not failed
+            status = if stops { Stage::Pending } else { Stage::Failed };
+            result = format!("ERROR: {error}\n{result}");
+        }
         change(&self.board, id, &Interrupt::default(), |task| {
             task.status = status;
             let attempts = Run::of(task).unwrap_or_default().attempts;
-            let (field, value) = match status {
-                Stage::Pending => ("attempts", attempts.saturating_sub(1).into()), // it has not failed
-                _ => ("result", result.trim_end().into()),
-            };
-            task.other.insert(field.into(), value);
+            let attempts = attempts.saturating_sub((status == Stage::Pending).into());
+            task.other.insert("attempts".into(), attempts.into());
+            task.other.insert("result".into(), result.trim_end().into());
         })
     }
 
@@ -180,7 +182,7 @@ impl Runner {
             let Some(next) = task.blocked_by.first() else {
                 return match task.status {
                     _ if attempts >= ATTEMPTS => format!(
-                        "{id} was begun {attempts} times; mend its cause, then delete `attempts` in task_{id}.json"
+                        "{id} was begun {attempts} times; mend its cause, then delete `attempts` in task_{id}.json, and set it to pending"
                     ),
                     Stage::Failed => format!("{id} has failed"),
                     Stage::InProgress if attempts == 0 => format!("{id} is in somebody's hands"),

@@ -73,7 +73,7 @@ impl Past {
         past.forks = forks;
         let mut extent = journal::read(&path, most, |record| past.add(record))?;
         extent.problems.append(&mut past.extent.problems);
-        if extent.lines > 0 && past.process == 0 {
+        if !(extent.lines == 0 && extent.problems.is_empty()) && past.process == 0 {
             return Err(io::Error::other("it is no session"));
         }
         Ok(Past { extent, ..past })

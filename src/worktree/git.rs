@@ -17,7 +17,7 @@ pub const STATUS: &str = "status --porcelain --ignored --untracked-files=normal"
 pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<String, String> {
     let name = name.replace('\'', r"'\''");
     let script = format!(
-        "set -- '{name}'; unset ${{!GIT_@}}; export GIT_OPTIONAL_LOCKS=0; exec 3>&1; said=$({{ git {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
+        "set -- '{name}'; unset ${{!GIT_@}}; export GIT_OPTIONAL_LOCKS=0; exec 3>&1; said=$({{ git -c core.quotePath=false {command}; }} 2>&1 >&3) || {{ code=$?; echo \"$said\"; exit $code; }}"
     );
     let (outcome, _) = run(&Handle::new(&script), top, LIMIT, stop);
     let said = outcome.output.trim_end();
@@ -37,7 +37,7 @@ pub fn lines(said: String) -> Vec<String> {
 /// The files of a status.
 pub fn files(status: Vec<String>) -> Vec<String> {
     let files = status.iter().map(|line| line.chars().skip(3).collect());
-    files.filter(|file| file != ".worktrees/").collect()
+    files.collect()
 }
 
 /// The first few of a list, and how many more there are.

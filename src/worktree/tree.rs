@@ -40,7 +40,6 @@ pub struct Tree {
 
 /// What is in a worktree, and not elsewhere.
 pub struct Facts {
-    pub ahead: usize,
     /// The commits, and the files that are not committed.
     pub lost: Vec<String>,
     /// All in one line.
@@ -121,6 +120,7 @@ impl Tree {
         tree.held = Mutex::new(Some(held));
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
         let status = lines(status).into_iter();
+        let status = status.filter(|line| !line.ends_with(" .worktrees/"));
         let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
         let remark = format!(
@@ -161,7 +161,7 @@ impl Tree {
         let told = format!(
             "branch {name}, {ahead} ahead, files changed: {changed}, not committed: {uncommitted}"
         );
-        Ok(Facts { ahead, lost, told })
+        Ok(Facts { lost, told })
     }
 
     /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
