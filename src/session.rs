@@ -126,7 +126,7 @@ impl Session {
         let mut kept = lock(&self.0);
         let written = kept.keep(messages, None);
         written.unwrap_or_else(|why| repl.say(unwritten(why)));
-        if kept.past.extent.lines > 0 {
+        if path(&kept.id).is_file() {
             let name = kept.name();
             repl.say(format!("To go on with this session: --resume {name}"));
         }
