@@ -114,7 +114,7 @@ fn remove(name: &str, context: &Context) -> ToolOutcome {
             "{name} was not removed, as this is nowhere else: {lost}. Commit and merge it, or ask the user; a tag keeps commits."
         ));
     }
-    tree.remove()?;
+    tree.remove(&context.interrupt)?;
     Ok(format!("removed {name} and its branch; nothing was lost."))
 }
 

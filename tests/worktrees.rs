@@ -364,7 +364,9 @@ fn a_merge_that_would_conflict_touches_nothing() {
     fs::write(folder.join("other.css"), "mine").expect("a file");
     talk.line("merge other, then remove nobody, then merge light");
     talk.until_shows("other.css");
-    talk.until_shows("ERROR: there is no worktree \"nobody\". There is: aside, dark, light, other.");
+    talk.until_shows(
+        "ERROR: there is no worktree \"nobody\". There is: aside, dark, light, other.",
+    );
     talk.until_shows("ERROR: nothing of light can be merged: branch light, 0 ahead");
     assert_eq!(
         fs::read_to_string(folder.join("other.css")).expect("a file"),
@@ -580,19 +582,22 @@ fn who_waits_for_its_turn_can_be_interrupted() {
     fs::create_dir(turn.parent().expect("a folder")).expect("a new folder");
     let turn = fs::File::create(turn).expect("a file");
     turn.lock().expect("nobody else has it");
+    let add = "worktree add -q -b there .worktrees/there";
+    git(folder.path(), &add.split(' ').collect::<Vec<_>>());
     let task = worktree::task(&fake_task(&Kept::default()));
-    let context = works_in(folder.path());
-    let (interrupt, (tell, told)) = (context.interrupt.clone(), channel());
-    thread::spawn(move || {
-        let input = json!({ "description": "late", "prompt": "", "worktree": true });
-        tell.send(task.call(input, &context))
-    });
-    thread::sleep(Duration::from_millis(200)); // it waits by now, or will
-    interrupt.trigger();
-    let end = told.recv_timeout(PATIENCE).expect("an end");
-    end.expect_err("no turn, no worktree");
+    let [_, remove] = worktree::tools();
+    let late = json!({ "description": "late", "prompt": "", "worktree": true });
+    for (tool, input) in [(task, late), (remove, json!({ "name": "there" }))] {
+        let context = works_in(folder.path());
+        let (interrupt, (tell, told)) = (context.interrupt.clone(), channel());
+        thread::spawn(move || tell.send(tool.call(input, &context)));
+        thread::sleep(Duration::from_millis(200)); // it waits by now, or will
+        interrupt.trigger();
+        let end = told.recv_timeout(PATIENCE).expect("an end");
+        end.expect_err("no turn, no worktree");
+    }
     drop(turn);
-    assert_eq!(worktrees(folder.path()), [""; 0]);
+    assert_eq!(worktrees(folder.path()), ["there"]);
 }
 
 /// git would write down what it has seen, under a lock that a commit of yours may need just then.

@@ -87,8 +87,7 @@ impl Tree {
         let none = || format!("there is no worktree {name:?}. There is: {}.", some(&names));
         all.retain(|tree| tree.name == name);
         let tree = all.pop().ok_or_else(none)?;
-        let held = tree.own(name, None)?;
-        Ok((tree, held))
+        tree.own(name, None).map(|held| (tree, held))
     }
 
     /// Adds it on a new branch, from the commit that is checked out, for an agent that works there
@@ -166,8 +165,8 @@ impl Tree {
 
     /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
     /// nobody moves it meanwhile.
-    pub fn remove(&self) -> Result<(), String> {
-        let _turn = self.own(TURN, Some(&Interrupt::default()))?;
+    pub fn remove(&self, stop: &Interrupt) -> Result<(), String> {
+        let _turn = self.own(TURN, Some(stop))?;
         let tip = self.git(r#"for-each-ref --format="%(objectname)" "refs/heads/$1""#)?;
         let lock = self.common.join(format!("worktrees/{}/locked", self.name));
         if fs::read_to_string(lock).is_ok_and(|why| why.starts_with("the agent ")) {
@@ -214,9 +213,10 @@ impl Folder for Tree {
             return String::new();
         };
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
+        let anew = Interrupt::default();
         let told = match self.facts(&self.head) {
             Ok(it) if !it.lost.is_empty() => format!("{}; it stays until it is removed", it.told),
-            Ok(_) => self.remove().err().unwrap_or(UNTOUCHED.to_string()),
+            Ok(_) => self.remove(&anew).err().unwrap_or(UNTOUCHED.into()),
             Err(why) => why,
         };
         format!("\n[worktree .worktrees/{}: {told}]", self.name)
