@@ -254,7 +254,7 @@ impl Slack {
         Ok(id.to_string())
     }
 
-    /// Posts the answers, oldest first. One whose thread is gone is dropped.
+    /// Posts the answers, oldest first. One that its thread does not take is dropped.
     fn post(&self, line: &mut Line) -> Result<(), Failure> {
         let first = || lock(&self.state).outbox.first().cloned();
         while let Some(answer) = first() {

@@ -414,6 +414,30 @@ fn a_refused_pause_or_a_broken_server_is_one_sentence_and_longer_waits() {
 }
 
 #[test]
+fn an_answer_that_is_refused_for_its_own_sake_is_dropped_and_the_next_one_posted() {
+    let stand_in = stand_in();
+    let bench = Bench::new(&stand_in, 1);
+    bench.slack.round();
+    bench.notices();
+    for code in ["restricted_action_thread_locked", "msg_too_long"] {
+        stand_in.say(ADA, &mention(code), None);
+        bench.slack.round();
+        let body = json!({ "ok": false, "error": code }).to_string();
+        stand_in.plan(("chat.postMessage", 200, String::new(), body));
+        bench.finish(&bench.ids().pop().expect("a task"), "done");
+        let why = format!("Slack refused chat.postMessage: {code}; that answer is dropped.");
+        assert_eq!(bench.notices().pop(), Some(why));
+    }
+    assert_eq!(answers(&stand_in), []);
+    stand_in.say(ADA, &mention("third"), None);
+    bench.slack.round();
+    bench.finish("slack-third", "three");
+    let again = Bench::with_file(&stand_in, 1, Some(bench.file()));
+    again.slack.round();
+    assert_eq!(answers(&stand_in).len(), 1, "{:?}", answers(&stand_in));
+}
+
+#[test]
 fn what_lasts_turns_it_off_with_one_sentence_and_on_begins_again() {
     let stand_in = stand_in();
     let bench = Bench::new(&stand_in, 1);

@@ -13,13 +13,21 @@ use crate::process::output::text_or;
 const URL: &str = "https://slack.com/api";
 const NAMES: [&str; 3] = ["SLACK_BOT_TOKEN", "SLACK_CHANNEL", "SLACK_USERS"];
 /// Errors of Slack that pass by themselves. All others last until somebody does something.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 6] = [
     "ratelimited",
+    "rate_limited",
     "internal_error",
     "fatal_error",
     "service_unavailable",
     "request_timeout",
 ];
+pub const POST: &str = "chat.postMessage";
+/// Of those, the ones that all answers meet: what else is refused to one, is not of all of them.
+const LASTING: &str = "invalid_auth, not_authed, account_inactive, token_revoked, token_expired, \
+    no_permission, missing_scope, not_allowed_token_type, access_denied, ekm_access_denied, \
+    org_login_required, two_factor_setup_required, team_access_not_granted, not_in_channel, \
+    channel_not_found, is_archived, restricted_action, restricted_action_read_only_channel, \
+    restricted_action_non_threadable_channel, message_limit_exceeded, no reason given";
 
 /// Messages in one answer: what Slack gives to every app.
 const PAGE: &str = "15";
@@ -35,7 +43,7 @@ pub enum Failure {
     Passing(String, Option<Duration>),
     /// Each further call would end the same way.
     Lasting(String),
-    /// What was named is not there any more: a thread.
+    /// What was named is not there any more: a thread. Or it does not take this answer.
     Gone(String),
 }
 
@@ -131,8 +139,11 @@ impl Config {
         let shown: String = shown.chars().take(80).collect();
         let what = format!("Slack refused {method}: {shown}");
         Err(match code {
-            "thread_not_found" => Failure::Gone(what),
             code if PASSING.contains(&code) => Failure::Passing(what, after),
+            code if method == POST && LASTING.split(", ").all(|it| it != code) => {
+                Failure::Gone(what + "; that answer is dropped")
+            }
+            "thread_not_found" => Failure::Gone(what),
             _ => Failure::Lasting(what),
         })
     }

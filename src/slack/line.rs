@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::api::{Config, Failure, Source, escaped, is_later};
+use super::api::{Config, Failure, POST, Source, escaped, is_later};
 use crate::journal::{self, Journal};
 
 /// How often the channel is asked, unless Slack wants it less often.
@@ -120,7 +120,7 @@ impl Line {
     pub fn post(&mut self, (ts, thread, text): &Answer) -> Result<(), Failure> {
         let (channel, text) = (("channel", &*self.config.channel), escaped(text));
         let fields = [channel, ("thread_ts", thread), ("text", &text)];
-        let posted = self.config.call("chat.postMessage", &fields);
+        let posted = self.config.call(POST, &fields);
         if matches!(posted, Ok(_) | Err(Failure::Gone(_))) {
             self.keep(&Record::Answered(ts.clone()))?;
         }
