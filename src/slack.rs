@@ -11,7 +11,7 @@ use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -39,7 +39,8 @@ const SYSTEM: &str = "\n\nThe prompt comes from a person in Slack, and your last
 /// What `/slack` knows without waiting for a call.
 #[derive(Default)]
 struct State {
-    on: bool,
+    /// From when on Slack may be called. `None`: it is off.
+    on: Option<Instant>,
     says: String,
     outbox: Vec<Answer>,
 }
@@ -98,7 +99,7 @@ impl Slack {
             return Err("Slack is connected already.".to_string());
         }
         let (new, outbox) = Line::new(config, folder)?;
-        let (on, says) = (true, "Slack: connecting.".to_string());
+        let (on, says) = (Some(Instant::now()), "Slack: connecting.".to_string());
         *lock(&self.state) = State { on, says, outbox };
         *line = Some(new);
         Ok(())
@@ -122,14 +123,18 @@ impl Slack {
     pub fn command(&self, what: &str) -> String {
         let mut state = lock(&self.state);
         if ["on", "off"].contains(&what) {
-            state.on = what == "on";
+            state.on = (what == "on").then(Instant::now);
             let _ = self.bell.0.try_send(()); // it has been rung already
         }
         if what == "off" {
             return "Slack is off: nothing is read or posted until `/slack on`.".to_string();
         }
-        let on = if state.on { "on" } else { "off" };
+        let on = if state.on.is_some() { "on" } else { "off" };
         format!("{} ({on})", state.says)
+    }
+
+    fn is_on(&self) -> bool {
+        lock(&self.state).on.is_some()
     }
 
     fn say(&self, text: String) {
@@ -146,12 +151,12 @@ impl Slack {
                 self.say(line.greeting());
             }
             self.post(line)?;
-            for place in line.places() {
+            for place in line.places().take_while(|_| self.is_on()) {
                 let read = line.sources[place].read(&line.config);
                 if place > 0 && matches!(read, Err(Failure::Gone(_))) {
                     line.sources.remove(place);
                 }
-                for message in read? {
+                for message in read?.into_iter().take_while(|_| self.is_on()) {
                     self.hear(line, place, &message)?;
                     line.sources[place].heard(&message);
                 }
@@ -164,8 +169,9 @@ impl Slack {
     fn attempt(&self, work: impl FnOnce(&mut Line) -> Result<(), Failure>) -> Duration {
         let mut line = lock(&self.line);
         let on = lock(&self.state).on;
-        let Some(line) = line.as_mut().filter(|_| on) else {
-            return NEVER;
+        let wait = on.map_or(NEVER, |on| on.saturating_duration_since(Instant::now()));
+        let Some(line) = line.as_mut().filter(|_| wait.is_zero()) else {
+            return wait;
         };
         match work(line) {
             Ok(()) => {
@@ -179,12 +185,13 @@ impl Slack {
                 line.interval
             }
             Err(Failure::Lasting(what)) => {
-                lock(&self.state).on = false;
+                lock(&self.state).on = None;
                 self.say(format!("{what}. Slack is off now; /slack on tries again."));
                 NEVER
             }
             Err(Failure::Passing(what, after)) => {
-                let wait = line.wait(after);
+                let (wait, next) = (line.wait(after), Instant::now() + after.unwrap_or_default());
+                lock(&self.state).on.iter_mut().for_each(|on| *on = next);
                 if line.failures == 1 {
                     self.say(format!("{what}. Trying again in {} s.", wait.as_secs()));
                 }
@@ -257,7 +264,7 @@ impl Slack {
     /// Posts the answers, oldest first. One that its thread does not take is dropped.
     fn post(&self, line: &mut Line) -> Result<(), Failure> {
         let first = || lock(&self.state).outbox.first().cloned();
-        while let Some(answer) = first() {
+        while let Some(answer) = first().filter(|_| self.is_on()) {
             let posted = line.post(&answer);
             if matches!(posted, Ok(()) | Err(Failure::Gone(_))) {
                 lock(&self.state).outbox.remove(0);

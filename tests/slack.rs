@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -46,6 +46,8 @@ struct Bench {
     slack: Arc<Slack>,
     asked: Receiver<Asked>,
     notices: Receiver<String>,
+    /// It goes off when it says this.
+    off_at: Arc<OnceLock<(Arc<Slack>, &'static str)>>,
 }
 
 impl Bench {
@@ -57,8 +59,13 @@ impl Bench {
     fn with_file(stand_in: &StandIn, places: usize, file: Option<String>) -> Self {
         let (ask, asked) = unbounded();
         let (say, notices) = unbounded();
+        let off_at = Arc::<OnceLock<(Arc<Slack>, &str)>>::default();
+        let off = off_at.clone();
         let events = Events::default().with(Box::new(move |stamped| {
             if let Event::Notice(text) = stamped.event {
+                if let Some((slack, _)) = off.get().filter(|it| text.contains(it.1)) {
+                    slack.command("off");
+                }
                 let _ = say.send(text.clone());
             }
         }));
@@ -87,6 +94,7 @@ impl Bench {
             slack,
             asked,
             notices,
+            off_at,
         }
     }
 
@@ -391,6 +399,7 @@ fn a_refused_pause_or_a_broken_server_is_one_sentence_and_longer_waits() {
     let pause = "retry-after: 60\r\n".to_string();
     stand_in.plan((history, 429, pause, String::new()));
     assert_eq!(bench.slack.round(), Duration::from_secs(60));
+    bench.slack.command("on"); // it need not be waited for then
     assert_eq!(bench.slack.round(), Duration::from_secs(60), "from now on");
     let told = bench.notices();
     assert!(told[0].ends_with("Trying again in 60 s."), "{told:?}");
@@ -409,6 +418,25 @@ fn a_refused_pause_or_a_broken_server_is_one_sentence_and_longer_waits() {
     bench.finish("slack-work", "done");
     assert_eq!(answers(&stand_in), []);
     bench.slack.round();
+    bench.slack.round();
+    assert_eq!(answers(&stand_in).len(), 1);
+}
+
+#[test]
+fn who_is_told_when_to_ask_again_does_not_ask_sooner() {
+    let stand_in = stand_in();
+    let bench = Bench::new(&stand_in, 1);
+    bench.slack.round();
+    stand_in.say(ADA, &mention("work"), None);
+    bench.slack.round();
+    let pause = "retry-after: 60\r\n".to_string();
+    stand_in.plan(("chat.postMessage", 429, pause, String::new()));
+    bench.finish("slack-work", "done");
+    let calls = stand_in.calls().len();
+    let wait = bench.slack.round().as_secs();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(stand_in.calls().len(), calls, "nothing was asked");
+    bench.slack.command("on");
     bench.slack.round();
     assert_eq!(answers(&stand_in).len(), 1);
 }
@@ -435,6 +463,30 @@ fn an_answer_that_is_refused_for_its_own_sake_is_dropped_and_the_next_one_posted
     let again = Bench::with_file(&stand_in, 1, Some(bench.file()));
     again.slack.round();
     assert_eq!(answers(&stand_in).len(), 1, "{:?}", answers(&stand_in));
+}
+
+#[test]
+fn nothing_is_begun_or_posted_by_a_round_after_it_went_off() {
+    let stand_in = stand_in();
+    let bench = Bench::new(&stand_in, 4);
+    bench.slack.round();
+    let first = stand_in.say(ADA, &mention("first"), None);
+    stand_in.say(ADA, &mention("second"), None);
+    let _ = bench.off_at.set((bench.slack.clone(), "works on it"));
+    bench.slack.round();
+    assert_eq!(bench.ids(), ["slack-first"]);
+    assert!(bench.file().contains(&first));
+    let other = Bench::with_file(&stand_in, 1, Some(bench.file()));
+    let _ = other.off_at.set((other.slack.clone(), "listening"));
+    let wait = other.slack.round();
+    assert_eq!(other.slack.round().as_secs(), 1 << 20, "{wait:?}");
+    assert_eq!(answers(&stand_in), []);
+    bench.finish("slack-first", "done");
+    assert_eq!(answers(&stand_in), []);
+    bench.slack.command("on");
+    bench.slack.round();
+    assert_eq!(bench.ids(), ["slack-first", "slack-second"]);
+    assert_eq!(answers(&stand_in).len(), 1);
 }
 
 #[test]

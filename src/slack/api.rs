@@ -120,8 +120,8 @@ impl Config {
         let sent = request.send_form(fields.copied());
         let mut response = sent.map_err(broken)?;
         let after = response.headers().get("retry-after");
-        let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let after = after.map(Duration::from_secs);
+        let after = after.and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+        let after = after.map(|seconds| Duration::from_secs(seconds.into()));
         let status = response.status().as_u16();
         if status != 200 {
             let what = format!("Slack answered {status} to {method}");
