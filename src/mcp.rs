@@ -122,7 +122,9 @@ impl Servers {
     /// started, if they may be.
     pub fn offer(&self, agent: &Agent) -> Agent {
         let all = self.all.borrow().clone(); // a question can change it
-        for server in all.values().filter(|server| server.config.on) {
+        let stop = &self.foreground.context.interrupt; // what is left waits for the next turn
+        let is_due = |it: &&Arc<Server>| it.config.on && !stop.is_triggered();
+        for server in all.values().filter(is_due) {
             self.ready(server, false);
         }
         self.offered(agent)

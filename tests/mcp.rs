@@ -217,7 +217,8 @@ fn one_that_does_not_begin_well_is_said_once_and_stopped() {
         let ran = odd(argument).variable("MCP_TIMEOUT", "500");
         let ran = ran.line("run \"echo one\"").line("run \"echo two\"");
         let ran = ran.line("/mcp").run();
-        ran.has_in_order(&[&format!("odd: {why}"), "one", "two", "last error: "]);
+        let now = "odd  on, did not start: `/mcp restart odd` tries again  last error: ";
+        ran.has_in_order(&[&format!("odd: {why}"), "one", "two", now]);
         assert_eq!(ran.out.matches(&format!("odd: {why}")).count(), 1);
         assert_eq!(starts(&ran), 1);
     }
@@ -271,6 +272,16 @@ fn a_list_that_changes_is_asked_for_again() {
         "grown\n",
         "it refuses: unknown here",
         "odd  on, running  14 tools",
+    ]);
+}
+
+#[test]
+fn a_list_that_is_refused_is_asked_for_again() {
+    let grow = "call mcp__odd__grow {\"a\": \"and refuse\"}";
+    let ran = odd("").line(grow).line(&call("grown")).run();
+    ran.has_in_order(&[
+        "odd: no answer to tools/list: it refuses: not now.",
+        "it refuses: unknown here",
     ]);
 }
 
@@ -447,6 +458,39 @@ fn a_start_that_takes_long_is_seen_and_ctrl_c_ends_it() {
     eventually("nothing of it is left", || {
         pids(terminal.folder.path()).into_iter().all(is_gone)
     });
+    terminal.line("exit");
+    terminal.wait();
+}
+
+/// The first server hangs once. Those after it are not ended with it, and all start at the next turn.
+#[test]
+fn ctrl_c_during_a_start_ends_that_start_only_and_it_does_not_count() {
+    let seat = Seat::new(S17).argument("--yes");
+    let slow = json!({ "command": "bash", "args": ["-c", "mkdir slow && exec sleep 1000; exec bash odd.sh"] });
+    let odd = json!({ "command": "bash", "args": ["odd.sh"] });
+    let config = json!({ "mcpServers": { "a": slow, "b": odd, "c": odd } });
+    fs::write(seat.folder.path().join(".mcp.json"), config.to_string()).expect("a file");
+    fs::write(seat.folder.path().join("odd.sh"), ODD).expect("a file");
+    let mut terminal = at_prompt(seat, PROMPT);
+    terminal.line("run \"echo on\"");
+    terminal.until_shows("\nmcp a, 1 s (Ctrl+B: to the background) · it starts\ns17 >>");
+    terminal.send(CTRL_C);
+    terminal.until_shows("a: no answer to initialize: it was stopped.");
+    terminal.until_ends(PROMPT);
+    assert_eq!(pids(terminal.folder.path()), []);
+    terminal.line("call mcp__a__hello {}, then call mcp__c__hello {}");
+    terminal.until_ends(PROMPT);
+    terminal.line("/mcp");
+    for name in [
+        "a  on, running  13",
+        "b  on, running  13",
+        "c  on, running  13",
+    ] {
+        terminal.until_shows(name);
+    }
+    terminal.until_shows("time  on, running  2");
+    assert_eq!(terminal.text().matches("it was stopped").count(), 1);
+    assert_eq!(pids(terminal.folder.path()).len(), 3);
     terminal.line("exit");
     terminal.wait();
 }

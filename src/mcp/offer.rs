@@ -42,17 +42,19 @@ impl Server {
     pub fn ready(self: &Arc<Self>, is_call: bool) -> Result<(), String> {
         let (mut state, name) = (lock(&self.state), &self.name);
         let (runs, changed) = (state.to.is_some(), take(&mut state.list_changed));
-        let starts = !runs && (is_call || state.starts == 0);
-        if starts && state.starts == STARTS {
+        let starts = !runs && (is_call || state.tries == 0);
+        if starts && state.tries == STARTS {
             return Err(format!("ended {STARTS} times; try `/mcp restart {name}`"));
         }
-        state.starts += usize::from(starts);
         drop(state);
-        match starts {
+        let done = match starts {
             true => self.begin().inspect_err(|_| self.stop()),
             false if runs && changed => self.list(),
             false => Ok(()),
-        }
+        };
+        let counts = starts && !self.foreground.context.interrupt.is_triggered();
+        lock(&self.state).tries += usize::from(counts);
+        done
     }
 
     /// Its start, the handshake, and the first list.
@@ -93,6 +95,7 @@ impl Server {
         let (mut tools, mut left_out, mut params) = (Vec::<Arc<Tool>>::new(), vec![], json!({}));
         for _ in 0..MAX_PAGES {
             let page = self.ask("tools/list", params, &self.foreground.context.interrupt);
+            let page = page.inspect_err(|_| lock(&self.state).list_changed = true); // as before
             let page = page.map_err(no_answer("tools/list"))?;
             for spec in page["tools"].as_array().into_iter().flatten() {
                 let name = spec["name"].as_str().unwrap_or_default();
@@ -145,10 +148,12 @@ impl Server {
     pub fn line(&self) -> String {
         let state = lock(&self.state);
         let (count, version) = (state.tools.len(), &state.version);
-        let now = match (&state.to, state.starts) {
+        let again = format!("`/mcp restart {}` tries again", self.name);
+        let now = match (&state.to, state.tries) {
             _ if !self.config.on => "off, its tools are not offered",
             (Some(_), _) => &format!("on, running  {count} tools  protocol {version}"),
             (None, 0) => "on, not started",
+            (None, _) if count == 0 => &format!("on, did not start: {again}"),
             (None, _) => "on, ended: starts again at the next call",
         };
         let before = ["", "  last error: "][usize::from(!state.problem.is_empty())];

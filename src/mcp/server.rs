@@ -39,8 +39,10 @@ pub struct Server {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// How often it was started.
-    pub starts: usize,
+    /// How often a start has ended, well or not, unless that was interrupted.
+    pub tries: usize,
+    /// How often its process was.
+    starts: usize,
     /// The last one that was started.
     process: Option<Handle>,
     /// Its input. `None`: it does not run.
@@ -71,6 +73,7 @@ impl Server {
         let mut state = lock(&self.state);
         (state.process, state.to) = (Some(process), Some(to));
         state.problem.clear();
+        state.starts += 1;
         let start = state.starts;
         drop(state);
         let read = move || {

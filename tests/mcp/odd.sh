@@ -12,7 +12,7 @@ tools() { # a page from names
     for name in "$@"; do all+=$(tool "$name" "$object"); done
     printf '"tools":[%s]' "${all:1}"
 }
-more=() later=
+more=() later= tired=
 while read -r line; do
     echo "$line" >> heard
     id=$(field id) || continue
@@ -23,6 +23,11 @@ while read -r line; do
             continue
         fi
         line=${line/'"name":"meanwhile",'/}
+    fi
+    if [[ $tired && $line == *'"tools/list"'* ]]; then
+        tired=
+        put '"id":'"$id"',"error":{"code":-1,"message":"not now"}'
+        continue
     fi
     case $1:$(field method):$(field name) in
         *::*) ;; # an answer
@@ -66,7 +71,7 @@ while read -r line; do
             put '"id":"a","method":"ping"'; put '"id":"b","method":"roots/list"'
             text "$id" "asked back" ;;
         *:tools/call:grow)
-            more=(grown)
+            more=(grown) tired=$(field a) # then it refuses the next list
             put '"method":"notifications/tools/list_changed"'; text "$id" "grown" ;;
         *) put '"id":'"$id"',"error":{"code":-32601,"message":"unknown here"}' ;;
     esac
