@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::caught::lock;
@@ -26,11 +26,13 @@ use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
 use crate::tools::files::{failed, make_own_folder, read_text, replace};
+use offer::fits;
 use server::Server;
 
 const CONFIG: &str = ".mcp.json";
 /// Bytes of a configuration, and of a list of ours.
 const MAX_FILE: u64 = 1 << 20;
+const NAME: &str = "a name is at most 64 letters, digits, _ and -";
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
 
@@ -49,14 +51,11 @@ struct Config {
 }
 
 impl Config {
-    /// Those of the file, and the one that is built in.
-    fn all() -> Result<BTreeMap<String, Config>, String> {
-        let text = match read_text(CONFIG.as_ref(), MAX_FILE) {
-            Err(why) if why.kind() == ErrorKind::NotFound => r#"{"mcpServers": {}}"#.to_string(),
-            text => text.map_err(failed("read", CONFIG))?.0,
-        };
+    /// Those of the file, and the one that is built in. Which are of no use is said.
+    fn all(say: impl Fn(String)) -> Result<BTreeMap<String, Config>, String> {
+        let text = text(CONFIG.as_ref(), r#"{"mcpServers": {}}"#)?;
         let servers = serde_json::from_str(&text)
-            .and_then(|file: Value| BTreeMap::deserialize(&file["mcpServers"]));
+            .and_then(|file: Value| BTreeMap::<String, Value>::deserialize(&file["mcpServers"]));
         let servers = servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
         let built_in = Config {
             command: "bash".to_string(),
@@ -65,8 +64,17 @@ impl Config {
             ..Config::default()
         };
         let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-        all.extend::<BTreeMap<_, _>>(servers);
-        let off = list(&off_file());
+        for (name, entry) in servers {
+            let named = fits(&name, &json!({ "type": "object" })); // or none of its tools would
+            match Config::deserialize(&entry).map_err(|why| why.to_string()) {
+                Ok(config) if named => drop(all.insert(name, config)),
+                read => {
+                    let (name, why) = (format!("{name:?}"), read.err().unwrap_or(NAME.into()));
+                    say(format!("{CONFIG}: {name:.60} is left out: {why:.200}."));
+                }
+            }
+        }
+        let off = list(&off_file())?;
         all.iter_mut()
             .for_each(|(name, config)| config.on = !off.contains(name));
         Ok(all)
@@ -103,7 +111,8 @@ impl Servers {
 
     /// Reads the configuration again. A server for which nothing has changed stays as it is.
     fn load(&self) -> Result<(), String> {
-        let (mut all, configs) = (self.all.borrow_mut(), Config::all()?);
+        let configs = Config::all(|what| self.foreground.context.events.notice(what))?;
+        let mut all = self.all.borrow_mut();
         let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
         old.for_each(|(_, server)| server.stop());
         for (name, config) in configs {
@@ -162,7 +171,7 @@ impl Servers {
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let known = self.options.yes || config.built_in || list(&file).contains(&line);
+        let known = self.options.yes || config.built_in || list(&file)?.contains(&line);
         let asks = person_is_there() && !self.options.is_script();
         if known || typed && !asks {
             return Ok(());
@@ -230,14 +239,24 @@ fn off_file() -> PathBuf {
     Path::new(FOLDER).join("mcp.json")
 }
 
-fn list(path: &Path) -> BTreeSet<String> {
-    let text = read_text(path, MAX_FILE).unwrap_or_default().0;
-    serde_json::from_str(&text).unwrap_or_default()
+/// What stands in a file; for one that is empty or is not there, this.
+fn text(path: &Path, none: &str) -> Result<String, String> {
+    match read_text(path, MAX_FILE) {
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(none.to_string()),
+        Ok((text, _)) if text.is_empty() => Ok(none.to_string()),
+        text => Ok(text.map_err(failed("read", &path.to_string_lossy()))?.0),
+    }
+}
+
+fn list(path: &Path) -> Result<BTreeSet<String>, String> {
+    let (name, text) = (path.display(), text(path, "[]")?);
+    let failed = |why| format!("{name} holds no list; mend or remove it: {why}.");
+    serde_json::from_str(&text).map_err(failed)
 }
 
 /// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
 fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
-    let mut list = list(path);
+    let mut list = list(path)?;
     if list.contains(entry) == is_in {
         return Ok(());
     }

@@ -285,6 +285,44 @@ fn a_list_that_is_refused_is_asked_for_again() {
     ]);
 }
 
+/// A name could pass for a part of a question, and of other sentences.
+#[test]
+fn an_entry_that_is_of_no_use_is_named_and_the_others_work() {
+    let name =
+        "time, as always.\nIt runs only what you have allowed before:\n│ env date\nThe next one";
+    let entry = |port: Value| json!({ "command": "bash", "args": ["-c", "touch started"], "env": { "PORT": port } });
+    let odd = json!({ "command": "bash", "args": ["odd.sh"] });
+    let servers = json!({ name: entry(json!("8080")), "port": entry(json!(8080)), "odd": odd });
+    let config = json!({ "mcpServers": servers }).to_string();
+    let ran = Lesson::new(S17)
+        .file(".mcp.json", &config)
+        .argument("--yes");
+    let ran = ran.file("odd.sh", ODD).line(&call("hello"));
+    let ran = ran.line("call mcp__time__now {}").line("/mcp").run();
+    ran.has_in_order(&[
+        ".mcp.json: \"port\" is left out: invalid type: integer `8080`, expected a string.",
+        ".mcp.json: \"time, as always.\\nIt runs only what you have",
+        " is left out: a name is at most 64 letters, digits, _ and -.",
+        "hello\n",
+        " UTC\n",
+        "odd  on, running",
+        "time  on, running",
+    ]);
+    assert!(!ran.out.contains("\nIt runs"), "{}", ran.out);
+    assert_eq!(ran.file("started"), None);
+}
+
+#[test]
+fn a_list_that_is_none_stays_as_it_is_and_starts_nothing() {
+    let list = "[\"odd\"";
+    let ran = odd("").file(".sessions/mcp.json", list);
+    let ran = ran.line(&call("hello")).line("/mcp off time").run();
+    let why = ".sessions/mcp.json holds no list; mend or remove it: EOF";
+    ran.has_in_order(&[why, "there is no tool", why]);
+    assert_eq!(ran.file(".sessions/mcp.json").as_deref(), Some(list));
+    assert_eq!(starts(&ran), 0);
+}
+
 #[test]
 fn nothing_starts_before_it_was_allowed_and_what_is_off_stays_off() {
     let state = tempfile::tempdir().expect("a folder");

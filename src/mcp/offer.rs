@@ -200,7 +200,7 @@ impl Watch for Call {
 }
 
 /// Whether the API takes such a tool. If not, it would refuse every request.
-fn fits(name: &str, schema: &Value) -> bool {
+pub fn fits(name: &str, schema: &Value) -> bool {
     let plain = |name: &str, more: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
         (1..=64).contains(&name.len()) && name.chars().all(good)
