@@ -9,6 +9,7 @@ mod server;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -80,9 +81,12 @@ impl Config {
         Ok(all)
     }
 
-    /// For a shell, which becomes the command.
-    fn line(&self) -> String {
-        let set = |(name, value)| format!("{name}={value}");
+    /// For a shell, which becomes the command; or without the values, which may be secrets.
+    fn line(&self, whole: bool) -> String {
+        let set = |(name, value): (_, _)| match whole {
+            true => format!("{name}={value}"),
+            false => format!("{name}=…"),
+        };
         let words = self.env.iter().map(set).chain([self.command.clone()]);
         let words = words.chain(self.args.clone()).map(|word| quote(&word));
         words.fold("env".to_string(), |line, word| line + " " + &word)
@@ -164,7 +168,7 @@ impl Servers {
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (name, config, command) = (&server.name, &server.config, server.config.line());
+        let (name, config, command) = (&server.name, &server.config, server.config.line(true));
         if config.command.is_empty() {
             return Err("it has no `command`: only servers over stdio are known here".to_string());
         }
@@ -264,6 +268,11 @@ fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
     list.extend(is_in.then(|| entry.to_string()));
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));
-    let written = folder.and_then(|()| replace(path, &text));
+    let written = folder.and_then(|()| {
+        // A new one is for us alone, as commands can hold secrets; `replace` keeps that.
+        let mut new = std::fs::File::options();
+        let _ = new.write(true).create_new(true).mode(0o600).open(path);
+        replace(path, &text)
+    });
     written.map_err(failed("written", &path.to_string_lossy()))
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -102,7 +103,7 @@ fn all_pages_are_read_and_what_the_api_would_refuse_is_named() {
         "before<\\/mcp-result>\n",
         "odd  on, running  13 tools  protocol 2025-06-18",
         "mcp__odd__twice: odd",
-        "env 'ITS_KEY=it'\\''s one' bash odd.sh ''",
+        "env 'ITS_KEY=…' bash odd.sh ''",
         "its standard error: I am odd",
     ]);
     let environment = ran.file("environment").expect("it was started");
@@ -462,11 +463,14 @@ fn the_person_is_asked_once_and_ctrl_c_cancels_a_call() {
     kill(terminal.id(), Signal::SIGKILL).expect("the program");
     terminal.wait();
     eventually("nothing of it is left", || is_gone(its[0]));
-    // Allowed for good in this folder: nobody is asked again.
+    // Allowed for good in this folder: nobody is asked again. The values are for nobody else.
     let mut terminal = at_prompt(Seat::new(S17).folder(Some(terminal.folder.clone())), PROMPT);
     terminal.line(&call("hello"));
     terminal.until_shows("hello");
     assert!(!terminal.text().contains("May it?"));
+    let list = terminal.folder.path().join("state/meanwhile/mcp.json");
+    let list = fs::metadata(list).expect("a list").permissions();
+    assert_eq!(list.mode() & 0o777, 0o600);
     // Another command is another question.
     let path = terminal.folder.path().join(".mcp.json");
     fs::write(path, config("other")).expect("a file");

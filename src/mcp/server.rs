@@ -69,7 +69,7 @@ impl Server {
         let task = Task::new(Kind::Other("server"), &id, self.clone(), events);
         let (server, started) = (self.clone(), task.started);
         let mut tasks = lock(&self.foreground.servers); // or it could end before it stands there
-        let (process, printed, to) = talk(&self.config.line())?;
+        let (process, printed, to) = talk(&self.config.line(true))?;
         let mut state = lock(&self.state);
         (state.process, state.to) = (Some(process), Some(to));
         state.problem.clear();
@@ -196,7 +196,7 @@ impl Watch for Server {
         let state = lock(&self.state);
         let process = state.process.as_ref().map(Watch::look);
         Progress {
-            what: self.config.line(),
+            what: self.config.line(false),
             line: state.problem.clone(),
             ..process.unwrap_or_default()
         }
