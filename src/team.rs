@@ -37,7 +37,7 @@ use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
 use crate::tool::{Access, Context, Tool, ToolOutcome};
-use crate::tools::files::{failed, make_own_folder};
+use crate::tools::files::failed;
 use crate::tools::object;
 use crate::worktree::exclude;
 pub use member::{GIVEN, Own, enlist};
@@ -114,11 +114,10 @@ pub fn attach(
     let count = if own.is_some() { 3 } else { 5 };
     agent.toolbox.add(team.tools().into_iter().take(count));
     if let Some(own) = own {
-        own.settle(agent);
+        team.join(own).unwrap_or_else(member::end);
+        team.with(|own| own.settle(agent));
         let (its, folder) = (team.clone(), agent.context.folder.clone());
         repl.at_end(move |_| its.with(|own| own.tell(folder.leave())).unwrap_or_default());
-        let joined = team.join(own);
-        joined.unwrap_or_else(|why| repl.say(format!("no bell: {why}")));
     }
     team
 }
@@ -210,8 +209,7 @@ impl Team {
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
             Err(_) => exclude(".team/"),
         }
-        let own = make_own_folder(FOLDER.as_ref()).and_then(|()| Own::new(lead.clone()));
-        let joined = own.and_then(|own| self.join(own));
+        let joined = Own::new(lead.clone()).and_then(|own| self.join(own));
         joined.map_err(|why| format!("no team {team}: {why}."))?;
         Ok(lead)
     }

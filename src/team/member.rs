@@ -77,10 +77,13 @@ pub fn enlist(options: &Options) -> Option<Own> {
         own.wanted = wanted;
         io::Result::Ok(own)
     };
-    Some(read(options.mate.clone()?).unwrap_or_else(|why| {
-        eprintln!("{why}");
-        quit(1)
-    }))
+    Some(read(options.mate.clone()?).unwrap_or_else(end))
+}
+
+/// Ends a mate that cannot be one. The lead is told the last line.
+pub(super) fn end<T>(why: io::Error) -> T {
+    eprintln!("{why}");
+    quit(1)
 }
 
 impl Own {
@@ -143,9 +146,9 @@ impl Team {
     pub(super) fn join(&self, own: Own) -> io::Result<()> {
         let bus = lock(&self.deliveries.executor).bus().notifier();
         let woken = move || bus.hook.get().into_iter().for_each(|hook| hook());
-        let bell = own.me.0.join("bell");
+        bell::listen(&own.me.0.join("bell"), woken)?;
         *lock(&self.own) = Some(own);
-        bell::listen(&bell, woken)
+        Ok(())
     }
 
     /// Reads what the agent does. After a change of the board, everybody looks at it, and what is

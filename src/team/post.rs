@@ -2,12 +2,15 @@
 //! is a file. It is written in `tmp`, and is there once it has been moved to `new`. The files are
 //! the truth; the named pipe `bell` only wakes who reads them.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
+
+use nix::fcntl::OFlag;
 
 use crate::bell;
 use crate::held::Held;
@@ -43,24 +46,26 @@ impl Member {
     /// Becomes that member, for as long as the lock is held. Tries for a while: who looks whether it
     /// lives holds the lock for a moment.
     pub fn hold(&self) -> io::Result<Held> {
-        for folder in ["tmp", "new", "cur"] {
-            fs::create_dir_all(self.0.join(folder))?;
+        let inside = ["tmp", "new", "cur", "lock", "bell"].map(|name| self.0.join(name));
+        let above = self.0.ancestors().take(3); // up to `.team`
+        let mut all = above.chain(inside.iter().map(PathBuf::as_path));
+        if let Some(link) = all.find(|it| it.is_symlink()) {
+            let why = format!("{} is a symbolic link; remove it", link.display());
+            return Err(io::Error::other(why));
         }
-        for _ in 0..50 {
-            if let Ok(held) = Held::new(self.lock()?) {
-                return Ok(held);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let name = self.name();
-        let why = format!("another process is {name} of this team already");
-        Err(io::Error::other(why))
+        inside[..3].iter().try_for_each(fs::create_dir_all)?;
+        let why = format!("another process is {} of this team already", self.name());
+        hold(100, &why, || self.lock(true))
     }
 
-    fn lock(&self) -> io::Result<File> {
+    /// Opens its lock, which is a file of ours: no link to another one, and no pipe.
+    fn lock(&self, own: bool) -> io::Result<File> {
         let mut options = File::options();
-        let options = options.create(true).truncate(false).write(true);
-        options.open(self.0.join("lock"))
+        options.read(true).write(own).create(own).truncate(false);
+        options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+        let lock = options.open(self.0.join("lock"))?;
+        let lock = lock.metadata()?.is_file().then_some(lock);
+        lock.ok_or_else(|| io::Error::other("the `lock` there is no file; remove it"))
     }
 
     /// Delivers a message to several, of which each gets it or is named.
@@ -99,15 +104,17 @@ impl Member {
         Ok(())
     }
 
-    /// Only one may deliver there at a time, until the file is dropped.
-    fn turn(&self) -> io::Result<File> {
-        let turn = File::open(self.0.join("tmp"))?;
-        turn.lock().map(|()| turn)
+    /// Only one may deliver there at a time, until this is dropped. Waits a while for the others.
+    fn turn(&self) -> io::Result<Held> {
+        let folder = self.0.join("tmp/."); // the end of `tmp`, if that is a pipe
+        let why = "somebody else is delivering there; try again later";
+        hold(500, why, || File::open(&folder))
     }
 
-    /// True as long as its process runs.
+    /// True as long as its process runs. Those who look do not see each other.
     fn lives(&self) -> bool {
-        self.lock().is_ok_and(|it| Held::new(it).is_err())
+        let look = self.lock(false).map(|lock| lock.try_lock_shared());
+        matches!(look, Ok(Err(TryLockError::WouldBlock)))
     }
 
     /// The messages that wait, oldest first.
@@ -138,7 +145,7 @@ impl Member {
 
     /// It has ended: what waits for it goes to who sent it, or else to the lead.
     pub fn give_back(&self) {
-        let Ok(_turn) = self.turn() else { return };
+        let _turn = self.turn(); // without it, what is there goes all the same
         for name in self.waiting() {
             if let Ok((from, ..)) = self.mail(&name) {
                 let is_from = |it: &Member| it.name() == from && it.lives();
@@ -163,11 +170,23 @@ impl Member {
 
     /// For who looks. In the lock stands its process first, then how that stands.
     pub fn line(&self) -> String {
-        let said = fs::read_to_string(self.0.join("lock")).unwrap_or_default();
+        let said = self.lock(false).map(|lock| lock.take(1000));
+        let said = said.and_then(io::read_to_string).unwrap_or_default();
         let ended = if self.lives() { "" } else { " (ended)" };
         let (name, mail) = (self.name(), self.waiting().len());
         format!("{name}{ended}: mail waiting {mail}, process {said}")
     }
+}
+
+/// Holds a file, and tries so many times.
+fn hold(tries: u32, why: &str, open: impl Fn() -> io::Result<File>) -> io::Result<Held> {
+    for _ in 0..tries {
+        if let Ok(held) = Held::new(open()?) {
+            return Ok(held);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(io::Error::other(why))
 }
 
 fn names(folder: &Path) -> Vec<String> {

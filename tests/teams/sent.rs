@@ -1,11 +1,15 @@
 //! What is sent in a team: to several at once, and a text that would like to be more than a text.
 
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::json;
 
 use super::given::{requests_of, seat, until_told};
-use super::support::program::eventually_or;
+use super::support::program::{Lesson, eventually_or};
 use super::support::server::{Answer, Server, reply_blocks, reply_text};
-use super::{Lead, MATES, call, texts, who};
+use super::{Lead, MATES, S20, call, texts, until_nobody_is_left, who};
 
 /// A text that would like to be the end of a block, and more.
 const EVIL: &str =
@@ -80,7 +84,7 @@ fn what_is_sent_to_two_is_told_to_both_and_to_nobody_else() {
     lead.leave("several");
     let files = |name: &str, place| {
         let folder = folder.join(format!(".team/several/{name}/{place}"));
-        std::fs::read_dir(folder).expect("a mailbox").count()
+        fs::read_dir(folder).expect("a mailbox").count()
     };
     assert_eq!(MATES.map(|name| files(name, "new")), [0; 3]);
 }
@@ -102,4 +106,93 @@ fn the_text_of_a_mail_cannot_end_its_block() {
         assert_eq!(note.matches("</task-notification>").count(), 1, "{note}");
     }
     lead.leave("closed");
+}
+
+/// Not by this process: a program that it writes could not be run at once.
+pub fn shell(folder: &Path, command: &str) {
+    let mut shell = Command::new("sh");
+    let ran = shell.args(["-ec", command]).current_dir(folder).status();
+    assert!(ran.expect("a shell").success(), "{command}");
+}
+
+#[test]
+fn what_is_not_the_team_s_is_not_written() {
+    for (made, why) in [
+        ("ln -s elsewhere .team", ".team is a symbolic link"),
+        (
+            "mkdir .team; ln -s ../elsewhere .team/odd",
+            ".team/odd is a symbolic link",
+        ),
+        (
+            "mkdir -p .team/odd; ln -s ../../elsewhere .team/odd/lead",
+            ".team/odd/lead is a symbolic link",
+        ),
+        (
+            "mkdir -p .team/odd/lead; ln -s $PWD/elsewhere .team/odd/lead/new",
+            ".team/odd/lead/new is a symbolic link",
+        ),
+        (
+            "mkdir -p .team/odd/lead; ln -s $PWD/elsewhere/file .team/odd/lead/lock",
+            ".team/odd/lead/lock is a symbolic link",
+        ),
+        (
+            "mkdir -p .team/odd/lead; ln -s $PWD/elsewhere/file .team/odd/lead/bell",
+            ".team/odd/lead/bell is a symbolic link",
+        ),
+        (
+            "mkdir -p .team/odd/lead; mkfifo .team/odd/lead/lock",
+            "the `lock` there is no file",
+        ),
+        (
+            "mkdir -p .team/odd/lead/bell",
+            ".team/odd/lead/bell is no named pipe",
+        ),
+        (
+            "mkdir -p .team/odd/lead; cp elsewhere/file .team/odd/lead/bell",
+            ".team/odd/lead/bell is no named pipe",
+        ),
+    ] {
+        let lesson = Lesson::new(S20).file("elsewhere/file", "precious");
+        shell(lesson.folder.path(), made);
+        let start = "start team odd with ann";
+        let ran = lesson.line(start).line(start).run();
+        ran.has(&format!("no team odd: {why}"));
+        ran.has_not("started in the background"); // nor the second time
+        assert_eq!(ran.file("elsewhere/file").as_deref(), Some("precious"));
+        let there = fs::read_dir(ran.folder.path().join("elsewhere"));
+        assert_eq!(there.expect("a folder").count(), 1, "{made}");
+    }
+}
+
+#[test]
+fn members_that_are_none_are_not_waited_for() {
+    let lesson = Lesson::new(S20);
+    let folder = lesson.folder.path().join(".team/ghosts");
+    fs::create_dir_all(&folder).expect("a folder");
+    let made = "mkdir -p ghost/new ghost/tmp pipe/new looked/new looked/tmp busy/new busy/tmp; \
+        mkfifo ghost/lock pipe/tmp busy/bell; echo 7 >looked/lock; echo file >ghost/bell";
+    shell(&folder, made);
+    let open = |path| File::open(folder.join(path)).expect("it is there");
+    let [looked, turn] = ["looked/lock", "busy/tmp"].map(open);
+    looked.lock_shared().expect("as one that looks");
+    turn.lock().expect("as one that delivers");
+    let ran = lesson
+        .line("start team ghosts with ann")
+        .line("show the team")
+        .line(r#"tell ghost "boo""#)
+        .line(r#"tell pipe "boo""#)
+        .line(r#"tell looked "boo""#)
+        .line(r#"tell busy "boo""#)
+        .run();
+    ran.has("ghost (ended): mail waiting 0, process \n");
+    ran.has("looked (ended): mail waiting 0, process 7");
+    ran.has("ghost has ended, and would not read it");
+    ran.has("nothing was sent to pipe: ");
+    ran.has("looked has ended, and would not read it");
+    ran.has("nothing was sent to busy: somebody else is delivering there; try again later");
+    assert_eq!(
+        ran.file(".team/ghosts/ghost/bell").as_deref(),
+        Some("file\n")
+    );
+    until_nobody_is_left("ghosts");
 }
