@@ -7,7 +7,7 @@
 mod member;
 mod post;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::vars_os;
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvError, select};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,10 +29,9 @@ use crate::delivery::Deliveries;
 use crate::event::Events;
 use crate::notification::TaskId;
 use crate::options::Options;
-use crate::outcome::Outcome;
 use crate::pipeline::{claim, is_free};
 use crate::process::fed::{self, quote};
-use crate::process::output::text_or;
+use crate::process::output::{last_line, text_or};
 use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
@@ -116,8 +115,8 @@ pub fn attach(
     if let Some(own) = own {
         team.join(own).unwrap_or_else(member::end);
         team.with(|own| own.settle(agent));
-        let (its, folder) = (team.clone(), agent.context.folder.clone());
-        repl.at_end(move |_| its.with(|own| own.tell(folder.leave())).unwrap_or_default());
+        let its = team.clone();
+        repl.at_end(move |_| its.with(|own| own.tell(own.leave())).unwrap_or_default());
     }
     team
 }
@@ -173,14 +172,25 @@ impl Team {
                 return Err(format!("{name:?} is no name: letters, digits, - and _."));
             }
         }
+        let names: BTreeSet<_> = input.mates.iter().map(|it| &it.name).collect();
+        if names.len() < input.mates.len() {
+            return Err("each mate needs a name of its own: none begins.".to_string());
+        }
+        for name in names {
+            lock(&self.deliveries.executor).expect_new(&TaskId::new(name)?)?;
+        }
         let lead = self.lead(&input.name)?;
         let start = |mate| self.start_mate(&lead, mate, &context.events);
         let begun = input.mates.into_iter().map(start);
         let begun = begun.collect::<Result<Vec<_>, String>>()?;
         // All of them live before one is told to begin: so each can write to each.
-        for (wanted, _, printed, _) in &begun {
-            if printed.recv_timeout(START).is_err() {
-                return Err(format!("{} did not come up: none begins.", wanted.name));
+        let stop = context.interrupt.receiver();
+        for (Wanted { name, .. }, _, printed, _) in &begun {
+            let late = |_| format!("{name} did not come up: none begins.");
+            select! {
+                recv(printed) -> it => it.map_err(late)?,
+                recv(stop) -> _ => return Err("interrupted: none begins.".to_string()),
+                default(START) => return Err(late(RecvError)),
             }
         }
         let text = |it: OsString| it.into_string().ok();
@@ -218,7 +228,6 @@ impl Team {
     /// line. When its input is dropped, it ends its turn and leaves.
     fn start_mate(&self, lead: &Member, it: Wanted, events: &Events) -> Result<Started, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
-        lock(&self.deliveries.executor).expect_new(&id)?;
         let mut options = format!("--mate {}", quote(&member.0.to_string_lossy()));
         options += if self.yes { " --yes" } else { "" };
         if let Some(agent) = &it.agent {
@@ -229,8 +238,9 @@ impl Team {
         let mate = Arc::new(Mate(handle, member.clone()));
         let task = Task::new(Kind::Other("mate"), &id, mate, events);
         let job = move |_: &_| {
-            let end = until_ended(&news).end;
-            let outcome = Outcome::new(end, member.line());
+            let mut outcome = until_ended(&news);
+            let why = outcome.error().map_or("", |_| last_line(&outcome.output));
+            outcome.output = text_or(&format!("{}\n{why}", member.line()), "");
             member.give_back();
             member.ring_all(); // its tasks are free again
             outcome
@@ -241,7 +251,9 @@ impl Team {
 
     fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
         self.me()?;
-        let mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
+        let mut mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
+        let running = lock(&self.deliveries.executor).running();
+        mates.retain(|(mate, _)| running.contains(&mate.id));
         let (mates, _leave): (Vec<Task>, Vec<File>) = mates.into_iter().unzip();
         let names: Vec<_> = mates.iter().map(|mate| mate.id.to_string()).collect();
         let told = format!("told to leave: {}.", text_or(&names.join(", "), "nobody"));

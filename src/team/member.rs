@@ -29,6 +29,7 @@ use crate::pipeline::is_free;
 use crate::task_board::BoardTask;
 use crate::terminal::quit;
 use crate::todo::Stage;
+use crate::tool::Folder;
 use crate::worktree::Tree;
 
 /// What a mate may cost, unless the lead says less.
@@ -46,6 +47,8 @@ pub struct Own {
     held: Option<Held>,
     /// What the lead wants of it, if it is a mate.
     wanted: Option<Wanted>,
+    /// Where it works, once it does.
+    folder: Option<Arc<dyn Folder>>,
     tally: Tally,
     turns: u64,
     /// Board tasks that it has completed.
@@ -95,7 +98,7 @@ impl Own {
     }
 
     /// Makes an agent a mate, which asks nobody.
-    pub(super) fn settle(&self, agent: &mut Agent) {
+    pub(super) fn settle(&mut self, agent: &mut Agent) {
         let (me, name) = (self.me.clone(), self.me.name());
         agent.system += &format!("{SYSTEM} Your name is {name}.");
         agent.context.ask = Arc::new(move |question, _| {
@@ -108,6 +111,12 @@ impl Own {
             let tree = tree.map_err(|why| self.tell(format!("ERROR: {why}")));
             agent.context.folder = Arc::new(tree.unwrap_or_else(|()| quit(1)));
         }
+        self.folder = Some(agent.context.folder.clone());
+    }
+
+    /// What is in its worktree, if it has one, on a line below others.
+    pub(super) fn leave(&self) -> String {
+        self.folder.iter().map(|it| it.leave()).collect()
     }
 
     /// The messages that are to be told.
@@ -120,7 +129,7 @@ impl Own {
     /// Of a mate: tells the lead.
     pub(super) fn tell(&self, text: String) {
         if self.wanted.is_some() && !text.is_empty() {
-            let _ = self.me.send(LEAD, &text); // the lead may have ended
+            let _ = self.me.send(LEAD, text.trim_start()); // the lead may have ended
         }
     }
 
@@ -232,8 +241,10 @@ impl Source for Arc<Team> {
         if let Some(wanted) = &it.wanted
             && (it.turns >= wanted.turns.unwrap_or(TURNS) || it.tally.tokens >= TOKENS)
         {
-            let line = it.me.line();
-            it.tell(format!("It has used up what it may, and leaves. {line}"));
+            let (line, left) = (it.me.line(), it.leave());
+            it.tell(format!(
+                "It has used up what it may, and leaves. {line}{left}"
+            ));
             quit(1);
         }
         it.show("works");

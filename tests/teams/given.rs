@@ -13,10 +13,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
+use super::sent::shell;
 use super::support::program::{Lesson, PATIENCE, eventually_or};
-use super::support::prompt::{at_prompt, served};
+use super::support::prompt::{TRACE, at_prompt, served, until_traced};
 use super::support::server::{Answer, Server, held, reply_blocks, reply_text};
 use super::support::session::Chance;
+use super::support::terminal::Seat;
 use super::{Lead, S20, call, last, mates, sessions, texts, until_nobody_is_left, who};
 
 /// A lead that starts this team when it is told `go`, and a mate Ann who does what `ann` says.
@@ -120,7 +122,7 @@ fn a_mate_with_a_worktree_leaves_the_tree_of_the_lead_as_it_is() {
     assert_eq!(git(&folder, &["status", "--porcelain"]), "");
     assert_eq!(git(&folder, &["branch", "--show-current"]), "main\n");
     lead.say("stop");
-    let facts = "[worktree .worktrees/ann: branch ann, 0 ahead, files changed: nothing, not committed: page.html, notes.md, theme.css; it stays until it is removed]";
+    let facts = "mail from ann: [worktree .worktrees/ann: branch ann, 0 ahead, files changed: nothing, not committed: page.html, notes.md, theme.css; it stays until it is removed]";
     until_told(&server, facts);
     lead.leave("tree");
     // Another lead, and ann goes on where she was.
@@ -218,6 +220,8 @@ fn a_mate_that_has_used_up_its_tokens_leaves_and_the_lead_is_told() {
     until_told(&server, "ann: ERROR: exit code 1");
     until_nobody_is_left("dear");
     assert_eq!(requests_of(&server, "ann").len(), 1);
+    lead.say("stop");
+    until_told(&server, "told to leave: nobody."); // she has left
     lead.leave("dear");
 }
 
@@ -257,6 +261,86 @@ fn what_a_mate_may_not_do_is_told_to_the_lead_and_not_done() {
     assert!(!terminal.folder.path().join("done").exists());
     drop(terminal);
     until_nobody_is_left("denied");
+}
+
+#[test]
+fn a_mate_that_has_used_up_its_turns_says_what_is_in_its_worktree() {
+    let mut count = 0;
+    let ann = move |body: &Value| {
+        if !last(body).iter().any(|it| it["type"] == "text") {
+            return reply_text("It is written.");
+        }
+        let shell = json!({ "command": "echo new > theme.css" });
+        reply_blocks(&[call("ann", &mut count, "bash", shell)], "tool_use")
+    };
+    let mate = json!({ "name": "ann", "worktree": true, "prompt": "Write it.", "turns": 1 });
+    let server = team("leaves", mate, ann);
+    let mut lesson = seat(&server).argument("--yes");
+    let folder = lesson.folder.path().to_path_buf();
+    git(&folder, &["init", "-q", "-b", "main"]);
+    let commit = "-c user.name=you -c user.email=you@example.org commit -q --allow-empty -m page";
+    git(&folder, &commit.split(' ').collect::<Vec<_>>());
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    until_told(&server, "ann: It is written.");
+    lead.say("tell her once");
+    until_told(&server, "It has used up what it may, and leaves");
+    until_told(&server, "ann: ERROR: exit code 1");
+    let facts = "[worktree .worktrees/ann: branch ann, 0 ahead, files changed: nothing, not committed: theme.css; it stays until it is removed]";
+    assert_eq!(told(&server, facts), 1, "{}", heard(&server));
+    lead.leave("leaves");
+}
+
+#[test]
+fn why_a_mate_does_not_come_up_is_told_to_the_lead() {
+    let mate = json!({ "name": "ann", "agent": "nonesuch" });
+    let server = team("why", mate, |_| reply_text("I am here."));
+    let mut lesson = seat(&server).argument("--yes");
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    until_told(&server, "ann: ERROR: exit code 1");
+    until_told(&server, "there is no agent");
+    lead.leave("why");
+}
+
+#[test]
+fn a_team_that_is_refused_uses_up_no_name() {
+    let ran = Lesson::new(S20)
+        .line("start team names with ann ann")
+        .line("start team names with ann")
+        .line("start team names with ben ann")
+        .line("start team names with ben")
+        .run();
+    ran.has_in_order(&[
+        "each mate needs a name of its own: none begins.",
+        "ann: started in the background.",
+        "ann",
+        "ben: started in the background.",
+    ]);
+    until_nobody_is_left("names");
+}
+
+/// The mate cannot begin: its shell waits where it removes its input. (The first is a server's.)
+#[test]
+fn ctrl_c_ends_the_start_of_a_team() {
+    let seat = Seat::new(S20);
+    let folder = seat.folder.path().to_path_buf();
+    let rm = r#"if [ -e first ]; then touch waits; read it <gate; fi; touch first; /bin/rm "$@""#;
+    let made = format!("mkdir bin; mkfifo gate; printf '#!/bin/sh\\n{rm}\\n' >bin/rm");
+    shell(&folder, &format!("{made}; chmod +x bin/rm"));
+    let path = std::env::var("PATH").expect("a path");
+    let bin = folder.join("bin");
+    let seat = seat.variable("PATH", &format!("{}:{path}", bin.display()));
+    let mut terminal = seat.argument("--trace").argument(TRACE).start();
+    terminal.until_shows("\n\ns20 >>");
+    terminal.line("start team late with ann");
+    eventually_or("the mate waits", String::new, || {
+        folder.join("waits").exists()
+    });
+    terminal.send("\x03");
+    until_traced(&terminal, &["interrupted: none begins."]);
+    drop(terminal);
+    until_nobody_is_left("late");
 }
 
 /// The files in a folder of a mailbox.
