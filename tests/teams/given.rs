@@ -53,10 +53,13 @@ pub fn requests_of(server: &Server, name: &str) -> Vec<Value> {
     all.filter(|body| who(body) == name).collect()
 }
 
-/// What the lead was told, as its last request has it.
+/// What the lead was told, as its longest request has it: the last one may be for a suggestion that
+/// was asked for before.
 fn heard(server: &Server) -> String {
-    let last = requests_of(server, "lead").pop().unwrap_or_default();
-    last["messages"].to_string()
+    let requests = requests_of(server, "lead").into_iter();
+    let messages = requests.map(|mut it| it["messages"].take());
+    let longest = messages.max_by_key(|it| it.as_array().map_or(0, Vec::len));
+    longest.unwrap_or_default().to_string()
 }
 
 fn told(server: &Server, text: &str) -> usize {
