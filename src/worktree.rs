@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::interrupt::Interrupt;
 use crate::process::output::text_or;
 use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
@@ -44,11 +43,11 @@ pub fn task(toolbox: &Toolbox) -> Tool {
             _ => return Err("`worktree` is true or false; nothing was done.".to_string()),
         }
         let name = name.as_str().unwrap_or_default().trim();
-        let (tree, remark) = Tree::add(name, context)?;
+        let tree = Arc::new(Tree::add(name, context)?);
         // If the agent does not start, nobody holds the tree, and it goes as it came.
-        let folder = Arc::new(tree);
-        let context = context.clone();
-        let answer = start(&Context { folder, ..context })?;
+        let (folder, there) = (tree.clone(), context.clone());
+        let answer = start(&Context { folder, ..there })?;
+        let remark = tree.remark(&context.interrupt); // while the agent works
         Ok(format!("{answer}\n{remark}"))
     };
     Tool::new("task", told, schema, Access::Free, start)
@@ -133,9 +132,7 @@ fn list() -> ToolOutcome {
 
 /// Adds a line to `.git/info/exclude`, if this is in a repository.
 pub fn exclude(line: &str) {
-    let ask = "rev-parse --path-format=absolute --git-common-dir";
-    let common = git::git(Path::new(""), ask, "", &Interrupt::default());
-    if let Ok(common) = common {
-        let _ = tree::exclude(Path::new(&common), line);
+    if let Some((_, common, _)) = git::repository(Path::new("")) {
+        let _ = tree::exclude(&common, line);
     }
 }

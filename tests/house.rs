@@ -22,7 +22,7 @@ const ALL: usize = 12_530;
 /// with what only they need of the early rooms, 255 lines; all tests that were left passed.
 const UP_TO_S11: usize = 7_653;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 9] = [
+const LATER: [&str; 10] = [
     "src/bell.rs",
     "src/held.rs",
     "src/journal.rs",
@@ -32,6 +32,7 @@ const LATER: [&str; 9] = [
     "src/process/heard.rs",
     "src/repl/offer.rs",
     "src/slack/api.rs",
+    "src/worktree/git.rs",
 ];
 const FILE: usize = 300;
 /// Files with a limit of their own.

@@ -736,6 +736,48 @@ fn an_agent_works_at_the_place_where_the_program_is() {
     assert_eq!(fs::read_to_string(file).expect("a file"), "x");
 }
 
+/// A worktree is where git itself would put it, and is excluded there, however git is laid out.
+#[test]
+fn a_repository_is_where_git_finds_it() {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path();
+    repository(root);
+    git(root, &["worktree", "add", "-q", "linked"]);
+    git(root, &["init", "-q", "--separate-git-dir=apart", "away"]);
+    let author = ["-c", "user.name=a", "-c", "user.email=a@b"];
+    let first = ["commit", "-q", "--allow-empty", "-m", "first"];
+    git(&root.join("away"), &[&author[..], &first[..]].concat());
+    fs::create_dir_all(root.join("site/deep")).expect("a folder");
+    std::os::unix::fs::symlink("site/deep", root.join("link")).expect("a link");
+    for (number, place) in ["", "linked", "away", "site/deep", "link"]
+        .iter()
+        .enumerate()
+    {
+        let (kept, name) = (Kept::default(), format!("t{number}"));
+        let input = json!({ "description": name, "prompt": "", "worktree": true });
+        let (task, here) = (worktree::task(&fake_task(&kept)), root.join(place));
+        task.call(input, &works_in(&here)).expect("a worktree");
+        let ask = |what: &str| git(&here, &["rev-parse", "--path-format=absolute", what]);
+        let inside = git(&here, &["rev-parse", "--show-prefix"]);
+        let folder = Path::new(&ask("--show-toplevel"))
+            .join(".worktrees")
+            .join(name)
+            .join(inside);
+        let kept = kept.lock().expect("a list");
+        assert_eq!(
+            kept[0].path().canonicalize().expect("it is there"),
+            folder,
+            "{place}"
+        );
+        let exclude = Path::new(&ask("--git-common-dir")).join("info/exclude");
+        let exclude = fs::read_to_string(exclude).expect("a list");
+        assert!(
+            exclude.lines().any(|line| line == "/.worktrees/"),
+            "{place}"
+        );
+    }
+}
+
 #[test]
 fn the_protocol_holds_with_an_agent_in_a_worktree() {
     let task =
@@ -819,6 +861,40 @@ kill -9 "$(cat "$KILLED/program")" && sleep 60
 /// A story of one agent in a worktree: it begins, writes, commits, ends, is merged, is removed.
 const STORY: &str = r#"call task {"description": "ui", "wait": true, "worktree": true, "prompt": "write 'precious' to theme.css, then run 'git add .', then run 'git commit -qm dark', then write 'precious too' to later.css"}, then merge ui, then remove ui"#;
 
+/// The lesson in a repository, with this script for a `git`.
+fn with_git(notes: &Path, script: &str) -> Lesson {
+    let [shim, text] = ["git", "script"].map(|name| notes.join(name));
+    // Written by another process: see `copy_program`.
+    fs::write(&text, script).expect("a script");
+    let made = Command::new("install")
+        .arg("-m755")
+        .args([&text, &shim])
+        .status();
+    assert!(made.expect("install runs").success());
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", notes.display());
+    in_repository()
+        .variable("PATH", &path)
+        .variable("REAL_GIT", &real_git().display().to_string())
+}
+
+/// To look through your files takes as long as the agent takes to write one.
+const SLOW: &str = r#"#!/bin/bash
+case "$*" in *-C*) ;; *status*)
+    for _ in {1..300}; do [ -e .worktrees/ui/a ] && break; sleep 0.1; done
+    [ -e .worktrees/ui/a ] || { echo "it gave up"; exit 1; }
+esac
+exec "$REAL_GIT" "$@"
+"#;
+
+#[test]
+fn an_agent_begins_before_git_has_looked_through_your_files() {
+    let notes = tempfile::tempdir().expect("a folder");
+    let lesson = with_git(notes.path(), SLOW);
+    let line = "delegate \"write 'x' to a\" as ui in a worktree";
+    let run = lesson.argument("-p").argument(line).run();
+    run.has("It works in .worktrees/ui").has_not("gave up");
+}
+
 /// The program at its story, in a repository, with that `git`.
 struct Killed {
     talk: Talk,
@@ -828,21 +904,7 @@ struct Killed {
 impl Killed {
     fn start(variable: &str, call: usize) -> Self {
         let notes = tempfile::tempdir().expect("a folder");
-        let shim = notes.path().join("git");
-        // Written by another process: see `copy_program`.
-        let script = notes.path().join("script");
-        fs::write(&script, COUNTING).expect("a script");
-        let made = Command::new("install")
-            .arg("-m755")
-            .args([&script, &shim])
-            .status();
-        assert!(made.expect("install runs").success());
-        let lesson = in_repository()
-            .variable(
-                "PATH",
-                &format!("{}:/usr/local/bin:/usr/bin:/bin", notes.path().display()),
-            )
-            .variable("REAL_GIT", &real_git().display().to_string())
+        let lesson = with_git(notes.path(), COUNTING)
             .variable("KILLED", &notes.path().display().to_string())
             .variable(variable, &call.to_string());
         let mut talk = Talk::with(lesson);

@@ -106,7 +106,7 @@ impl Runner {
             let all = Tree::all(&context)?;
             let names = (run.attempts..).map(|number| format!("task-{}-{number}", task.id));
             let mut free = names.filter(|name| all.iter().all(|tree| tree.name != *name));
-            context.folder = Arc::new(Tree::add(&free.next().unwrap_or_default(), &context)?.0);
+            context.folder = Arc::new(Tree::add(&free.next().unwrap_or_default(), &context)?);
         }
         let worker = self.delegation.worker(run.agent.as_deref(), &context)?;
         let mut prompt = format!("{}\n\n{}", task.subject, task.description);

@@ -1,6 +1,7 @@
-//! s12 · git, which runs as every command does: contained, with an end to it.
+//! foundation · git, which runs as every command does: contained, with an end to it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
@@ -27,6 +28,27 @@ pub fn git(top: &Path, command: &str, name: &str, stop: &Interrupt) -> Result<St
         End::Finished(_) => Err(said.replace("fatal: ", "")),
         _ => Err(outcome.error().unwrap_or_default()),
     }
+}
+
+/// The repository in which a folder is: where its files begin, what its worktrees share (`.git`, as a
+/// rule), and the folder's place in it. As gitrepository-layout(5) has it: to ask git costs a third of
+/// what it costs to add a worktree.
+pub fn repository(folder: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
+    let folder = Path::new(".").join(folder).canonicalize().ok()?;
+    folder.ancestors().find_map(|top| {
+        let git = follow(&top.join(".git"), "gitdir: ").unwrap_or(top.join(".git"));
+        let common = follow(&git.join("commondir"), "").unwrap_or(git);
+        let inside = folder.strip_prefix(top).unwrap_or(top).to_path_buf();
+        let is_one = common.join("HEAD").exists();
+        is_one.then(|| (top.to_path_buf(), common, inside))
+    })
+}
+
+/// Where a file of git leads, if it is one.
+pub fn follow(file: &Path, before: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string(file).ok()?;
+    let folder = text.strip_prefix(before)?.trim_end();
+    Some(file.with_file_name(folder))
 }
 
 /// One by one.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::git::{STATUS, files, git, lines, some};
+use super::git::{STATUS, files, follow, git, lines, repository, some};
 use crate::caught::lock;
 use crate::held::Held;
 use crate::interrupt::Interrupt;
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
 const REASON: &str = r#""the agent $1 works here""#;
+/// Asks for the commit that is checked out.
+const HEAD: &str = "rev-parse --verify HEAD";
 const UNTOUCHED: &str = "nothing was changed, so it is removed";
 
 /// A worktree: its folder, its branch and its agent have one name.
@@ -49,19 +51,17 @@ pub struct Facts {
 impl Tree {
     /// A name, in the repository in which the caller works; whether there is such a worktree or not.
     fn named(name: &str, context: &Context) -> Result<Self, String> {
-        let ask = "rev-parse --path-format=absolute --is-bare-repository --show-toplevel --git-common-dir --show-prefix --verify HEAD";
-        let said = git(context.folder.path(), ask, "", &context.interrupt);
-        let lines = said.as_ref().unwrap_or_else(|said| said).lines();
-        Err(match lines.collect::<Vec<_>>()[..] {
-            ["false", top, common, inside, head] if said.is_ok() => {
-                let (top, name, head) = (PathBuf::from(top), name.to_string(), head.to_string());
-                let folder = top.join(".worktrees").join(&name).join(inside);
-                let (common, held) = (common.into(), Mutex::default());
-                return Ok(Tree { name, head, top, common, folder, held });
-            }
-            ["true", ..] => "this repository is bare: it has no files to work on. Clone it, and work in the clone.".to_string(),
-            ["false", _, _, ..] => "the repository has no commit that a worktree could begin from. Commit something first.".to_string(),
-            ref said => format!("there is no repository for a worktree: {}. `git init` and a first commit make one.", said.join(" ")),
+        let place = repository(context.folder.path());
+        let (top, common, inside) = place.ok_or_else(|| refused("", context))?;
+        let folder = top.join(".worktrees").join(name).join(inside);
+        let (name, head, held) = (name.to_string(), String::new(), Mutex::default());
+        Ok(Tree {
+            name,
+            head,
+            top,
+            common,
+            folder,
+            held,
         })
     }
 
@@ -73,7 +73,9 @@ impl Tree {
         for entry in entries.into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.path().join(".git").is_file() {
-                all.push(Self::named(&name, context)?);
+                let mut tree = Self::named(&name, context)?;
+                tree.head = tree.git(HEAD)?;
+                all.push(tree);
             }
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -91,8 +93,8 @@ impl Tree {
     }
 
     /// Adds it on a new branch, from the commit that is checked out, for an agent that works there
-    /// from now on. Also says where that is, and what is not there.
-    pub fn add(name: &str, context: &Context) -> Result<(Self, String), String> {
+    /// from now on.
+    pub fn add(name: &str, context: &Context) -> Result<Self, String> {
         let mut tree = Self::named(name, context)?;
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(format!(
@@ -110,28 +112,36 @@ impl Tree {
             ));
         }
         let held = tree.own(name, None)?;
-        let head = &tree.head;
         let add = format!(
-            r#"worktree add --quiet --lock --reason {REASON} -b "$1" ".worktrees/$1" {head} && git {STATUS}"#
+            r#"worktree add --quiet --lock --reason {REASON} -b "$1" ".worktrees/$1" HEAD"#
         );
-        let status = git(&tree.top, &add, name, &context.interrupt)
-            .map_err(|said| format!("git makes no worktree {name}: {said}. Use another name."))?;
+        git(&tree.top, &add, name, &context.interrupt)
+            .map_err(|said| refused(&format!("git makes no worktree {name}: {said}"), context))?;
         tree.held = Mutex::new(Some(held));
+        let own = follow(&path.join(".git"), "gitdir: ").unwrap_or_default();
+        let head = fs::read_to_string(own.join("ORIG_HEAD")).map(|it| it.trim_end().to_string());
+        tree.head = head.or_else(|_| tree.git(HEAD))?;
         let _ = fs::create_dir_all(&tree.folder); // if nothing in it is committed
-        let status = lines(status).into_iter();
+        Ok(tree)
+    }
+
+    /// Says where it is, and what is not there.
+    pub fn remark(&self, stop: &Interrupt) -> String {
+        let status = git(&self.top, STATUS, "", stop).map_or_else(|why| vec![why], lines);
+        let status = status.into_iter();
         let status = status.filter(|line| !line.ends_with(" .worktrees/"));
         let (ignored, changed) = status.partition(|line| line.starts_with("!! "));
         let [changed, ignored] = [changed, ignored].map(|lines| some(&files(lines)));
-        let remark = format!(
+        let (name, head) = (&self.name, &self.head);
+        format!(
             "It works in .worktrees/{name}, a checkout of commit {head:.7}. Not in it: what is not committed here ({changed}), what is ignored ({ignored}), submodules."
-        );
-        Ok((tree, remark))
+        )
     }
 
     /// For work that goes on: the one of that name or, if there is none, a new one.
     pub fn go_on(name: &str, context: &Context) -> Result<Self, String> {
         let Ok((tree, held)) = Self::find(name, context) else {
-            return Ok(Self::add(name, context)?.0);
+            return Self::add(name, context);
         };
         let again = format!(r#"worktree lock --reason {REASON} ".worktrees/$1""#);
         let _ = tree.git(&again);
@@ -228,6 +238,19 @@ impl Drop for Tree {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// Why there is none, for which git is asked only now.
+fn refused(said: &str, context: &Context) -> String {
+    let ask = "rev-parse --is-bare-repository --verify HEAD";
+    let here = git(context.folder.path(), ask, "", &Interrupt::default());
+    let told = match here.as_ref().unwrap_or_else(|why| why) {
+        it if it.starts_with("true") => "this repository is bare, without files. Work in a clone.",
+        _ if here.is_ok() => return format!("{said}. Use another name."),
+        it if it.starts_with("false") => "the repository has no commit. Make a first one.",
+        it => return format!("there is no repository for a worktree: {it}. `git init` makes one."),
+    };
+    told.to_string()
 }
 
 /// Adds a line, unless it is there.
