@@ -2,6 +2,7 @@
 //! on the screen, the list of sessions and the timeline; and beside them, as a program of its own, the race `compare`. They hang on the trait
 //! [`Model`](crate::model::Model) and on the stream of events; no room of a lesson imports them.
 
+pub mod demo;
 pub mod messages;
 pub mod practice;
 pub mod replay;

@@ -15,7 +15,9 @@ pub struct Options {
     pub name: String,
     /// The first line of the lesson's page.
     pub title: String,
-    /// The "Try it" lines of the page, in order: what `--demo` plays.
+    /// The lesson's page.
+    pub page: String,
+    /// Its "Try it" lines, in order: what `--demo` plays.
     pub scenario: Vec<String>,
     pub yes: bool,
     pub demo: bool,
@@ -97,6 +99,7 @@ fn of_page(page: &str) -> Options {
         scenario: scenario.map(str::to_string).collect(),
         name: name.to_string(),
         title: title.to_string(),
+        page: page.to_string(),
         ..Options::default()
     }
 }

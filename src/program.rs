@@ -7,7 +7,7 @@ use crate::aids::messages::step;
 use crate::aids::practice::Practice;
 use crate::aids::replay::Replay;
 use crate::aids::timeline::Timeline;
-use crate::aids::{sessions, stats};
+use crate::aids::{demo, sessions, stats};
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
 use crate::options::{self, Options};
@@ -42,6 +42,7 @@ pub fn prompt(options: &Options) -> Repl {
     if let Err(problem) = timeline.trace_as_asked(options) {
         repl.say(problem);
     }
+    demo::attach(options, &mut repl);
     let (noted, drawn, options) = (timeline.clone(), timeline.clone(), options.clone());
     repl.add_reader(Box::new(move |event| noted.note(event)));
     let what = "draw the last turn, or the session";

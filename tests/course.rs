@@ -1000,6 +1000,21 @@ fn try_it_problems(lesson: &str, prompts: &[String]) -> Problems {
                 run.out
             ));
         }
+        let page = page(lesson);
+        let lines = section(&page, "Try it").into_iter();
+        let shell = lines.filter(|it| it.starts_with("$ cargo run ") && !it.contains(" --agent "));
+        let ends = [
+            ("s13", "◆ build: ERROR: ended with the program"),
+            ("s20", "\nnone is left\n"),
+        ];
+        let ends = ends.iter().filter(|(name, _)| *name == short_name(lesson));
+        let told = shell.chain(ends.map(|(_, end)| *end));
+        problems.extend(told.filter(|told| !run.out.contains(told)).map(|told| {
+            format!(
+                "lessons/{lesson}: --demo does not show {told:?}:\n{}",
+                run.out
+            )
+        }));
         problems
     };
     thread::scope(|scope| {
