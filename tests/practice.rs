@@ -33,6 +33,7 @@ const ALL: &[&str] = &[
     "dispatch",
     "monitor",
     "timer",
+    "send",
 ];
 const S07: &[&str] = &[
     "bash",
@@ -293,6 +294,21 @@ fn every_phrase_becomes_its_call() {
             "monitor \"cargo watch\" as suite and wake me",
             "monitor",
             json!({"id": "suite", "command": "cargo watch", "wake": true}),
+        ),
+        (
+            "tell ann \"look again\"",
+            "send",
+            json!({"to": "ann", "text": "look again"}),
+        ),
+        (
+            "tell ann, ben and cid \"look again\"",
+            "send",
+            json!({"to": "ann,ben,cid", "text": "look again"}),
+        ),
+        (
+            "tell \"ann,ben\" \"look again\"",
+            "send",
+            json!({"to": "ann,ben", "text": "look again"}),
         ),
         (
             "remind me in 600 seconds \"look again\" as tea",

@@ -214,6 +214,12 @@ fn fits(phrase: &str, part: &[Word]) -> Option<Value> {
                 let mates = once(word).chain(words.by_ref());
                 mates.map(|mate| json!({ "name": mate.text })).collect()
             }
+            "TO" => {
+                let names = words.clone().take_while(|word| !word.quoted).count();
+                let names = once(word).chain(words.by_ref().take(names));
+                let names: Vec<&str> = names.map(|name| name.text.as_str()).collect();
+                names.join(",").into()
+            }
             "\"CONTENT\"" => word.text.replace("\\n", "\n").into(),
             _ => word.text.as_str().into(),
         };
