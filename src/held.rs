@@ -36,22 +36,3 @@ impl Drop for Held {
         let _ = self.0.unlock();
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_free_at_once_even_if_a_child_still_has_the_file() {
-        let path = std::env::temp_dir().join(format!("meanwhile-held-{}", std::process::id()));
-        let open = || File::create(&path).expect("a file");
-        let file = open();
-        let of_a_child = file.try_clone().expect("the same file once more");
-        let held = Held::new(file).expect("nobody holds it");
-        assert!(Held::new(open()).is_err());
-        drop(held);
-        assert!(Held::new(open()).is_ok());
-        drop(of_a_child);
-        std::fs::remove_file(&path).expect("a file");
-    }
-}

@@ -53,29 +53,3 @@ impl Interrupt {
         lock(&self.0).1.clone()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_trigger_wakes_all_who_wait_and_all_who_come_later() {
-        let latch = Interrupt::default();
-        let (first, second) = (latch.receiver(), latch.clone().receiver());
-        let waiter = std::thread::spawn(move || first.recv());
-        latch.trigger();
-        assert!(waiter.join().unwrap().is_err() && second.recv().is_err());
-        assert!(latch.receiver().recv().is_err() && latch.is_triggered());
-    }
-
-    #[test]
-    fn a_reset_makes_it_good_again_but_not_for_those_already_woken() {
-        let latch = Interrupt::default();
-        let before = latch.receiver();
-        latch.trigger();
-        latch.reset();
-        assert!(!latch.is_triggered() && before.recv().is_err());
-        latch.trigger();
-        assert!(latch.is_triggered());
-    }
-}

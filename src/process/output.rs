@@ -198,30 +198,3 @@ pub fn readable(bytes: &[u8]) -> String {
     }
     shown
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_long_keeps_whole_lines_of_head_and_tail() {
-        let mut output = Output::default();
-        for number in 0..10_000 {
-            output.push(format!("line {number}\n").as_bytes());
-        }
-        let text = output.render();
-        let (head, rest) = text.split_once("\n[… ").expect("something is left out");
-        let (left_out, tail) = rest.split_once(" …]\n").expect("the note ends");
-        assert!(head.starts_with("line 0\n") && tail.ends_with("\nline 9999\n"));
-        let kept = head.lines().chain(tail.lines());
-        assert!(kept.clone().all(|line| line.starts_with("line ")));
-        assert!(left_out.starts_with(&format!("{} lines, ", 10_000 - kept.count())));
-        assert_eq!(last_line(&output.end()), "line 9999");
-    }
-
-    #[test]
-    fn control_characters_are_shown_and_not_sent() {
-        let bytes = b"a\tb\r\nc\rd \x1b[2J\0\x7f\xff \xc2\x9b";
-        assert_eq!(readable(bytes), "a\tb\nc\nd ^[[2J^@^?\u{fffd} \u{fffd}");
-    }
-}
