@@ -17,6 +17,7 @@
 //! not have children of its own: whoever uses this module starts all of them through it.
 
 pub mod fed;
+pub mod given;
 mod handle;
 pub mod heard;
 pub mod output;

@@ -11,9 +11,9 @@ use crate::aids::{demo, sessions, stats};
 use crate::model::Model;
 use crate::model::anthropic::Anthropic;
 use crate::options::{self, Options};
+use crate::process::given;
 use crate::repl::Repl;
 use crate::screen::Screen;
-use crate::team::GIVEN;
 use crate::terminal;
 
 /// As [`options::start`]. What is to be replayed takes the place of the page's lines.
@@ -62,18 +62,14 @@ pub fn prompt(options: &Options) -> Repl {
     repl
 }
 
-/// The model that the environment asks for: the Messages API if there is a key, a token or a base
-/// URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`), the practice model
-/// otherwise.
+/// The model that the environment asks for, or what was given in its place: the Messages API if
+/// there is a key, a token or a base URL (`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`,
+/// `ANTHROPIC_BASE_URL`), the practice model otherwise.
 pub fn connect(options: &Options) -> Arc<dyn Model> {
     if let Some(recording) = recorded(options) {
         return step(options, Arc::new(recording));
     }
-    let given = |name: &str| GIVEN.get()?.get(name).cloned();
-    if let Some(model) = Anthropic::from_vars(given) {
-        return step(options, Arc::new(model));
-    }
-    let model: Arc<dyn Model> = match Anthropic::from_vars(|name| std::env::var(name).ok()) {
+    let model: Arc<dyn Model> = match Anthropic::from_vars(given::variable) {
         Some(model) => Arc::new(model),
         None => Arc::new(Practice::from_env(&options.scenario)),
     };

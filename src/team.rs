@@ -7,18 +7,13 @@
 mod member;
 mod post;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::env::vars_os;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, select};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -30,7 +25,7 @@ use crate::event::Events;
 use crate::notification::TaskId;
 use crate::options::Options;
 use crate::pipeline::{claim, is_free};
-use crate::process::fed::{self, quote};
+use crate::process::given::{self, Given};
 use crate::process::output::{last_line, text_or};
 use crate::process::{Handle, until_ended};
 use crate::repl::Repl;
@@ -39,12 +34,11 @@ use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::files::failed;
 use crate::tools::object;
 use crate::worktree::exclude;
-pub use member::{GIVEN, Own, enlist};
+pub use member::{Own, enlist};
 use post::{LEAD, Member};
 
 const FOLDER: &str = ".team";
-/// How long a mate may take to come up, and to end its turn when it is to leave.
-const START: Duration = Duration::from_secs(30);
+/// How long a mate may take to end its turn when it is to leave.
 const GRACE: Duration = Duration::from_secs(60);
 const CLAIM: &str = "Takes the next free task of the board: it is yours until it is completed, or your process ends.";
 const SEND: &str = "Sends a message to a member of your team, or to several with commas. They are told of it before their next request, or woken by it.";
@@ -87,7 +81,7 @@ struct Wanted {
     turns: Option<u64>,
 }
 
-type Started = (Wanted, Task, Receiver<()>, File);
+type Started = (Wanted, Task, Given);
 type Act = fn(&Team, Input, &Context) -> ToolOutcome;
 
 /// Gives an agent the tools, and its mail to the deliveries. Of a mate it is the only agent.
@@ -184,28 +178,18 @@ impl Team {
         let begun = input.mates.into_iter().map(start);
         let begun = begun.collect::<Result<Vec<_>, String>>()?;
         // All of them live before one is told to begin: so each can write to each.
-        let stop = context.interrupt.receiver();
-        for (Wanted { name, .. }, _, printed, _) in &begun {
-            let late = |_| format!("{name} did not come up: none begins.");
-            select! {
-                recv(printed) -> it => it.map_err(late)?,
-                recv(stop) -> _ => return Err("interrupted: none begins.".to_string()),
-                default(START) => return Err(late(RecvError)),
-            }
+        for (wanted, _, given) in &begun {
+            let ready = given.until_ready(&wanted.name, &context.interrupt);
+            ready.map_err(|why| format!("{why}: none begins."))?;
         }
-        let text = |it: OsString| it.into_string().ok();
-        let both = |(name, value)| Some((text(name)?, text(value)?));
-        let mut variables: BTreeMap<_, _> = vars_os().filter_map(both).collect();
-        variables.retain(|name, _| name.starts_with("ANTHROPIC_") || name == "MODEL_ID");
         let mut lines = String::new();
-        for (wanted, mate, _, mut input) in begun {
+        for (wanted, mate, mut given) in begun {
             let (name, prompt) = (&wanted.name, wanted.prompt.as_deref().unwrap_or(PROMPT));
-            let given = serde_json::to_string(&(&variables, &wanted)).unwrap_or_default();
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
-            let said = input.write_all(format!("{given}\n{prompt}\n").as_bytes());
+            let said = given.give(&wanted, &prompt);
             said.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
-            self.with(|own| own.mates.push((mate, input)));
+            self.with(|own| own.mates.push((mate, given)));
             lines += &format!("{name}: started in the background.\n");
         }
         Ok(lines + "What they say comes by itself.")
@@ -228,13 +212,11 @@ impl Team {
     /// line. When its input is dropped, it ends its turn and leaves.
     fn start_mate(&self, lead: &Member, it: Wanted, events: &Events) -> Result<Started, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
-        let mut options = format!("--mate {}", quote(&member.0.to_string_lossy()));
-        options += if self.yes { " --yes" } else { "" };
-        if let Some(agent) = &it.agent {
-            options += &format!(" --agent={}", quote(agent));
-        }
-        let started = fed::start_again(&options);
-        let (handle, news, printed, input) = started.map_err(failed("started", &it.name))?;
+        let mut options = vec!["--mate".to_string(), member.0.display().to_string()];
+        options.extend(it.agent.iter().map(|name| format!("--agent={name}")));
+        options.extend(self.yes.then(|| "--yes".to_string()));
+        let started = given::start(&options);
+        let (handle, news, given) = started.map_err(failed("started", &it.name))?;
         let mate = Arc::new(Mate(handle, member.clone()));
         let task = Task::new(Kind::Other("mate"), &id, mate, events);
         let job = move |_: &_| {
@@ -246,7 +228,7 @@ impl Team {
             outcome
         };
         lock(&self.deliveries.executor).start(task.clone(), job)?;
-        Ok((it, task, printed, input))
+        Ok((it, task, given))
     }
 
     fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
@@ -254,7 +236,7 @@ impl Team {
         let mut mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
         let running = lock(&self.deliveries.executor).running();
         mates.retain(|(mate, _)| running.contains(&mate.id));
-        let (mates, _leave): (Vec<Task>, Vec<File>) = mates.into_iter().unzip();
+        let (mates, _leave): (Vec<Task>, Vec<Given>) = mates.into_iter().unzip();
         let names: Vec<_> = mates.iter().map(|mate| mate.id.to_string()).collect();
         let told = format!("told to leave: {}.", text_or(&names.join(", "), "nobody"));
         let late = move || {

@@ -29,6 +29,7 @@ const LATER: [&str; 10] = [
     "src/mailbox.rs",
     "src/message/stored.rs",
     "src/process/fed.rs",
+    "src/process/given.rs",
     "src/process/heard.rs",
     "src/repl/offer.rs",
     "src/slack/api.rs",

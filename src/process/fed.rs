@@ -1,38 +1,21 @@
 //! foundation · A command that is given lines while it runs: a named pipe is its standard input, and
 //! ours to write to. When that is dropped, the input ends.
-//!
-//! A secret can be given this way: nothing is written before the command has printed something, and
-//! one of our programs prints only when nobody can look into it any more.
 
-use std::env::current_exe;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use nix::fcntl::OFlag;
 #[cfg(target_os = "linux")]
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::heard::{self, Heard};
+use super::heard::Heard;
 use super::output::scratch_path;
-use super::{Handle, News, start};
-
-/// Starts this program once more, with arguments for a shell. The bell rings when it prints.
-///
-/// # Errors
-/// When there is no pipe.
-pub fn start_again(rest: &str) -> io::Result<(Handle, Receiver<News>, Receiver<()>, File)> {
-    let program = quote(&current_exe()?.to_string_lossy());
-    let (input, command) = input(&format!("{program} {rest}"))?;
-    let (handle, bell) = heard::command(&command);
-    let news = start(&handle, Path::new(""));
-    Ok((handle, news, bell, input))
-}
+use super::{Handle, start};
 
 /// Starts a command for a shell that answers: what it prints has to be read, as it waits for that, and
 /// its standard error is kept. When it has exited, all that it left running is stopped.
@@ -49,7 +32,7 @@ pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, File)> {
 
 /// An input, and the command with that. What it has not read yet, up to 1 MiB, waits there; a write
 /// of more fails. The shell removes the pipe as soon as it has it.
-fn input(command: &str) -> io::Result<(File, String)> {
+pub(super) fn input(command: &str) -> io::Result<(File, String)> {
     let pipe = scratch_path("input").0;
     mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
     let mut options = File::options();

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Write, stdin, stdout};
+use std::io;
 use std::mem::take;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -26,6 +26,7 @@ use crate::held::Held;
 use crate::message::{ContentBlock, Message, Role, push_note};
 use crate::options::Options;
 use crate::pipeline::is_free;
+use crate::process::given::{self, Given};
 use crate::task_board::BoardTask;
 use crate::terminal::quit;
 use crate::todo::Stage;
@@ -59,25 +60,15 @@ pub struct Own {
     pub(super) free: [String; 2],
     pub(super) leases: BTreeMap<u64, Held>,
     /// Of the lead: by what its mates are stopped, and what they read.
-    pub(super) mates: Vec<(Task, File)>,
+    pub(super) mates: Vec<(Task, Given)>,
 }
-
-/// What a mate was given in place of the variables of the environment: its key among others.
-pub static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
 /// The second line of `main`. Where this process was started as a mate, it becomes that, and what
 /// the lead gives it takes the place of the environment; or the program ends.
-///
-/// The key, among others, is in no file and in no environment: nothing is given before `ready`, which
-/// says that this process can no longer be looked into.
 pub fn enlist(options: &Options) -> Option<Own> {
     let read = |place: PathBuf| {
-        let (mut own, mut line) = (Own::new(Member(place))?, String::new());
-        writeln!(stdout(), "ready")?;
-        stdin().read_line(&mut line)?;
-        let (variables, wanted) = serde_json::from_str(&line)?;
-        GIVEN.get_or_init(|| variables);
-        own.wanted = wanted;
+        let mut own = Own::new(Member(place))?;
+        own.wanted = given::wait()?;
         io::Result::Ok(own)
     };
     Some(read(options.mate.clone()?).unwrap_or_else(end))
