@@ -21,6 +21,11 @@ impl Held {
     }
 }
 
+/// True if somebody holds the file. Those who look do not see each other.
+pub fn is_held(file: &File) -> bool {
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 impl Deref for Held {
     type Target = File;
 

@@ -8,9 +8,7 @@ mod member;
 mod post;
 
 use std::collections::BTreeSet;
-use std::mem::take;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{Kind, Progress, Task, Watch};
+use crate::background::{BackgroundExecutor, Kind, Task, Watch};
+use crate::background_agent::ALONE;
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::event::Events;
@@ -27,17 +26,20 @@ use crate::options::Options;
 use crate::pipeline::{claim, is_free};
 use crate::process::given::{self, Given};
 use crate::process::output::{last_line, text_or};
-use crate::process::{Handle, until_ended};
+use crate::process::until_ended;
 use crate::repl::Repl;
 use crate::task_board::TaskBoard;
-use crate::tool::{Access, Context, Tool, ToolOutcome};
+use crate::tool::{Access, Context, Folder, Tool, ToolOutcome};
 use crate::tools::files::failed;
 use crate::tools::object;
-use crate::worktree::exclude;
-pub use member::{Own, enlist};
-use post::{LEAD, Member};
+use crate::worktree::{Tree, exclude};
+pub use member::enlist;
+use member::{SYSTEM, State, end};
+use post::{Me, Member};
 
 const FOLDER: &str = ".team";
+/// The first member of each team.
+const LEAD: &str = "lead";
 /// How long a mate may take to end its turn when it is to leave.
 const GRACE: Duration = Duration::from_secs(60);
 const CLAIM: &str = "Takes the next free task of the board: it is yours until it is completed, or your process ends.";
@@ -53,9 +55,14 @@ const PROMPT: &str = "Take tasks from the board, one after the other, until none
 
 /// This process in its team, once it is in one.
 pub struct Team {
-    own: Mutex<Option<Own>>,
+    me: OnceLock<Me>,
+    /// Of a mate: as the lead wants it.
+    wanted: Option<Wanted>,
+    state: Mutex<State>,
     board: TaskBoard,
-    deliveries: Deliveries,
+    executor: Arc<Mutex<BackgroundExecutor>>,
+    /// Where its agent works.
+    folder: Arc<dyn Folder>,
     /// What the person allows the lead, they allow its mates.
     yes: bool,
 }
@@ -73,7 +80,7 @@ struct Input {
 /// A mate as the lead wants it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wanted {
+pub struct Wanted {
     name: String,
     agent: Option<String>,
     prompt: Option<String>,
@@ -81,36 +88,49 @@ struct Wanted {
     turns: Option<u64>,
 }
 
-type Started = (Wanted, Task, Given);
 type Act = fn(&Team, Input, &Context) -> ToolOutcome;
 
 /// Gives an agent the tools, and its mail to the deliveries. Of a mate it is the only agent.
 pub fn attach(
-    own: Option<Own>,
+    own: Option<(Me, Wanted)>,
     options: &Options,
     agent: &mut Agent,
     deliveries: &Deliveries,
     repl: &mut Repl,
 ) -> Arc<Team> {
+    if let Some((me, wanted)) = &own {
+        agent.system += &format!("{SYSTEM} Your name is {}.", me.name());
+        if wanted.worktree {
+            let tree = Tree::go_on(me.name(), &agent.context);
+            agent.context.folder = Arc::new(tree.unwrap_or_else(end));
+        }
+    }
+    let (me, wanted) = own.unzip();
     let team = Arc::new(Team {
-        own: Mutex::default(),
+        me: OnceLock::new(),
+        wanted,
+        state: Mutex::default(),
         board: TaskBoard::open(".tasks"),
-        deliveries: deliveries.clone(),
+        executor: deliveries.executor.clone(),
+        folder: agent.context.folder.clone(),
         yes: options.yes,
     });
-    let [counts, shown] = [(); 2].map(|()| team.clone());
+    let [counts, shown, asks, leaves] = [(); 4].map(|()| team.clone());
     let events = agent.context.events.clone();
     agent.context.events = events.with(Box::new(move |it| counts.count(it)));
     lock(&deliveries.sources).push(Box::new(team.clone()));
     let list = move |_: &str| shown.me().map_or_else(|why| why, |me| me.lines());
     repl.action("/team", "who is in the team, and does what", list);
-    let count = if own.is_some() { 3 } else { 5 };
+    let count = if me.is_some() { 3 } else { 5 };
     agent.toolbox.add(team.tools().into_iter().take(count));
-    if let Some(own) = own {
-        team.join(own).unwrap_or_else(member::end);
-        team.with(|own| own.settle(agent));
-        let its = team.clone();
-        repl.at_end(move |_| its.with(|own| own.tell(own.leave())).unwrap_or_default());
+    if let Some(me) = me {
+        team.join(me).unwrap_or_else(end);
+        agent.context.ask = Arc::new(move |question, _| {
+            let denied = "It asked for consent, which was denied";
+            asks.tell(&format!("{denied}: {question}"));
+            Err(ALONE.to_string())
+        });
+        repl.at_end(move |_| leaves.tell(&leaves.folder.leave()));
     }
     team
 }
@@ -139,8 +159,8 @@ impl Team {
         ]
     }
 
-    fn me(&self) -> Result<Member, String> {
-        let me = lock(&self.own).as_ref().map(|own| own.me.clone());
+    fn me(&self) -> Result<&Me, String> {
+        let me = self.me.get();
         me.ok_or("there is no team here. `team` starts one.".to_string())
     }
 
@@ -150,118 +170,94 @@ impl Team {
         let free = self.board.load()?.into_values().flatten();
         for task in free.filter(is_free) {
             if let Some((lease, task)) = claim(&self.board, task.id, &context.interrupt)? {
-                self.with(|own| own.leases.insert(task.id, lease));
+                lock(&self.state).leases.insert(task.id, lease);
                 return Ok(text_or(&format!("{task}\n{}", task.description), ""));
             }
         }
         // Should one have become free meanwhile, it is told again.
-        self.with(|own| own.free = Default::default());
+        lock(&self.state).free = Default::default();
         Ok("No task is free. End your turn: you are woken when one is.".to_string())
     }
 
-    fn start(&self, input: Input, context: &Context) -> ToolOutcome {
-        for name in input.mates.iter().map(|it| &it.name).chain([&input.name]) {
-            let is_odd = |c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c);
-            if name.is_empty() || name == LEAD || name.contains(is_odd) {
-                return Err(format!("{name:?} is no name: letters, digits, - and _."));
+    fn start(&self, Input { name, mates, .. }: Input, context: &Context) -> ToolOutcome {
+        let mut names = BTreeSet::from([LEAD]);
+        for it in &mates {
+            Member::of(FOLDER, &name, &it.name)?;
+            lock(&self.executor).expect_new(&TaskId::new(&it.name)?)?;
+            if !names.insert(&it.name) {
+                return Err("each mate needs a name of its own: none begins.".to_string());
             }
         }
-        let names: BTreeSet<_> = input.mates.iter().map(|it| &it.name).collect();
-        if names.len() < input.mates.len() {
-            return Err("each mate needs a name of its own: none begins.".to_string());
-        }
-        for name in names {
-            lock(&self.deliveries.executor).expect_new(&TaskId::new(name)?)?;
-        }
-        let lead = self.lead(&input.name)?;
-        let start = |mate| self.start_mate(&lead, mate, &context.events);
-        let begun = input.mates.into_iter().map(start);
-        let begun = begun.collect::<Result<Vec<_>, String>>()?;
+        let lead = self.lead(&name)?;
+        let start = |mate| self.start_mate(lead, mate, &context.events);
+        let begun: Vec<Given> = mates.iter().map(start).collect::<Result<_, String>>()?;
         // All of them live before one is told to begin: so each can write to each.
-        for (wanted, _, given) in &begun {
-            let ready = given.until_ready(&wanted.name, &context.interrupt);
+        for (mate, given) in mates.iter().zip(&begun) {
+            let ready = given.until_ready(&mate.name, &context.interrupt);
             ready.map_err(|why| format!("{why}: none begins."))?;
         }
         let mut lines = String::new();
-        for (wanted, mate, mut given) in begun {
-            let (name, prompt) = (&wanted.name, wanted.prompt.as_deref().unwrap_or(PROMPT));
+        for (mate, mut given) in mates.iter().zip(begun) {
+            let (name, prompt) = (&mate.name, mate.prompt.as_deref().unwrap_or(PROMPT));
             // It begins with the name: so it is no command of the prompt, whatever it says.
             let prompt = format!("{name}: {}", prompt.replace(['\n', '\r'], " "));
-            let said = given.give(&wanted, &prompt);
-            said.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
-            self.with(|own| own.mates.push((mate, given)));
+            let told = given.give(mate, &prompt);
+            told.map_err(|why| format!("{lines}{name} was not told to begin: {why}."))?;
             lines += &format!("{name}: started in the background.\n");
+            lock(&self.state).inputs.push(given);
         }
         Ok(lines + "What they say comes by itself.")
     }
 
     /// From now on this process leads that team, and no other.
-    fn lead(&self, team: &str) -> Result<Member, String> {
-        let lead = Member(Path::new(FOLDER).join(team).join(LEAD));
+    fn lead(&self, team: &str) -> Result<&Me, String> {
+        let lead = Member::of(FOLDER, team, LEAD)?;
         match self.me() {
-            Ok(me) if me == lead => return Ok(lead),
+            Ok(me) if **me == lead => return Ok(me),
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
             Err(_) => exclude(".team/"),
         }
-        let joined = Own::new(lead.clone()).and_then(|own| self.join(own));
-        joined.map_err(|why| format!("no team {team}: {why}."))?;
-        Ok(lead)
+        let joined = lead.hold().and_then(|me| self.join(me));
+        joined.map_err(|why| format!("no team {team}: {why}."))
     }
 
-    /// Starts a mate, as a background task that takes no place. It has no key yet, and waits for a
-    /// line. When its input is dropped, it ends its turn and leaves.
-    fn start_mate(&self, lead: &Member, it: Wanted, events: &Events) -> Result<Started, String> {
+    /// Starts a mate, as a background task that takes no place. It has no key yet, and waits for what
+    /// it is given. When that is dropped, it ends its turn and leaves.
+    fn start_mate(&self, lead: &Member, it: &Wanted, events: &Events) -> Result<Given, String> {
         let (id, member) = (TaskId::new(&it.name)?, lead.other(&it.name));
         let mut options = vec!["--mate".to_string(), member.0.display().to_string()];
         options.extend(it.agent.iter().map(|name| format!("--agent={name}")));
         options.extend(self.yes.then(|| "--yes".to_string()));
-        let started = given::start(&options);
-        let (handle, news, given) = started.map_err(failed("started", &it.name))?;
-        let mate = Arc::new(Mate(handle, member.clone()));
+        let started = given::start(&options).map_err(failed("started", &it.name));
+        let (mate, news, given) = started?;
+        let shown = member.clone();
+        let mate = Arc::new((mate, move || shown.line()));
         let task = Task::new(Kind::Other("mate"), &id, mate, events);
         let job = move |_: &_| {
             let mut outcome = until_ended(&news);
             let why = outcome.error().map_or("", |_| last_line(&outcome.output));
             outcome.output = text_or(&format!("{}\n{why}", member.line()), "");
-            member.give_back();
+            member.give_back(LEAD);
             member.ring_all(); // its tasks are free again
             outcome
         };
-        lock(&self.deliveries.executor).start(task.clone(), job)?;
-        Ok((it, task, given))
+        lock(&self.executor).start(task, job)?;
+        Ok(given)
     }
 
     fn stop(&self, _: Input, _: &Context) -> ToolOutcome {
         self.me()?;
-        let mut mates = self.with(|own| take(&mut own.mates)).unwrap_or_default();
-        let running = lock(&self.deliveries.executor).running();
-        mates.retain(|(mate, _)| running.contains(&mate.id));
-        let (mates, _leave): (Vec<Task>, Vec<Given>) = mates.into_iter().unzip();
-        let names: Vec<_> = mates.iter().map(|mate| mate.id.to_string()).collect();
+        let mut mates = lock(&self.executor).all();
+        mates.retain(|it| it.task.kind == Kind::Other("mate") && it.outcome.is_none());
+        lock(&self.state).inputs.clear();
+        let names: Vec<_> = mates.iter().map(|mate| mate.task.id.to_string()).collect();
         let told = format!("told to leave: {}.", text_or(&names.join(", "), "nobody"));
         let late = move || {
             thread::sleep(GRACE);
-            mates.iter().for_each(Watch::stop);
+            mates.iter().for_each(|mate| mate.task.stop());
         };
         let late = thread::Builder::new().name("grace".into()).spawn(late);
         late.map_err(|why| format!("{told} Nobody ends those that stay: {why}."))?;
         Ok(told)
-    }
-}
-
-/// A mate that runs: the process, and its folder.
-struct Mate(Handle, Member);
-
-impl Watch for Mate {
-    fn look(&self) -> Progress {
-        Progress {
-            what: self.1.0.display().to_string(),
-            line: self.1.line(),
-            ..self.0.look()
-        }
-    }
-
-    fn stop(&self) {
-        self.0.stop();
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, remove_file};
 use std::thread;
 
-use meanwhile::held::Held;
+use meanwhile::held::{Held, is_held};
 use meanwhile::interrupt::Interrupt;
 use meanwhile::process::output::{Output, last_line, readable};
 
@@ -14,11 +14,18 @@ fn a_file_is_free_at_once_even_if_a_child_still_has_it() {
     let file = open();
     let of_a_child = file.try_clone().expect("the same file once more");
     let held = Held::new(file).expect("nobody holds it");
-    assert!(Held::new(open()).is_err());
+    assert!(Held::new(open()).is_err() && is_held(&open()));
     drop(held);
-    assert!(Held::new(open()).is_ok());
+    assert!(!is_held(&open()) && Held::new(open()).is_ok());
     drop(of_a_child);
     remove_file(&path).expect("a file");
+}
+
+#[test]
+fn those_who_look_whether_a_file_is_held_do_not_see_each_other() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let [one, other] = [(); 2].map(|()| File::open(file.path()).expect("a file"));
+    assert!(!is_held(&one) && !is_held(&other));
 }
 
 #[test]

@@ -22,7 +22,7 @@ const ALL: usize = 12_530;
 /// with what only they need of the early rooms, 255 lines; all tests that were left passed.
 const UP_TO_S11: usize = 7_653;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 10] = [
+const LATER: [&str; 12] = [
     "src/bell.rs",
     "src/held.rs",
     "src/journal.rs",
@@ -33,6 +33,7 @@ const LATER: [&str; 10] = [
     "src/process/heard.rs",
     "src/repl/offer.rs",
     "src/slack/api.rs",
+    "src/team/post.rs",
     "src/worktree/git.rs",
 ];
 const FILE: usize = 300;
@@ -51,8 +52,6 @@ fn reading_limit(lesson: u32) -> usize {
         // Missed: a tool that runs in a process of somebody else goes wrong in more ways than any
         // other lesson's. This is what there is.
         17 => 740,
-        // Missed: mailboxes, processes, tools and the member's own side.
-        20 => 763,
         _ => 450,
     }
 }

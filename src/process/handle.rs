@@ -123,6 +123,18 @@ impl Watch for Handle {
     }
 }
 
+/// A command that is shown in the words of somebody else.
+impl<F: Fn() -> String + Send + Sync> Watch for (Handle, F) {
+    fn look(&self) -> Progress {
+        let (line, shown) = (self.1(), self.0.look());
+        Progress { line, ..shown }
+    }
+
+    fn stop(&self) {
+        self.0.stop();
+    }
+}
+
 impl State {
     /// The outcome. From now on, stopping has no effect.
     pub fn end(&mut self, end: End) -> Outcome {

@@ -307,14 +307,29 @@ fn why_a_mate_does_not_come_up_is_told_to_the_lead() {
 }
 
 #[test]
+fn why_a_mate_has_no_worktree_is_told_to_the_lead() {
+    let mate = json!({ "name": "ann", "worktree": true });
+    let server = team("treeless", mate, |_| reply_text("I am here."));
+    let mut lesson = seat(&server).argument("--yes");
+    let mut lead = Lead::start(&mut lesson);
+    lead.say("go");
+    until_told(&server, "ann: ERROR: exit code 1");
+    until_told(&server, "there is no repository for a worktree");
+    assert_eq!(requests_of(&server, "ann").len(), 0);
+    lead.leave("treeless");
+}
+
+#[test]
 fn a_team_that_is_refused_uses_up_no_name() {
     let ran = Lesson::new(S20)
         .line("start team names with ann ann")
+        .line("start team names with ben lead")
         .line("start team names with ann")
         .line("start team names with ben ann")
         .line("start team names with ben")
         .run();
     ran.has_in_order(&[
+        "each mate needs a name of its own: none begins.",
         "each mate needs a name of its own: none begins.",
         "ann: started in the background.",
         "ann",
