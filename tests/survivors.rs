@@ -129,6 +129,11 @@ impl While {
             While::Worktree | While::Pipeline | While::Monitor | While::Mate
         )
     }
+
+    /// Whether another command of the program may run as well: git, or a server.
+    fn is_not_alone(self) -> bool {
+        matches!(self, While::Worktree | While::Mate)
+    }
 }
 
 const WAYS: [(&str, Way); 10] = [
@@ -269,13 +274,17 @@ fn attempt(way: Way, state: While) -> Result<String, String> {
         supervisors.retain(|pid| {
             fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"supervisor\n")
         });
-        supervisors.len() == 1 || state == While::Mate && !supervisors.is_empty()
+        supervisors.len() == 1 || state.is_not_alone() && !supervisors.is_empty()
     });
     if way == Way::SupervisorKilled {
-        // Beside a mate, a server runs.
+        let its = if state == While::Mate {
+            "--mate"
+        } else {
+            "tree.sh"
+        };
         let is_its = |pid: &Pid| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            state != While::Mate || line.contains("--mate")
+            !state.is_not_alone() || line.contains(its)
         };
         let busy = supervisors
             .iter()
