@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::caught::lock;
 use crate::foreground::Foreground;
+use crate::model::anthropic::fits;
 use crate::options::Options;
 use crate::permission::behind_bars;
 use crate::process::Watch;
@@ -27,7 +28,6 @@ use crate::repl::{Repl, state_file};
 use crate::session::FOLDER;
 use crate::terminal::person_is_there;
 use crate::tools::files::{failed, make_own_folder, read_text, replace};
-use offer::fits;
 use server::Server;
 
 const CONFIG: &str = ".mcp.json";

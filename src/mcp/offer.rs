@@ -12,6 +12,7 @@ use crate::caught::lock;
 use crate::delivery::block;
 use crate::foreground::{LIMIT, Work, free_name};
 use crate::interrupt::Interrupt;
+use crate::model::anthropic::fits;
 use crate::outcome::{End, Outcome};
 use crate::process::output::{Output, text_or};
 use crate::process::{Progress, Watch, on_thread};
@@ -197,20 +198,6 @@ impl Watch for Call {
     fn stop(&self) {
         self.1.trigger();
     }
-}
-
-/// Whether the API takes such a tool. If not, it would refuse every request.
-pub fn fits(name: &str, schema: &Value) -> bool {
-    let plain = |name: &str, more: &str| {
-        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        (1..=64).contains(&name.len()) && name.chars().all(good)
-    };
-    let choices = ["oneOf", "anyOf", "allOf"].map(|it| schema.get(it));
-    let fields_fit = match &schema["properties"] {
-        Value::Object(fields) => fields.keys().all(|name| plain(name, "_-.")),
-        fields => fields.is_null(),
-    };
-    plain(name, "_-") && schema["type"] == "object" && fields_fit && choices == [None; 3]
 }
 
 /// What a server says, in a block that it cannot end.

@@ -22,7 +22,7 @@ use crate::event::Event;
 use crate::message::Reply;
 use crate::model::{Model, ModelError, Request};
 use failure::Failure;
-pub use wire::repair;
+pub use wire::{fits, repair};
 
 const DEFAULT_URL: &str = "https://api.anthropic.com";
 const DEFAULT_MODEL: &str = "claude-sonnet-4-5";

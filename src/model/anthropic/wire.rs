@@ -206,6 +206,21 @@ fn api_error(event: &Value) -> Failure {
     Failure::Api(status, message, None)
 }
 
+/// Whether the API takes a tool of that name, with that schema. With another one, it refuses each
+/// request.
+pub fn fits(name: &str, schema: &Value) -> bool {
+    let plain = |name: &str, more: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        (1..=64).contains(&name.len()) && name.chars().all(good)
+    };
+    let choices = ["oneOf", "anyOf", "allOf"].map(|it| schema.get(it));
+    let fields_fit = match &schema["properties"] {
+        Value::Object(fields) => fields.keys().all(|name| plain(name, "_-.")),
+        fields => fields.is_null(),
+    };
+    plain(name, "_-") && schema["type"] == "object" && fields_fit && choices == [None; 3]
+}
+
 /// Makes a reply fit for the history, so that the next request is valid: no empty text, and tool
 /// calls with an id of their own, a legal name and an object as input (what was no object stands
 /// in it under `invalid_input`, which no tool's schema admits). A reply that then holds neither
