@@ -1,19 +1,19 @@
-//! s17 · MCP: tools of servers that somebody else wrote. A server is a process of its own, and speaks
-//! JSON-RPC over its standard input and output.
+//! s17 · MCP: tools of servers that somebody else wrote; which of them may start, and `/mcp`. What is
+//! said to a server and heard of it is the work of `client`, which is foundation.
 //!
 //! What a server says is text from outside: it reaches the model in marked blocks only.
 
-mod offer;
+mod client;
 mod server;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
@@ -23,75 +23,21 @@ use crate::model::anthropic::fits;
 use crate::options::Options;
 use crate::permission::behind_bars;
 use crate::process::Watch;
-use crate::process::fed::quote;
+use crate::process::output::text_or;
 use crate::repl::{Repl, state_file};
-use crate::session::FOLDER;
 use crate::terminal::person_is_there;
 use crate::tools::files::{failed, make_own_folder, read_text, replace};
+use client::Program;
 use server::Server;
 
 const CONFIG: &str = ".mcp.json";
+/// The list of those that are off.
+const OFF: &str = ".sessions/mcp.json";
 /// Bytes of a configuration, and of a list of ours.
 const MAX_FILE: u64 = 1 << 20;
 const NAME: &str = "a name is at most 64 letters, digits, _ and -";
 /// The server that is built in.
 const TIME: &str = include_str!("mcp/time.sh");
-
-/// What is configured: a command without a shell, and variables of its environment.
-#[derive(Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Config {
-    command: String,
-    args: Vec<String>,
-    env: BTreeMap<String, String>,
-    /// Ours, so that nobody need be asked. No file can say that, nor that it is on.
-    #[serde(skip)]
-    built_in: bool,
-    #[serde(skip)]
-    on: bool,
-}
-
-impl Config {
-    /// Those of the file, and the one that is built in. Which are of no use is said.
-    fn all(say: impl Fn(String)) -> Result<BTreeMap<String, Config>, String> {
-        let text = text(CONFIG.as_ref(), r#"{"mcpServers": {}}"#)?;
-        let servers = serde_json::from_str(&text)
-            .and_then(|file: Value| BTreeMap::<String, Value>::deserialize(&file["mcpServers"]));
-        let servers = servers.map_err(|why| format!("{CONFIG} holds no servers: {why}."))?;
-        let built_in = Config {
-            command: "bash".to_string(),
-            args: vec!["-c".to_string(), TIME.to_string()],
-            built_in: true,
-            ..Config::default()
-        };
-        let mut all = BTreeMap::from([("time".to_string(), built_in)]);
-        for (name, entry) in servers {
-            let named = fits(&name, &json!({ "type": "object" })); // or none of its tools would
-            match Config::deserialize(&entry).map_err(|why| why.to_string()) {
-                Ok(config) if named => drop(all.insert(name, config)),
-                read => {
-                    let (name, why) = (format!("{name:?}"), read.err().unwrap_or(NAME.into()));
-                    say(format!("{CONFIG}: {name:.60} is left out: {why:.200}."));
-                }
-            }
-        }
-        let off = list(&off_file())?;
-        all.iter_mut()
-            .for_each(|(name, config)| config.on = !off.contains(name));
-        Ok(all)
-    }
-
-    /// For a shell, which becomes the command; or without the values, which may be secrets.
-    fn line(&self, whole: bool) -> String {
-        let set = |(name, value): (_, _)| match whole {
-            true => format!("{name}={value}"),
-            false => format!("{name}=…"),
-        };
-        let words = self.env.iter().map(set).chain([self.command.clone()]);
-        let words = words.chain(self.args.clone()).map(|word| quote(&word));
-        words.fold("env".to_string(), |line, word| line + " " + &word)
-    }
-}
 
 /// All servers of this folder. Those that are on start with the first request.
 pub struct Servers {
@@ -109,26 +55,52 @@ impl Servers {
             foreground: foreground.clone(),
             all: RefCell::default(),
         };
-        servers.load().unwrap_or_else(|why| repl.say(why));
+        servers.load("").unwrap_or_else(|why| repl.say(why));
         servers
     }
 
-    /// Reads the configuration again. A server for which nothing has changed stays as it is.
-    fn load(&self) -> Result<(), String> {
-        let configs = Config::all(|what| self.foreground.context.events.notice(what))?;
+    /// Reads the configuration again. What has not changed stays as it is, but for one to begin anew.
+    fn load(&self, anew: &str) -> Result<(), String> {
+        let (programs, off) = (self.programs()?, list(OFF.as_ref())?);
         let mut all = self.all.borrow_mut();
-        let old = all.extract_if(.., |name, server| configs.get(name) != Some(&server.config));
-        old.for_each(|(_, server)| server.stop());
-        for (name, config) in configs {
+        let changed = |name: &String, it: &mut Arc<Server>| {
+            it.on == off.contains(name) || programs.get(name) != Some(&it.program) || name == anew
+        };
+        let old = all.extract_if(.., changed);
+        old.for_each(|(_, server)| server.client.stop());
+        for (name, program) in programs {
             let server = Server {
                 name: name.clone(),
-                config,
+                program,
+                on: !off.contains(&name),
                 foreground: self.foreground.clone(),
-                state: Mutex::default(),
+                client: Arc::default(),
+                tries: Mutex::default(),
+                tools: Mutex::default(),
             };
             all.entry(name).or_insert(Arc::new(server));
         }
         Ok(())
+    }
+
+    /// Those of the file, and the one that is built in. Which are of no use is said.
+    fn programs(&self) -> Result<BTreeMap<String, Program>, String> {
+        let file: Value = read(CONFIG.as_ref(), r#"{"mcpServers": {}}"#, "servers")?;
+        let servers = file["mcpServers"].as_object();
+        let servers = servers.ok_or_else(|| format!("{CONFIG} holds no servers."))?;
+        let mut all = BTreeMap::from([("time".to_string(), built_in())]);
+        for (name, entry) in servers {
+            let named = fits(name, &json!({ "type": "object" })); // or none of its tools would
+            match Program::deserialize(entry).map_err(|why| why.to_string()) {
+                Ok(program) if named => drop(all.insert(name.clone(), program)),
+                read => {
+                    let (name, why) = (format!("{name:?}"), read.err().unwrap_or(NAME.into()));
+                    let said = format!("{CONFIG}: {name:.60} is left out: {why:.200}.");
+                    self.foreground.context.events.notice(said);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The agent with the tools of all servers that are on. Those that were never started are
@@ -136,10 +108,10 @@ impl Servers {
     pub fn offer(&self, agent: &Agent) -> Agent {
         let all = self.all.borrow().clone(); // a question can change it
         let stop = &self.foreground.context.interrupt; // what is left waits for the next turn
-        let is_due = |it: &&Arc<Server>| it.config.on && !stop.is_triggered();
-        for server in all.values().filter(is_due) {
-            self.ready(server, false);
-        }
+        let is_due = |it: &&Arc<Server>| it.on && !stop.is_triggered();
+        all.values()
+            .filter(is_due)
+            .for_each(|it| self.ready(it, false));
         self.offered(agent)
     }
 
@@ -147,11 +119,10 @@ impl Servers {
     pub fn offered(&self, agent: &Agent) -> Agent {
         let mut agent = agent.clone();
         for server in self.all.borrow().values() {
-            let tools = lock(&server.state).tools.clone();
-            for tool in tools {
+            for tool in &*lock(&server.tools) {
                 match agent.toolbox.get(&tool.name) {
                     Ok(_) => server.say_once("two tools have one name"),
-                    Err(_) => agent.toolbox.tools.push(tool),
+                    Err(_) => agent.toolbox.tools.push(tool.clone()),
                 }
             }
         }
@@ -168,14 +139,15 @@ impl Servers {
     /// Asks the person, once for each folder and command. Where nobody can be asked, a line that was
     /// typed is the answer.
     fn may_start(&self, server: &Server, typed: bool) -> Result<(), String> {
-        let (name, config, command) = (&server.name, &server.config, server.config.line(true));
-        if config.command.is_empty() {
+        let (name, program) = (&server.name, &server.program);
+        if program.command.is_empty() {
             return Err("it has no `command`: only servers over stdio are known here".to_string());
         }
         let here = std::env::current_dir().map_err(|why| why.to_string())?;
+        let command = program.line(true);
         let line = format!("{}: {command}", here.display());
         let file = state_file("mcp.json").unwrap_or_default();
-        let known = self.options.yes || config.built_in || list(&file)?.contains(&line);
+        let known = self.options.yes || *program == built_in() || list(&file)?.contains(&line);
         let asks = person_is_there() && !self.options.is_script();
         if known || typed && !asks {
             return Ok(());
@@ -193,8 +165,8 @@ impl Servers {
         if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
             return keep(&file, &line, true);
         }
-        keep(&off_file(), name, true)?;
-        self.load()?;
+        keep(OFF.as_ref(), name, true)?;
+        self.load("")?;
         Err(format!("not started; `/mcp on {name}` asks again"))
     }
 
@@ -209,7 +181,7 @@ impl Servers {
     }
 
     fn carry_out(&self, words: &[&str]) -> Result<String, String> {
-        self.load()?;
+        self.load("")?;
         let find = |name: &str| {
             let server = self.all.borrow().get(name).cloned();
             server.ok_or_else(|| format!("There is no server {name:?}; `/mcp` lists them."))
@@ -223,13 +195,9 @@ impl Servers {
                 return Ok(lines.join("\n"));
             }
         };
-        let server = find(name)?;
-        if what == "restart" {
-            server.stop();
-            self.all.borrow_mut().remove(name);
-        }
-        keep(&off_file(), name, what == "off")?;
-        self.load()?;
+        find(name)?;
+        keep(OFF.as_ref(), name, what == "off")?;
+        self.load(if what == "restart" { name } else { "" })?;
         let server = find(name)?;
         if what != "off" {
             self.ready(&server, true);
@@ -238,33 +206,36 @@ impl Servers {
     }
 }
 
-/// The servers of this folder that are off.
-fn off_file() -> PathBuf {
-    Path::new(FOLDER).join("mcp.json")
-}
-
-/// What stands in a file; for one that is empty or is not there, this.
-fn text(path: &Path, none: &str) -> Result<String, String> {
-    match read_text(path, MAX_FILE) {
-        Err(why) if why.kind() == ErrorKind::NotFound => Ok(none.to_string()),
-        Ok((text, _)) if text.is_empty() => Ok(none.to_string()),
-        text => Ok(text.map_err(failed("read", &path.to_string_lossy()))?.0),
+/// The one that comes with us. Nobody need be asked for that command, whoever wants it.
+fn built_in() -> Program {
+    Program {
+        command: "bash".to_string(),
+        args: vec!["-c".to_string(), TIME.to_string()],
+        ..Program::default()
     }
 }
 
+/// What a file of JSON holds; for one that is empty or is not there, this.
+fn read<T: DeserializeOwned>(path: &Path, none: &str, what: &str) -> Result<T, String> {
+    let name = path.to_string_lossy();
+    let text = match read_text(path, MAX_FILE) {
+        Err(why) if why.kind() == ErrorKind::NotFound => String::new(),
+        text => text.map_err(failed("read", &name))?.0,
+    };
+    let held = serde_json::from_str(&text_or(&text, none));
+    held.map_err(|why| format!("{name} holds no {what}: {why}."))
+}
+
 fn list(path: &Path) -> Result<BTreeSet<String>, String> {
-    let (name, text) = (path.display(), text(path, "[]")?);
-    let failed = |why| format!("{name} holds no list; mend or remove it: {why}.");
-    serde_json::from_str(&text).map_err(failed)
+    read(path, "[]", "list; mend or remove it")
 }
 
 /// Keeps a list with an entry, or without it: whole or not at all, and never where a link leads.
 fn keep(path: &Path, entry: &str, is_in: bool) -> Result<(), String> {
     let mut list = list(path)?;
-    if list.contains(entry) == is_in {
+    if list.remove(entry) == is_in {
         return Ok(());
     }
-    list.retain(|it| it != entry);
     list.extend(is_in.then(|| entry.to_string()));
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();
     let folder = make_own_folder(path.parent().unwrap_or(path));

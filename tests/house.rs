@@ -22,11 +22,12 @@ const ALL: usize = 12_530;
 /// with what only they need of the early rooms, 255 lines; all tests that were left passed.
 const UP_TO_S11: usize = 7_653;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 12] = [
+const LATER: [&str; 13] = [
     "src/bell.rs",
     "src/held.rs",
     "src/journal.rs",
     "src/mailbox.rs",
+    "src/mcp/client.rs",
     "src/message/stored.rs",
     "src/process/fed.rs",
     "src/process/given.rs",
@@ -49,9 +50,6 @@ fn reading_limit(lesson: u32) -> usize {
     match lesson {
         1 => 900,
         8 | 11 => 600,
-        // Missed: a tool that runs in a process of somebody else goes wrong in more ways than any
-        // other lesson's. This is what there is.
-        17 => 740,
         _ => 450,
     }
 }

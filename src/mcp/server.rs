@@ -1,208 +1,193 @@
-//! s17 · A server: its process, and what is said both ways, JSON-RPC, a message a line.
+//! s17 · A server: it is started when that is needed, and again when it has ended. Its tools as the
+//! model may have them, and a call of one as a job.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Sender, after, bounded, select};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Config;
+use super::client::{Client, Program};
 use crate::background::{Kind, Task};
 use crate::caught::lock;
-use crate::foreground::Foreground;
+use crate::delivery::block;
+use crate::foreground::{Foreground, LIMIT, Work, free_name};
 use crate::interrupt::Interrupt;
+use crate::model::anthropic::fits;
 use crate::notification::TaskId;
-use crate::outcome::End;
-use crate::process::fed::talk;
-use crate::process::output::{last_line, readable};
-use crate::process::{Handle, Progress, Watch};
+use crate::outcome::{End, Outcome};
+use crate::process::output::text_or;
+use crate::process::{Progress, Watch, on_thread};
 use crate::terminal::short;
-use crate::tool::Tool;
+use crate::tool::{Access, Context, Tool, ToolOutcome};
 
-/// What is longer is no line that a server would send: it is ended.
-const MAX_LINE: u64 = 4 * 1024 * 1024;
-/// How many milliseconds to wait for an answer, unless these variables say something else.
-const CALL: (&str, u64) = ("MCP_TOOL_TIMEOUT", 600_000);
-const REQUEST: (&str, u64) = ("MCP_TIMEOUT", 30_000);
+/// How often a server is started before somebody has to look.
+const STARTS: usize = 4;
 
 /// One server of the configuration, until that changes.
 pub struct Server {
     pub name: String,
-    pub config: Config,
+    pub program: Program,
+    pub on: bool,
     pub foreground: Foreground,
-    pub(super) state: Mutex<State>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
+    pub client: Arc<Client>,
     /// How often a start has ended, well or not, unless that was interrupted.
-    pub tries: usize,
-    /// How often its process was.
-    starts: usize,
-    /// The last one that was started.
-    process: Option<Handle>,
-    /// Its input. `None`: it does not run.
-    pub to: Option<File>,
-    last_id: u64,
-    /// Who waits for which answer: a result, or what the server says went wrong.
-    waiting: HashMap<u64, Sender<Result<Value, String>>>,
-    /// How far a call is, in the server's words.
-    pub progress: String,
-    pub version: String,
-    /// What each request says; in the era of `initialize`, nothing.
-    pub meta: Value,
-    pub tools: Vec<Arc<Tool>>,
-    pub list_changed: bool,
-    /// What went wrong last.
-    pub problem: String,
+    pub tries: Mutex<usize>,
+    pub tools: Mutex<Vec<Arc<Tool>>>,
 }
 
 impl Server {
-    /// Starts its process, with a thread that reads what it says.
-    pub fn start(self: &Arc<Self>) -> io::Result<()> {
-        let id = TaskId::new(&format!("mcp {}", self.name)).map_err(io::Error::other)?;
+    /// Says what went wrong, unless that was the last that went wrong.
+    pub fn say_once(&self, why: &str) {
+        if self.client.note(why) {
+            let events = &self.foreground.context.events;
+            events.notice(format!("{}: {why}.", self.name));
+        }
+    }
+
+    /// Starts it if it never was, or if it has ended and a call is to be made. Asks for its tools if
+    /// they have changed.
+    pub fn ready(self: &Arc<Self>, is_call: bool) -> Result<(), String> {
+        let (tries, stop) = (*lock(&self.tries), &self.foreground.context.interrupt);
+        let starts = self.client.version().is_none() && (is_call || tries == 0);
+        if starts && tries == STARTS {
+            let again = format!("try `/mcp restart {}`", self.name);
+            return Err(format!("ended {STARTS} times; {again}"));
+        }
+        let started = if starts { self.start() } else { Ok(()) };
+        let tools = started.and_then(|()| self.client.tools(stop));
+        *lock(&self.tries) += usize::from(starts && !stop.is_triggered());
+        tools.map(|tools| tools.into_iter().for_each(|tools| self.offer(&tools)))
+    }
+
+    /// Its process stands among the tasks until it has ended.
+    fn start(&self) -> Result<(), String> {
+        let what = format!("mcp {}", self.name);
         let events = &self.foreground.context.events;
-        let task = Task::new(Kind::Other("server"), &id, self.clone(), events);
-        let (server, started) = (self.clone(), task.started);
-        let mut tasks = lock(&self.foreground.servers); // or it could end before it stands there
-        let (process, printed, to) = talk(&self.config.line(true))?;
-        let mut state = lock(&self.state);
-        (state.process, state.to) = (Some(process), Some(to));
-        state.problem.clear();
-        state.starts += 1;
-        let start = state.starts;
-        drop(state);
-        let read = move || {
-            server.read(BufReader::new(printed), start);
-            lock(&server.foreground.servers).retain(|task| task.started != started);
-        };
-        thread::Builder::new().name("server".into()).spawn(read)?;
-        tasks.push(task);
+        let id = TaskId::new(&what)?;
+        events.waiting(move || (what.clone(), "it starts".to_string()));
+        let listen = self.client.start(&self.program);
+        let listen = listen.map_err(|why| format!("it could not be started: {why}"))?;
+        let task = Task::new(Kind::Other("server"), &id, self.client.clone(), events);
+        let (began, servers) = (task.started, self.foreground.servers.clone());
+        lock(&servers).push(task);
+        on_thread("server", move |_| {
+            listen();
+            lock(&servers).retain(|task| task.started != began);
+            Outcome::new(End::Finished(None), "")
+        });
         Ok(())
     }
 
-    /// Ends its process. Whoever waits for an answer hears that.
-    fn end(&self, mut state: MutexGuard<'_, State>, why: &str) {
-        if state.to.take().is_some() {
-            let printed = state.process.as_ref().map(|it| it.look().recent);
-            state.problem = match last_line(&printed.unwrap_or_default()) {
-                "" => why.to_string(),
-                line => format!("{why}; its last words: {}", short(line, 200)),
-            };
+    /// Its tools from now on: those that the API takes, each with a name of its own.
+    fn offer(self: &Arc<Self>, specs: &[Value]) {
+        let (mut tools, mut left_out) = (Vec::<Arc<Tool>>::new(), Vec::new());
+        for spec in specs {
+            let name = spec["name"].as_str().unwrap_or_default();
+            let full = format!("mcp__{}__{name}", self.name);
+            let is_taken = tools.iter().any(|it| *it.name == *full);
+            match fits(&full, &spec["inputSchema"]) && !is_taken {
+                true => tools.push(Arc::new(self.tool(name, full, spec))),
+                false => left_out.push(short(name, 40)),
+            }
         }
-        state.waiting.clear(); // who waits hears that
-        state.process.iter().for_each(Handle::stop);
+        *lock(&self.tools) = tools;
+        if let more @ 1.. = left_out.len() {
+            let why = "as the API would refuse them, or their names are taken";
+            let names = short(&left_out.join(", "), 200);
+            self.say_once(&format!("{more} of its tools left out, {why}: {names}"));
+        }
     }
 
-    /// Sends a request and waits for its answer, or until there is a reason not to.
-    pub fn ask(&self, method: &str, mut params: Value, stop: &Interrupt) -> Result<Value, End> {
-        let ((tell, answer), mut state) = (bounded(1), lock(&self.state));
-        state.last_id += 1;
-        let id = state.last_id;
-        state.waiting.insert(id, tell);
-        state.progress.clear();
-        params["_meta"] = state.meta.clone();
-        drop(state);
-        params["_meta"]["progressToken"] = json!(id);
-        self.send(json!({ "id": id, "method": method, "params": params }));
-        let (variable, millis) = [REQUEST, CALL][usize::from(method == "tools/call")];
-        let said = std::env::var(variable).ok();
-        let limit = said.and_then(|said| said.parse().ok()).unwrap_or(millis);
-        let (end, why) = select! {
-            recv(answer) -> answer => {
-                let gone = |_| Err(lock(&self.state).problem.clone());
-                return answer.unwrap_or_else(gone).map_err(End::Failed);
-            }
-            recv(stop.receiver()) -> _ => (End::Killed, "the user stopped it"),
-            recv(after(Duration::from_millis(limit))) -> _ => (End::TimedOut, "it took too long"),
+    fn tool(self: &Arc<Self>, name: &str, full: String, spec: &Value) -> Tool {
+        let (server, tool) = (Arc::downgrade(self), name.to_string());
+        let run = move |arguments: Value, context: &Context| {
+            let server = server.upgrade().ok_or("its server is gone")?;
+            server.call(tool.clone(), arguments, context)
         };
-        lock(&self.state).waiting.remove(&id);
-        let params = json!({ "requestId": id, "reason": why });
-        self.send(json!({ "method": "notifications/cancelled", "params": params }));
-        Err(end)
+        let about = short(spec["description"].as_str().unwrap_or_default(), 2_000);
+        let about = marked("mcp-description", &self.name, &about);
+        let mut tool = Tool::new(full, about, Value::Null, Access::Ask, run);
+        tool.input_schema = spec["inputSchema"].clone();
+        tool
     }
 
-    /// Sends a message. A server that takes nothing in is ended.
-    pub fn send(&self, mut message: Value) {
-        message["jsonrpc"] = json!("2.0");
-        let (line, mut state) = (message.to_string() + "\n", lock(&self.state));
-        let said = state.to.as_mut().map(|to| to.write_all(line.as_bytes()));
-        if !matches!(said, Some(Ok(()))) {
-            self.end(state, "it takes nothing in, so it was stopped");
-        }
+    /// A call is a job: it has a thread and a name, as a command has.
+    fn call(self: &Arc<Self>, tool: String, arguments: Value, context: &Context) -> ToolOutcome {
+        let ready = self.ready(true);
+        let (name, client, stop) = (self.name.clone(), self.client.clone(), Interrupt::default());
+        let what = format!("{name} {tool}");
+        let id = free_name(&self.foreground.executor, &what, usize::MAX)?;
+        let call = Arc::new(Call(what, client.clone(), stop.clone()));
+        let task = Task::new(Kind::Command, &id, call, &context.events);
+        let news = on_thread("call", move |_| {
+            let call = |()| client.call(&tool, arguments, &stop);
+            outcome(&name, ready.map_err(End::Failed).and_then(call))
+        });
+        self.foreground
+            .wait(Work::new(task, news), Some(LIMIT), context)
     }
 
-    fn read(&self, mut from: BufReader<PipeReader>, start: usize) {
-        let (mut line, mut why) = (Vec::new(), "it has ended");
-        while let Ok(1..) = from.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
-            if line.len() as u64 == MAX_LINE {
-                why = "it sent a line of more than 4 MiB, so it was stopped";
-                break;
-            }
-            match serde_json::from_slice(&line) {
-                Ok(message) => self.take(&message),
-                Err(_) => {
-                    let line = short(readable(&line).trim(), 60);
-                    let problem = format!("it printed what is no JSON, passed over: {line}");
-                    lock(&self.state).problem = problem;
-                }
-            }
-            line.clear();
-        }
-        let state = lock(&self.state);
-        if state.starts == start {
-            self.end(state, why); // no newer process is in its place
-        }
+    /// How it is.
+    pub fn line(&self) -> String {
+        let (count, problem) = (lock(&self.tools).len(), self.client.look().line);
+        let again = format!("`/mcp restart {}` tries again", self.name);
+        let now = match (self.client.version(), *lock(&self.tries)) {
+            _ if !self.on => "off, its tools are not offered",
+            (Some(version), _) => &format!("on, running  {count} tools  protocol {version}"),
+            (None, 0) => "on, not started",
+            (None, _) if count == 0 => &format!("on, did not start: {again}"),
+            (None, _) => "on, ended: starts again at the next call",
+        };
+        let before = ["", "  last error: "][usize::from(!problem.is_empty())];
+        format!("{}  {now}{before}{problem}", self.name)
     }
 
-    fn take(&self, message: &Value) {
-        let (id, params) = (&message["id"], &message["params"]);
-        match message["method"].as_str() {
-            Some("ping") if !id.is_null() => self.send(json!({ "id": id, "result": {} })),
-            Some(_) if !id.is_null() => {
-                let error = json!({ "code": -32601, "message": "this client does not offer that" });
-                self.send(json!({ "id": id, "error": error }));
-            }
-            Some("notifications/tools/list_changed") => lock(&self.state).list_changed = true,
-            Some("notifications/progress") => {
-                let word = |it: &Value| it.as_str().map_or_else(|| it.to_string(), str::to_string);
-                let fields = ["progress", "total", "message"].into_iter();
-                let of: Vec<_> = fields.filter_map(|it| params.get(it)).map(word).collect();
-                lock(&self.state).progress = short(&of.join(" "), 80);
-            }
-            Some(_) => {}
-            None => {
-                let (error, mut state) = (&message["error"], lock(&self.state));
-                let answer = match error["message"].as_str().unwrap_or_default() {
-                    _ if error.is_null() => Ok(message["result"].clone()),
-                    said => Err(format!("it refuses: {}", short(said, 500))),
-                };
-                match state.waiting.remove(&id.as_u64().unwrap_or_default()) {
-                    Some(tell) => drop(tell.send(answer)),
-                    None => state.problem = "it answered what nobody waits for".to_string(),
-                }
-            }
+    /// How it is, and its tools; and the whole.
+    pub fn told(&self, whole: bool) -> String {
+        let mut told = self.line();
+        for tool in &*lock(&self.tools) {
+            let about = tool.description.lines().nth(1); // the first within its block
+            told += &format!("\n  {}: {}", tool.name, about.unwrap_or_default());
         }
+        if whole {
+            let printed = text_or(&self.client.look().recent, "nothing");
+            told += &format!("\n  its command: {}", self.program.line(false));
+            told += &format!("\n  its standard error: {printed}");
+        }
+        told
     }
 }
 
-impl Watch for Server {
-    /// What it is, what went wrong last, and the end of its standard error.
+/// A call that is waited for: what it is, who makes it, and what stops it.
+struct Call(String, Arc<Client>, Interrupt);
+
+impl Watch for Call {
     fn look(&self) -> Progress {
-        let state = lock(&self.state);
-        let process = state.process.as_ref().map(Watch::look);
         Progress {
-            what: self.config.line(false),
-            line: state.problem.clone(),
-            ..process.unwrap_or_default()
+            what: self.0.clone(),
+            line: self.1.progress(),
+            ..Progress::default()
         }
     }
 
     fn stop(&self) {
-        self.end(lock(&self.state), "it was stopped");
+        self.2.trigger();
+    }
+}
+
+/// What a server says, in a block that it cannot end.
+fn marked(what: &str, server: &str, text: &str) -> String {
+    block(what, &format!(" server=\"{server}\""), text)
+}
+
+/// What the model is told of a call: what the server said, in a marked block.
+fn outcome(server: &str, answer: Result<Outcome, End>) -> Outcome {
+    match answer {
+        Ok(it) => Outcome::new(it.end, marked("mcp-result", server, &it.output)),
+        Err(End::Failed(why)) => {
+            let again = "if it has ended, the next call starts it again";
+            let end = End::Failed(format!("{server} gave no result; {again}"));
+            Outcome::new(end, marked("mcp-error", server, &why))
+        }
+        Err(end) => Outcome::new(end, ""),
     }
 }

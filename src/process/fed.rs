@@ -1,6 +1,7 @@
 //! foundation · A command that is given lines while it runs: a named pipe is its standard input, and
 //! ours to write to. When that is dropped, the input ends.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,18 +13,42 @@ use nix::fcntl::OFlag;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use serde::Deserialize;
 
 use super::heard::Heard;
 use super::output::scratch_path;
 use super::{Handle, start};
 
-/// Starts a command for a shell that answers: what it prints has to be read, as it waits for that, and
-/// its standard error is kept. When it has exited, all that it left running is stopped.
+/// A command without a shell, and variables of its environment.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Program {
+    /// A name that is looked for in `PATH`, or a path.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// What is added to its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Program {
+    /// For a shell, which becomes the command; or without the values, which may be secrets.
+    pub fn line(&self, whole: bool) -> String {
+        let value = |value| if whole { value } else { "…" };
+        let env = self.env.iter();
+        let set = env.map(|(name, it)| format!("{name}={}", value(it)));
+        let words = set.chain([self.command.clone()]).chain(self.args.clone());
+        words.fold("env".to_string(), |line, word| line + " " + &quote(&word))
+    }
+}
+
+/// Starts a program that answers: what it prints has to be read, as it waits for that, and its
+/// standard error is kept. When it has exited, all that it left running is stopped.
 ///
 /// # Errors
 /// When there is no pipe.
-pub fn talk(command: &str) -> io::Result<(Handle, PipeReader, File)> {
-    let (input, command) = input(command)?;
+pub fn talk(program: &Program) -> io::Result<(Handle, PipeReader, File)> {
+    let (input, command) = input(&program.line(true))?;
     let (handle, (printed, to)) = (Handle::new(&command), io::pipe()?);
     handle.state().heard = Some(Heard::Read(Arc::new(to)));
     start(&handle, Path::new(""));
