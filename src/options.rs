@@ -54,8 +54,8 @@ Options:
   --agent NAME   run as that agent (from s04 on); without a name: list them
   --resume NAME  go on with that session (from s13 on); without a name: list them
   --replay NAME  play that session with its recorded replies (from s13 on)
-  --speed N      so many times as fast; 0: at once
-  --dry          what the tools said is shown, and they do not run
+  --speed N      with --replay: N times as fast; 0: at once
+  --dry          with --replay: no tool runs, and what it said then is shown
   --no-suggestions  show no next line in grey (from s19 on)
   --trace FILE   write what happens when, for ui.perfetto.dev or chrome://tracing
   --chart FILE   at the end, draw the last turn as an SVG picture
@@ -137,6 +137,9 @@ fn read(options: &mut Options, mut parser: Parser) -> Result<bool, lexopt::Error
     let session = options.resume.as_ref().or(options.replay.as_ref());
     if session.is_some() && options.name.as_str() < "s13" {
         return Err("--resume and --replay: sessions come with s13_sessions".into());
+    }
+    if options.replay.is_none() && (options.dry || options.speed.is_some()) {
+        return Err("--dry and --speed are for --replay".into());
     }
     Ok(false)
 }

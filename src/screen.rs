@@ -16,7 +16,7 @@ use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
 use crate::terminal::size;
-pub use text::{count, describe, one_line, visible};
+pub use text::{count, describe, one_line, visible, wrap};
 use text::{shorten, split_line};
 
 /// Text above a typed line is broken here where no terminal says how wide it is.
@@ -75,7 +75,7 @@ impl Screen {
 
     /// Prints whole lines to standard error, where they are in nobody's way.
     pub fn say_aside(&self, text: &str) {
-        let _ = writeln!(stderr(), "{}", readable(text.as_bytes()));
+        let _ = writeln!(stderr(), "{}", wrap(&readable(text.as_bytes())));
     }
 
     /// Prints whole lines.

@@ -334,7 +334,7 @@ fn with_step_enter_plays_the_page_and_each_request_is_shown() {
     terminal.until_shows("\nWith --step, Enter plays the next line.\n");
     terminal.line("");
     let first = format!(
-        "\n{}\n(new in this request:\n1 user\n  text: run \"printf ",
+        "\ns01 >> {}\n(new in this request:\n1 user\n  text: run \"printf ",
         lines[0]
     );
     terminal.until_shows(&first);
@@ -352,12 +352,12 @@ fn with_step_enter_plays_the_page_and_each_request_is_shown() {
     terminal.line("");
     terminal.until_ends("\n3. run \"cat notes.txt\": call Ada\ns01 >>");
     terminal.line("");
-    terminal.until_shows(&format!("\n{}\n(new in this request:\n", lines[2]));
+    terminal.until_shows(&format!("\ns01 >> {}\n(new in this request:\n", lines[2]));
     terminal.until_shows("_0: bash {\"command\":\"sleep 60 & echo started\"}\n");
     // The turn has ended: what an empty line is told stands last on the screen.
     terminal.until_ends(" program ends.]\ns01 >>");
     terminal.line("");
-    terminal.until_ends("\nNothing typed. /help shows what can be done here.\ns01 >>");
+    terminal.until_ends("\nThat was the page's last line for this prompt; exit leaves.\ns01 >>");
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn step_shows_each_conversation_by_itself_and_what_was_shortened() {
         "… 9 more lines, 264 bytes in all\n10 assistant\n",
         "(new in this request:\n7 user\n",
         "… 9 more lines, 264 bytes in all\n12 assistant\n",
-        "\n/compact\n",
+        "\ns06 >> /compact\n",
         "  compact │ (new in this request:\n14 assistant\n",
         "(new in this request:\n1 user\n  text, from the harness: <summary>\n",
         "  text: summarise this conversation, then run",

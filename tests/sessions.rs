@@ -645,7 +645,14 @@ fn the_demonstration_forks_fails_in_the_fork_and_goes_back_to_the_original() {
         "Session risky, 4 messages.",
         "failed: ERROR: exit code 1",
         "Session theme, 4 messages. To go back: /resume risky",
-        "◆ build: finished",
+        "0 messages. To go back: /resume theme",
+        "● bash: kill -9",
+        "Killed",
+        "Session theme, 13 messages.",
+        "◆ build: ERROR: ended with the program",
+        "● read_file: notes.txt",
+        "  1  theme",
+        "  2    risky",
     ]);
     let files = files(folder.path());
     let texts = files.iter().map(fs::read_to_string);

@@ -150,7 +150,7 @@ impl Server {
         }
         if whole {
             let printed = text_or(&self.client.look().recent, "nothing");
-            told += &format!("\n  its command: {}", self.program.line(false));
+            told += &format!("\n  its command: {}", short(&self.program.line(false), 200));
             told += &format!("\n  its standard error: {printed}");
         }
         told

@@ -18,6 +18,8 @@ type Command = (&'static str, &'static str, Option<Action>);
 #[derive(Clone)]
 pub struct Commands {
     list: Vec<Command>,
+    /// Of the lesson, as the prompt has it.
+    name: String,
     /// Lines to try.
     scenario: Vec<String>,
     /// How many of them Enter has played; with `--step` only.
@@ -32,10 +34,15 @@ impl Commands {
                 ("/help", "this list", None),
                 ("/clear", "begin a new conversation", None),
                 ("/exit", "leave; also exit, q, Ctrl+D", None),
-                ("Ctrl+C", "drop the line, or interrupt the agent", None),
+                (
+                    "Ctrl+C",
+                    "drop the line, interrupt the agent; twice: leave",
+                    None,
+                ),
                 ("Tab", "complete a command or a name", None),
-                ("Up", "on an empty line: take a queued line back", None),
+                ("Up", "the line before; first, a queued line back", None),
             ],
+            name: options.name.clone(),
             scenario: options.scenario.clone(),
             played: if options.step { 0 } else { usize::MAX },
         }
@@ -44,8 +51,9 @@ impl Commands {
     /// Carries out what needs no agent. False if the line, as it is now, is for somebody else.
     pub fn carry_out(&mut self, typed: &mut String, screen: &Screen) -> bool {
         let next = self.scenario.get(self.played);
+        let was_last = self.played == self.scenario.len();
         if let Some(next) = next.filter(|_| typed.trim().is_empty()) {
-            screen.lines(next, Style::Bold);
+            screen.lines(&format!("{} >> {next}", self.name), Style::Bold);
             typed.clone_from(next);
             self.played += 1;
         }
@@ -53,6 +61,9 @@ impl Commands {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let known = self.list.iter().find(|it| word(it) == name);
         match known.filter(|(command, ..)| rest.is_empty() || command.contains(' ')) {
+            _ if line.is_empty() && was_last => {
+                screen.say("That was the page's last line for this prompt; exit leaves.");
+            }
             _ if line.is_empty() => screen.say("Nothing typed. /help shows what can be done here."),
             _ if line == "/help" => self.help(screen),
             _ if !line.starts_with('/') || is_leaving(line) => return false,

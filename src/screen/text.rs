@@ -4,7 +4,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
 use crate::process::output::readable;
-use crate::terminal::short;
+use crate::terminal::{short, size};
 
 /// Lines of a tool's output that are shown.
 const SHOWN_LINES: usize = 8;
@@ -79,6 +79,17 @@ pub fn visible(text: &str) -> String {
         _ => c.to_string(),
     };
     readable(text.as_bytes()).chars().map(show).collect()
+}
+
+/// The text as a terminal shows it, if standard output is one: lines end between words.
+pub fn wrap(text: &str) -> String {
+    let columns = size().map_or(usize::MAX, |(columns, _)| columns);
+    let (mut lines, mut rest) = (String::new(), text);
+    while let Some((line, next)) = split_line(rest, columns) {
+        lines += &format!("{line}\n");
+        rest = next;
+    }
+    lines + rest
 }
 
 /// The first line and what follows, if it is complete or too wide. What is too wide is broken

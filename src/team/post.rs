@@ -181,9 +181,13 @@ impl Member {
     /// Whether it lives, what waits for it, and what it says of itself.
     pub fn line(&self) -> String {
         let said = read(&self.0.join("lock"), 1000).unwrap_or_default();
-        let ended = if self.lives() { "" } else { " (ended)" };
         let (name, mail) = (self.name(), self.waiting().len());
-        format!("{name}{ended}: mail waiting {mail}, process {said}")
+        let [ended, last] = if self.lives() {
+            ["", ""]
+        } else {
+            [" (ended)", "at the end "]
+        };
+        format!("{name}{ended}: mail waiting {mail}, {last}process {said}")
     }
 }
 

@@ -184,8 +184,8 @@ fn members_that_are_none_are_not_waited_for() {
         .line(r#"tell looked "boo""#)
         .line(r#"tell busy "boo""#)
         .run();
-    ran.has("ghost (ended): mail waiting 0, process \n");
-    ran.has("looked (ended): mail waiting 0, process 7");
+    ran.has("ghost (ended): mail waiting 0, at the end process \n");
+    ran.has("looked (ended): mail waiting 0, at the end process 7");
     ran.has("ghost has ended, and would not read it");
     ran.has("nothing was sent to pipe: ");
     ran.has("looked has ended, and would not read it");

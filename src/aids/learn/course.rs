@@ -89,7 +89,7 @@ impl Lesson {
         let text = read(&self.file("hints.md"))?;
         let hints = text.split("## Hint ").skip(1);
         let hints = hints.filter_map(|hint| hint.split_once('\n'));
-        Ok(hints.map(|(_, hint)| hint.trim().to_string()).collect())
+        Ok(hints.map(|(_, hint)| paragraphs(hint)).collect())
     }
 
     /// The questions at the end of its page, each with its answer.
@@ -100,8 +100,19 @@ impl Lesson {
         let question = |block: &str| {
             let (question, rest) = block.split_once("</summary>")?;
             let answer = rest.split("</details>").next()?;
-            Some((question.trim().to_string(), answer.trim().to_string()))
+            let question = question.replace("<code>", "`").replace("</code>", "`");
+            Some((question.trim().to_string(), paragraphs(answer)))
         };
         Ok(blocks.filter_map(question).collect())
     }
+}
+
+/// A piece of a page with one line for each paragraph; code stays as it is.
+fn paragraphs(text: &str) -> String {
+    let join = |part: &str| match part.starts_with("```") {
+        true => part.to_string(),
+        false => part.replace('\n', " "),
+    };
+    let parts: Vec<String> = text.trim().split("\n\n").map(join).collect();
+    parts.join("\n\n")
 }

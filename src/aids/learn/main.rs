@@ -10,6 +10,7 @@ use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
 use meanwhile::process::supervisor;
+use meanwhile::screen::wrap;
 
 const HELP: &str = "\
 learn: exercises for the lessons, in a folder of your own, mine/
@@ -31,12 +32,12 @@ Without a name, the next exercise is meant. For `learn` type `cargo run --bin le
 /// Prints lines. Standard output may be closed: then nobody reads them.
 fn say(text: &str) {
     let mut out = stdout();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", wrap(text)).and_then(|()| out.flush());
 }
 
 /// The same, on standard error.
 fn say_aside(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(stderr(), "{}", wrap(text));
 }
 
 fn main() -> ExitCode {
