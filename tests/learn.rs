@@ -97,7 +97,7 @@ impl Course {
             lesson.join("hints.md"),
             "# Hints\n\n## Hint 1\n\nOne.\n\n## Hint 2\n\nTwo.\n\n## Hint 3\n\nThree.\n",
         );
-        let page = "# s01 · Small\n\n## Three questions\n\n<details>\n<summary>Why one?</summary>\n\nFor one.\n\n</details>\n\n<details>\n<summary>Why two?</summary>\n\nFor two.\n</details>\n";
+        let page = "# s01 · Small\n\n## Three questions\n\n<details>\n<summary>Why one?</summary>\n\nFor one.\n\n</details>\n\n<details>\n<summary>Why <code>two</code>?</summary>\n\nFor two,\non two lines.\n\n```rust\na();\nb();\n```\n</details>\n";
         write(lesson.join("README.md"), page);
         Course {
             folder,
@@ -355,7 +355,11 @@ fn questions_are_asked_before_they_are_answered() {
     let course = Course::small("");
     course
         .learn(&["quiz", "s01"], "\n\n")
-        .has(0, &["1 of 2: Why one?", "For one.", "For two."]);
+        .has(0, &["1 of 2: Why one?", "For one."])
+        .has(
+            0,
+            &["Why `two`?", "For two, on two lines.", "\na();\nb();\n"],
+        );
     let first = course.learn(&["quiz", "s01"], "");
     assert!(!first.has(0, &["Why one?"]).out.contains("For one."));
     write(

@@ -587,6 +587,13 @@ fn options_that_do_not_fit_say_what_there_is() {
         &["--agent", "explore"],
         "--agent: agents come with s04_subagent\n",
     );
+    for of_replay in [&["--dry"][..], &["--speed", "4"]] {
+        wrong(
+            "s13_sessions",
+            of_replay,
+            "--dry and --speed are for --replay\n",
+        );
+    }
 }
 
 #[test]
