@@ -8,9 +8,8 @@ mod task;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use crate::caught::catch;
+use crate::caught::{catch, spawn};
 use crate::notification::{NotificationBus, TaskId};
 use crate::outcome::{End, Outcome};
 pub use crate::process::{Progress, Watch};
@@ -99,8 +98,7 @@ impl BackgroundExecutor {
             notifier.notify(its.id.clone(), outcome);
             its.close();
         };
-        let name = task.id.to_string().replace('\0', "");
-        let spawned = thread::Builder::new().name(name).spawn(work);
+        let spawned = spawn(&task.id.to_string(), work);
         spawned.map_err(|error| Refusal::NoThread(error.to_string()))?;
         self.ids.push(task.id.clone());
         self.running.push(task.id.clone());

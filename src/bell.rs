@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::thread;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+
+use crate::caught::spawn;
 
 /// Rings. Where nobody listens, or it rings already, nothing is to be done. Never blocks.
 pub fn ring(path: &Path) {
@@ -28,18 +29,13 @@ pub fn listen(path: &Path, woken: impl Fn() + Send + 'static) -> io::Result<()> 
             woken();
         }
     };
-    let thread = thread::Builder::new().name("bell".into());
-    thread.spawn(listen).map(drop)
+    spawn("bell", listen).map(drop)
 }
 
 /// Opens what is a bell, and nothing else: a file that is there may be somebody's. Who listens has
 /// it also for writing, so that it never ends.
 fn open(path: &Path, listens: bool) -> io::Result<File> {
-    let wait = if listens {
-        OFlag::empty()
-    } else {
-        OFlag::O_NONBLOCK
-    };
+    let wait = [OFlag::O_NONBLOCK, OFlag::empty()][usize::from(listens)];
     let mut options = File::options();
     options.read(listens).write(true);
     options.custom_flags((OFlag::O_NOFOLLOW | wait).bits());

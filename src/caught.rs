@@ -1,8 +1,11 @@
-//! foundation · A panic as a result: work that may panic is caught, and says so.
+//! foundation · What threads share: a name for each, locks, and a panic as a result: work that may
+//! panic is caught, and says so.
 
 use std::cell::Cell;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
 
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
@@ -16,10 +19,14 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     CATCHING.set(outer);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("it gave no reason")
-            .to_string()
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("it gave no reason").to_string()
     })
+}
+
+/// Starts a thread of that name.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name.replace('\0', "")).spawn(work)
 }
 
 /// True while this thread runs inside [`catch`].

@@ -5,13 +5,12 @@
 
 use std::iter::once;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{from_value, json};
 
 use crate::agent::Agent;
-use crate::caught::{catch, lock};
+use crate::caught::{catch, lock, spawn};
 use crate::compact::{Compactor, ask_about, estimate, head};
 use crate::delivery::block;
 use crate::message::{ContentBlock, Message, Role, Usage, append, push_note};
@@ -107,8 +106,7 @@ impl Memory {
             };
             *job = landed.map_or_else(Job::Failed, |()| Job::Idle);
         };
-        let spawned = thread::Builder::new().name(NAME.into()).spawn(work);
-        if let Err(why) = spawned {
+        if let Err(why) = spawn(NAME, work) {
             *job = Job::Failed(why.to_string());
         }
     }
@@ -260,9 +258,8 @@ impl Remembered {
 /// True after a reply without calls: there, a cut does not part a call from its result.
 fn may_cut(messages: &[Message]) -> bool {
     let is_call = |block: &ContentBlock| block.as_call().is_some();
-    messages
-        .last()
-        .is_some_and(|last| last.role == Role::Assistant && !last.content.iter().any(is_call))
+    let last = messages.last().filter(|it| it.role == Role::Assistant);
+    last.is_some_and(|it| !it.content.iter().any(is_call))
 }
 
 /// A number for how a conversation begins, and for so many of its messages: FNV-1a. Results of tools

@@ -31,13 +31,13 @@ pub use pool::supervise_with;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, never, select, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::caught::spawn;
 use crate::interrupt::Interrupt;
 use crate::outcome::{End, Outcome};
 use pool::Supervisor;
@@ -84,8 +84,7 @@ pub fn on_thread(
         let outcome = Outcome::of(|| work(&teller));
         let _ = teller.send(News::Ended(outcome)); // perhaps nobody listens any more
     };
-    let thread = thread::Builder::new().name(name.replace('\0', ""));
-    if let Err(error) = thread.spawn(run) {
+    if let Err(error) = spawn(name, run) {
         let message = format!("no thread could be started for it: {error}");
         let _ = tell.send(News::Ended(Outcome::new(End::Failed(message), "")));
     }

@@ -5,13 +5,12 @@ mod text;
 
 use std::io::{Write, stderr, stdout};
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use rustyline::ExternalPrinter;
 
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::event::{Event, Stamped};
 use crate::interrupt::Interrupt;
 use crate::process::output::readable;
@@ -193,8 +192,7 @@ impl Screen {
                 }
             }
         };
-        let thread = thread::Builder::new().name("printer".into());
-        if thread.spawn(print).is_ok() {
+        if spawn("printer", print).is_ok() {
             lock(&self.out).above = Some(lines);
         }
     }

@@ -10,7 +10,6 @@ mod line;
 use std::mem::take;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Task};
 use crate::background_agent::{self, ALONE, AtWork};
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::delivery::block;
 use crate::foreground::free_name;
 use crate::outcome::Outcome;
@@ -113,8 +112,7 @@ impl Slack {
                 let _ = slack.bell.1.recv_timeout(slack.round());
             }
         };
-        let spawned = thread::Builder::new().name("slack".into()).spawn(listen);
-        if let Err(why) = spawned {
+        if let Err(why) = spawn("slack", listen) {
             self.say(format!("Slack: nobody listens: {why}."));
         }
     }

@@ -5,10 +5,10 @@
 //! nothing once a key is pressed: then it ends.
 
 use std::env::var_os;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crate::agent::Agent;
-use crate::caught::{catch, lock};
+use crate::caught::{catch, lock, spawn};
 use crate::delivery::Input;
 use crate::message::{Message, Role, StopReason, push_user};
 use crate::model::Model;
@@ -61,8 +61,8 @@ impl Suggestions {
             self.asked = Some(messages.to_vec());
             let (agent, session) = (agent.clone(), self.session.clone());
             let mut copy = messages.to_vec();
-            let work = move || catch(|| suggest(agent, &session, &mut copy, &offer));
-            let thread = thread::Builder::new().name(NAME.into()).spawn(work);
+            let work = move || drop(catch(|| suggest(agent, &session, &mut copy, &offer)));
+            let thread = spawn(NAME, work);
             if self.is_demo {
                 let _ = thread.map(JoinHandle::join);
             }

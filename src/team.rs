@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::background::{BackgroundExecutor, Kind, Task, Watch};
 use crate::background_agent::ALONE;
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::delivery::Deliveries;
 use crate::event::Events;
 use crate::notification::TaskId;
@@ -256,8 +256,8 @@ impl Team {
             thread::sleep(GRACE);
             mates.iter().for_each(|mate| mate.task.stop());
         };
-        let late = thread::Builder::new().name("grace".into()).spawn(late);
-        late.map_err(|why| format!("{told} Nobody ends those that stay: {why}."))?;
+        spawn("grace", late)
+            .map_err(|why| format!("{told} Nobody ends those that stay: {why}."))?;
         Ok(told)
     }
 }

@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unicode_width::UnicodeWidthChar;
 
-use crate::caught::{is_caught, lock};
+use crate::caught::{is_caught, lock, spawn};
 use crate::interrupt::Interrupt;
 
 /// The settings from before the program, for every thread that ends it, and whether there is an
@@ -140,7 +140,7 @@ pub fn watch_signals(interrupt: &Interrupt) {
             }
         }
     };
-    let _ = thread::Builder::new().name("signals".into()).spawn(watch);
+    let _ = spawn("signals", watch);
     let _ = listening.recv(); // until the other end is dropped, one way or the other
 }
 

@@ -10,14 +10,13 @@ mod wire;
 use std::io::{BufRead, BufReader};
 use std::mem::take;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased, unbounded};
 use ureq::http::{Response, Uri};
 use ureq::{RequestBuilder, typestate::WithBody};
 
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::event::Event;
 use crate::message::Reply;
 use crate::model::{Model, ModelError, Request};
@@ -135,8 +134,7 @@ impl Anthropic {
                 let _ = sender.send(Err(failure)); // nobody listens once it is interrupted
             }
         };
-        let thread = thread::Builder::new().name("model request".to_string());
-        thread.spawn(worker).map_err(Failure::connection)?;
+        spawn("model request", worker).map_err(Failure::connection)?;
         let outcome = listen(&lines, asked);
         let deadline = Instant::now() + GRACE;
         while !asked.interrupt.is_triggered() && lines.recv_deadline(deadline).is_ok() {}
@@ -154,8 +152,7 @@ impl Anthropic {
         let secrets = secrets.map(|it| it.strip_prefix("Bearer ").unwrap_or(it));
         let long = secrets.filter(|it| it.len() >= 8);
         let text = long.fold(failure.to_string(), |text, it| text.replace(it, "[key]"));
-        let text: String = text.chars().take(500).collect();
-        text.trim_end_matches('.').to_string()
+        format!("{text:.500}").trim_end_matches('.').to_string()
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 
 use super::{ATTEMPTS, Run, change, claim, is_free};
 use crate::background::{Progress, Refusal, Watch};
 use crate::background_agent::{ALONE, AtWork};
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::delivery::block;
 use crate::interrupt::Interrupt;
 use crate::notification::TaskId;
@@ -91,8 +90,7 @@ impl Runner {
             let work = || it.agent(&task).map_or_else(failed, |agent| agent.run());
             let _ = tells.send((id, Outcome::of(work)));
         };
-        let name = format!("{} {id}", self.name).replace('\0', "");
-        if let Err(error) = thread::Builder::new().name(name).spawn(work) {
+        if let Err(error) = spawn(&format!("{} {id}", self.name), work) {
             let why = Refusal::NoThread(error.to_string()).into();
             let _ = tell.send((id, failed(why)));
         }

@@ -48,6 +48,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::flag;
 
 use super::{PERSISTENCE, output, tree};
+use crate::caught::spawn;
 
 /// The private first argument. The second is the program's scratch folder.
 pub(super) const ARGUMENT: &str = "__supervisor";
@@ -104,8 +105,7 @@ fn serve(scratch: &Path) -> io::Result<()> {
     let (begin, begun) = mpsc::channel();
     let reap_all = move || begun.iter().for_each(|shell| reap(shell, &status));
     // Started before the first command: if there can be no thread, nothing has to be ended.
-    let thread = thread::Builder::new().name("reaper".into());
-    let reaper = thread.spawn(reap_all).inspect_err(|error| {
+    let reaper = spawn("reaper", reap_all).inspect_err(|error| {
         let why = format!("no thread for the command's supervisor: {error}");
         say(&control, &Status::Failed(why));
     })?;

@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{ErrorKind, stdin, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use nix::unistd::write;
 use rustyline::error::ReadlineError;
@@ -20,7 +19,7 @@ use super::commands::{Commands, is_leaving};
 use super::history::{check_history, is_control, state_file};
 use super::shared::{Doing, Shared};
 use super::status::Helper;
-use crate::caught::{catch, lock};
+use crate::caught::{catch, lock, spawn};
 use crate::inbox::Wake;
 use crate::terminal;
 
@@ -41,20 +40,18 @@ pub fn start(editor: Option<Editor>, commands: Commands, shared: &Arc<Shared>) {
         }
         its.inbox.put(Wake::Leave);
     };
-    let thread = thread::Builder::new().name("keyboard".into());
-    if thread.spawn(read).is_err() {
+    if spawn("keyboard", read).is_err() {
         shared.inbox.put_back(Wake::Leave); // nothing can be typed
     }
 }
 
 fn read_pipe(shared: &Shared) {
     let echo = !terminal::person_is_there();
+    let bad = "A line was not valid UTF-8 and was left out; the next one follows.";
     for line in stdin().lines() {
         match line {
             Ok(text) => shared.inbox.put(Wake::Line { text, echo }),
-            Err(error) if error.kind() == ErrorKind::InvalidData => shared
-                .screen
-                .say("A line was not valid UTF-8 and was left out; the next one follows."),
+            Err(error) if error.kind() == ErrorKind::InvalidData => shared.screen.say(bad),
             Err(_) => return,
         }
     }

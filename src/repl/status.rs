@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -16,7 +15,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 
 use super::shared::Shared;
-use crate::caught::lock;
+use crate::caught::{lock, spawn};
 use crate::event::{Event, Look, Reader, Stamped};
 use crate::screen::{Style, count, visible};
 use crate::terminal::{fit, short, size};
@@ -61,7 +60,7 @@ pub fn reader(shared: &Arc<Shared>) -> Reader {
             pause = status.waiting.map_or(Duration::MAX, |_| AT_ONCE);
         }
     };
-    let _ = thread::Builder::new().name("status".into()).spawn(draw);
+    let _ = spawn("status", draw);
     Box::new(move |event| {
         if lock(&shared.status).note(event) {
             let _ = tell.try_send(()); // one that is there already will do
