@@ -3,6 +3,9 @@
 
 use std::fs::{File, TryLockError};
 use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use crate::interrupt::Interrupt;
 
 /// A file that is held until this is dropped. It is never unlinked: somebody could hold one that has
 /// no name any more.
@@ -17,6 +20,17 @@ impl Held {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(file),
             _ => Ok(Held(file)),
+        }
+    }
+
+    /// Holds it once nobody else does; gives it back if that takes too long, or is stopped.
+    pub fn wait(mut file: File, patience: Duration, stop: &Interrupt) -> Result<Self, File> {
+        let (begun, pause) = (Instant::now(), Duration::from_millis(10));
+        loop {
+            file = match Held::new(file) {
+                Err(file) if begun.elapsed() < patience && stop.pause(pause) => file,
+                done => return done,
+            };
         }
     }
 }

@@ -1,18 +1,19 @@
 //! s07 · The folder of the task board: locked, read and written as a whole.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{BoardTask, Entries, Entry, TaskBoard, link};
+use crate::held::Held;
 use crate::interrupt::Interrupt;
 use crate::tools::files::{EDIT_LIMIT, failed, make_own_folder, read_text, replace};
 
-/// How long to wait for a lock, and how long between two tries.
+/// How long to wait for a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(20);
+const LATER: &str = "somebody else is changing the tasks, so nothing was changed. Try again later.";
 
 impl TaskBoard {
     pub(crate) fn path(&self, id: u64) -> PathBuf {
@@ -24,19 +25,11 @@ impl TaskBoard {
         move |error| failed(what, &folder)(error)
     }
 
-    /// Waits a while for others to finish their change; the lock is gone when the file is dropped.
-    pub(crate) fn lock(&self, stop: &Interrupt) -> Result<File, String> {
+    /// Waits a while for others to finish their change; where there are no locks, goes on without.
+    pub(crate) fn lock(&self, stop: &Interrupt) -> Result<Held, String> {
         let folder = make_own_folder(&self.dir).and_then(|()| File::open(&self.dir));
         let folder = folder.map_err(self.failed("used"))?;
-        let deadline = Instant::now() + PATIENCE;
-        // Where there are no locks, go on without.
-        while let Err(TryLockError::WouldBlock) = folder.try_lock() {
-            if !stop.pause(PAUSE) || Instant::now() > deadline {
-                let why = "somebody else is changing the tasks, so nothing was changed";
-                return Err(format!("{why}. Try again later."));
-            }
-        }
-        Ok(folder)
+        Held::wait(folder, PATIENCE, stop).map_err(|_| LATER.to_string())
     }
 
     pub(crate) fn load(&self) -> Result<Entries, String> {

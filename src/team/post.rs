@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -31,10 +30,12 @@ use nix::fcntl::OFlag;
 use crate::bell;
 use crate::caught::lock;
 use crate::held::{Held, is_held};
+use crate::interrupt::Interrupt;
 use crate::journal::now;
 
 /// So many messages may wait in a mailbox.
 const MOST: usize = 100;
+const SECOND: Duration = Duration::from_secs(1);
 /// No message has more bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
@@ -84,8 +85,9 @@ impl Member {
         }
         inside[..3].iter().try_for_each(fs::create_dir_all)?;
         let why = format!("another process is {} of this team already", self.name());
+        let held = Held::wait(open(&inside[3], true)?, SECOND, &Interrupt::default());
         let me = Me {
-            held: hold(100, &why, || open(&inside[3], true))?,
+            held: held.map_err(|_| io::Error::other(why))?,
             member: self,
             taken: Mutex::default(),
         };
@@ -132,9 +134,10 @@ impl Member {
 
     /// Only one may deliver there at a time, until this is dropped. Waits a while for the others.
     fn turn(&self) -> io::Result<Held> {
-        let folder = self.0.join("tmp/."); // the end of `tmp`, if that is a pipe
+        let folder = File::open(self.0.join("tmp/."))?; // the end of `tmp`, if that is a pipe
         let why = "somebody else is delivering there; try again later";
-        hold(500, why, || File::open(&folder))
+        let held = Held::wait(folder, 5 * SECOND, &Interrupt::default());
+        held.map_err(|_| io::Error::other(why))
     }
 
     /// True as long as its process runs.
@@ -182,11 +185,8 @@ impl Member {
     pub fn line(&self) -> String {
         let said = read(&self.0.join("lock"), 1000).unwrap_or_default();
         let (name, mail) = (self.name(), self.waiting().len());
-        let [ended, last] = if self.lives() {
-            ["", ""]
-        } else {
-            [" (ended)", "at the end "]
-        };
+        let words = [[" (ended)", "at the end "], ["", ""]];
+        let [ended, last] = words[usize::from(self.lives())];
         format!("{name}{ended}: mail waiting {mail}, {last}process {said}")
     }
 }
@@ -265,17 +265,6 @@ fn open(path: &Path, own: bool) -> io::Result<File> {
 
 fn read(path: &Path, most: u64) -> io::Result<String> {
     io::read_to_string(open(path, false)?.take(most))
-}
-
-/// Holds a file, and tries so many times.
-fn hold(tries: u32, why: &str, open: impl Fn() -> io::Result<File>) -> io::Result<Held> {
-    for _ in 0..tries {
-        if let Ok(held) = Held::new(open()?) {
-            return Ok(held);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Err(io::Error::other(why))
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -17,9 +17,10 @@ use crate::tools::files::{failed, make_own_folder};
 
 /// Who holds this adds or removes: at times git fails if two do so at once. (No branch is named so.)
 const TURN: &str = "~turn";
-const PAUSE: Duration = Duration::from_millis(10);
 /// In `.git/info/exclude`, which is only yours; `.gitignore` is the project's.
 const EXCLUDED: &str = "/.worktrees/";
+const INTERRUPTED: &str = "interrupted before it was this one's turn.";
+const WAIT: &str = "Wait until it has ended.";
 const REASON: &str = r#""the agent $1 works here""#;
 /// Asks for the commit that is checked out.
 const HEAD: &str = "rev-parse --verify HEAD";
@@ -196,18 +197,10 @@ impl Tree {
         let folder = self.common.join("meanwhile");
         let create = |()| File::create(folder.join(format!("{name}.lock")));
         let file = make_own_folder(&folder).and_then(create);
-        let mut file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
-        loop {
-            file = match Held::new(file) {
-                Ok(held) => return Ok(held),
-                Err(file) => file,
-            };
-            if wait.is_none_or(|stop| !stop.pause(PAUSE)) {
-                return Err(match wait {
-                    None => format!("an agent works in {name}. Wait until it has ended."),
-                    Some(_) => "interrupted before it was this one's turn.".to_string(),
-                });
-            }
+        let file = file.map_err(failed("used", "a lock in .git/meanwhile"))?;
+        match wait {
+            Some(stop) => Held::wait(file, Duration::MAX, stop).map_err(|_| INTERRUPTED.into()),
+            None => Held::new(file).map_err(|_| format!("an agent works in {name}. {WAIT}")),
         }
     }
 }
