@@ -215,7 +215,7 @@ impl Team {
         match self.me() {
             Ok(me) if **me == lead => return Ok(me),
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
-            Err(_) => exclude(".team/"),
+            Err(_) => drop(exclude("".as_ref(), ".team/")),
         }
         let joined = lead.hold().and_then(|me| self.join(me));
         joined.map_err(|why| format!("no team {team}: {why}."))

@@ -6,7 +6,6 @@
 mod git;
 mod tree;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -16,7 +15,7 @@ use crate::repl::Repl;
 use crate::tool::{Access, Context, Tool, ToolOutcome, Toolbox};
 use crate::tools::{Name, object};
 use git::some;
-pub(crate) use tree::Tree;
+pub(crate) use tree::{Tree, exclude};
 
 const MERGE: &str = "Merges a worktree's branch into the one that is checked out here. If they conflict, nothing is changed.";
 const REMOVE: &str = "Removes a worktree and its branch, unless anything in it would be lost.";
@@ -76,10 +75,10 @@ pub fn attach(repl: &mut Repl) {
 /// the history shows what an agent did.
 fn merge(name: &str, context: &Context) -> ToolOutcome {
     let (tree, _held) = Tree::find(name, context)?;
-    let facts = tree.facts(&tree.head)?;
+    let (_, told) = tree.facts(&tree.head)?;
     let news = tree.git(r#"rev-list -1 HEAD.."refs/heads/$1" --"#)?; // of its branch, not elsewhere
     if news.is_empty() {
-        return Err(format!("nothing of {name} can be merged: {}.", facts.told));
+        return Err(format!("nothing of {name} can be merged: {told}."));
     }
     let trial = r#"merge-tree --write-tree --name-only --no-messages HEAD "refs/heads/$1""#;
     if let Err(said) = tree.git(trial) {
@@ -99,14 +98,14 @@ fn merge(name: &str, context: &Context) -> ToolOutcome {
         }
         return Err(format!("nothing was merged, as git says: {said}"));
     }
-    Ok(format!("merged {name}: {}.", facts.told))
+    Ok(format!("merged {name}: {told}."))
 }
 
 /// Looks first whether anything would be lost. git looks again, as it is not forced.
 fn remove(name: &str, context: &Context) -> ToolOutcome {
     let (tree, _held) = Tree::find(name, context)?;
     let others = r#"--exclude="$1" --branches --tags --remotes"#;
-    let lost = tree.facts(&format!("{} {others}", tree.head))?.lost;
+    let (lost, _) = tree.facts(&format!("{} {others}", tree.head))?;
     if !lost.is_empty() {
         let lost = some(&lost);
         return Err(format!(
@@ -121,18 +120,11 @@ fn remove(name: &str, context: &Context) -> ToolOutcome {
 fn list() -> ToolOutcome {
     let mut list = String::new();
     for tree in Tree::all(&Context::default())? {
-        let facts = tree.facts(&tree.head).map(|facts| facts.told);
+        let facts = tree.facts(&tree.head).map(|(_, told)| told);
         let at_work = ["an agent", "nobody"][usize::from(tree.own(&tree.name, None).is_ok())];
         let facts = facts.unwrap_or_else(|why| format!("{}: {why}", tree.name));
         list += &format!("{facts}; {at_work} works there\n");
     }
     let none = "No worktrees. `task` makes one for an agent.";
     Ok(text_or(&list, none))
-}
-
-/// Adds a line to `.git/info/exclude`, if this is in a repository.
-pub fn exclude(line: &str) {
-    if let Some((_, common, _)) = git::repository(Path::new("")) {
-        let _ = tree::exclude(&common, line);
-    }
 }

@@ -61,7 +61,7 @@ impl Kept {
     pub fn put(&mut self, record: Record) -> io::Result<()> {
         if self.journal.is_none() {
             self.open()?;
-            exclude(".sessions/");
+            let _ = exclude("".as_ref(), ".sessions/");
         }
         self.journal.iter().try_for_each(|it| it.append(&record))?;
         self.past.add(record)

@@ -27,6 +27,7 @@ const HEAD: &str = "rev-parse --verify HEAD";
 const UNTOUCHED: &str = "nothing was changed, so it is removed";
 
 /// A worktree: its folder, its branch and its agent have one name.
+#[derive(Default)]
 pub struct Tree {
     pub name: String,
     /// The commit that is checked out where the caller works.
@@ -41,29 +42,15 @@ pub struct Tree {
     held: Mutex<Option<Held>>,
 }
 
-/// What is in a worktree, and not elsewhere.
-pub struct Facts {
-    /// The commits, and the files that are not committed.
-    pub lost: Vec<String>,
-    /// All in one line.
-    pub told: String,
-}
-
 impl Tree {
     /// A name, in the repository in which the caller works; whether there is such a worktree or not.
     fn named(name: &str, context: &Context) -> Result<Self, String> {
         let place = repository(context.folder.path());
         let (top, common, inside) = place.ok_or_else(|| refused("", context))?;
-        let folder = top.join(".worktrees").join(name).join(inside);
-        let (name, head, held) = (name.to_string(), String::new(), Mutex::default());
-        Ok(Tree {
-            name,
-            head,
-            top,
-            common,
-            folder,
-            held,
-        })
+        let (folder, mut tree) = (top.join(".worktrees").join(name), Tree::default());
+        (tree.folder, tree.name) = (folder.join(inside), name.to_string());
+        (tree.top, tree.common) = (top, common);
+        Ok(tree)
     }
 
     /// Those that are there.
@@ -105,7 +92,7 @@ impl Tree {
         let _turn = tree.own(TURN, Some(&context.interrupt))?;
         let path = tree.top.join(".worktrees").join(name);
         make_own_folder(&tree.top.join(".worktrees")).map_err(failed("used", ".worktrees"))?;
-        exclude(&tree.common, EXCLUDED).map_err(failed("changed", ".git/info/exclude"))?;
+        exclude(&tree.top, EXCLUDED).map_err(failed("changed", ".git/info/exclude"))?;
         clear_broken(&tree.common.join("worktrees").join(name), &path);
         if path.symlink_metadata().is_ok() {
             return Err(format!(
@@ -155,8 +142,9 @@ impl Tree {
         git(&self.top, command, &self.name, &Interrupt::default())
     }
 
-    /// What is in it and not in these revisions.
-    pub fn facts(&self, elsewhere: &str) -> Result<Facts, String> {
+    /// What is in it and not in these revisions: the commits, and the files that are not committed;
+    /// and all in one line.
+    pub fn facts(&self, elsewhere: &str) -> Result<(Vec<String>, String), String> {
         let ask = |command: &str| {
             let command = format!(r#"-C ".worktrees/$1" {command}"#);
             self.git(&command).map(lines)
@@ -171,7 +159,7 @@ impl Tree {
         let told = format!(
             "branch {name}, {ahead} ahead, files changed: {changed}, not committed: {uncommitted}"
         );
-        Ok(Facts { lost, told })
+        Ok((lost, told))
     }
 
     /// Removes folder and branch. git refuses where files would be lost; and the branch goes only if
@@ -218,7 +206,7 @@ impl Folder for Tree {
         let _ = self.git(r#"worktree unlock ".worktrees/$1""#);
         let anew = Interrupt::default();
         let told = match self.facts(&self.head) {
-            Ok(it) if !it.lost.is_empty() => format!("{}; it stays until it is removed", it.told),
+            Ok((lost, told)) if !lost.is_empty() => format!("{told}; it stays until it is removed"),
             Ok(_) => self.remove(&anew).err().unwrap_or(UNTOUCHED.into()),
             Err(why) => why,
         };
@@ -246,14 +234,16 @@ fn refused(said: &str, context: &Context) -> String {
     told.to_string()
 }
 
-/// Adds a line, unless it is there.
-pub fn exclude(common: &Path, line: &str) -> io::Result<()> {
-    let path = common.join("info/exclude");
+/// Adds a line to `.git/info/exclude`, unless it is there, or the folder is in no repository.
+pub fn exclude(folder: &Path, line: &str) -> io::Result<()> {
+    let info = repository(folder).map(|(_, common, _)| common.join("info"));
+    let Some(info) = info else { return Ok(()) };
+    let path = info.join("exclude");
     let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
     if text.lines().any(|known| known == line) {
         return Ok(());
     }
-    fs::create_dir_all(common.join("info"))?;
+    fs::create_dir_all(info)?;
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     writeln!(file, "\n{line}")
 }
