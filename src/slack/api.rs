@@ -13,14 +13,8 @@ use crate::process::output::text_or;
 const URL: &str = "https://slack.com/api";
 const NAMES: [&str; 3] = ["SLACK_BOT_TOKEN", "SLACK_CHANNEL", "SLACK_USERS"];
 /// Errors of Slack that pass by themselves. All others last until somebody does something.
-const PASSING: [&str; 6] = [
-    "ratelimited",
-    "rate_limited",
-    "internal_error",
-    "fatal_error",
-    "service_unavailable",
-    "request_timeout",
-];
+const PASSING: &str = "ratelimited, rate_limited, internal_error, fatal_error, \
+    service_unavailable, request_timeout";
 pub const POST: &str = "chat.postMessage";
 /// Of those, the ones that all answers meet: what else is refused to one, is not of all of them.
 const LASTING: &str = "invalid_auth, not_authed, account_inactive, token_revoked, token_expired, \
@@ -136,11 +130,11 @@ impl Config {
         }
         let code = body["error"].as_str().unwrap_or("no reason given");
         let shown = code.replace(&self.token, "[token]");
-        let shown: String = shown.chars().take(80).collect();
-        let what = format!("Slack refused {method}: {shown}");
+        let what = format!("Slack refused {method}: {shown:.80}");
+        let is_one_of = |list: &str| list.split(", ").any(|it| it == code);
         Err(match code {
-            code if PASSING.contains(&code) => Failure::Passing(what, after),
-            code if method == POST && LASTING.split(", ").all(|it| it != code) => {
+            _ if is_one_of(PASSING) => Failure::Passing(what, after),
+            _ if method == POST && !is_one_of(LASTING) => {
                 Failure::Gone(what + "; that answer is dropped")
             }
             "thread_not_found" => Failure::Gone(what),

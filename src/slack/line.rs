@@ -57,8 +57,8 @@ impl Line {
             let channel = config.channel;
             return Err(format!("Another program here listens to {channel}."));
         };
-        let (mut begun, mut open, mut sources) =
-            (BTreeSet::new(), Vec::new(), vec![Source::of("")]);
+        let (mut begun, mut open) = (BTreeSet::new(), Vec::new());
+        let mut sources = vec![Source::default()];
         let read = journal::read(&path, usize::MAX, |record| {
             match record {
                 Record::Since(ts) => sources[0].oldest = ts,
