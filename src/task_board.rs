@@ -15,10 +15,15 @@ use serde_json::{Map, Value, json};
 use crate::interrupt::Interrupt;
 use crate::process::output::text_or;
 use crate::todo::{Stage, one_line};
-use crate::tool::{Access, Tool, ToolOutcome};
+use crate::tool::{Access, Context, Tool, ToolOutcome};
 use crate::tools::{Id, object};
 
 pub(crate) type Ids = BTreeSet<u64>;
+
+const CREATE: &str = "Puts a task on the board, which outlives this conversation.";
+const UPDATE: &str = "Changes the status of a task, or what it waits for.";
+const LIST: &str = "Lists all tasks with their status and what blocks them.";
+const GET: &str = "Shows all of one task, its description included.";
 
 /// A task as it stands in its file, or as the model asks for it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -85,35 +90,17 @@ pub fn tools(board: TaskBoard) -> [Tool; 4] {
     let status = json!({ "type": "string", "enum": ["pending", "in_progress", "completed"] });
     let created = json!({ "subject": text, "description": text, "blockedBy": ids });
     let updated = json!({ "id": id, "status": status, "addBlockedBy": ids });
+    let (created, updated) = (object(created, &["subject"]), object(updated, &["id"]));
+    let (none, one) = (object(json!({}), &[]), object(json!({ "id": id }), &["id"]));
+    let create = move |task, its: &Context| create.create(task, &its.interrupt);
+    let update = move |change, its: &Context| update.update(change, &its.interrupt);
+    let list = move |_: Map<String, Value>, _: &Context| list.list();
+    let get = move |Id { id }, _: &Context| get.get(id);
     [
-        Tool::new(
-            "task_create",
-            "Puts a task on the board, which outlives this conversation.",
-            object(created, &["subject"]),
-            Access::Free,
-            move |input, context| create.create(input, &context.interrupt),
-        ),
-        Tool::new(
-            "task_update",
-            "Changes the status of a task, or what it waits for.",
-            object(updated, &["id"]),
-            Access::Free,
-            move |input, context| update.update(input, &context.interrupt),
-        ),
-        Tool::new(
-            "task_list",
-            "Lists all tasks with their status and what blocks them.",
-            object(json!({}), &[]),
-            Access::Free,
-            move |_: Map<String, Value>, _| list.list(),
-        ),
-        Tool::new(
-            "task_get",
-            "Shows all of one task, its description included.",
-            object(json!({ "id": id }), &["id"]),
-            Access::Free,
-            move |Id { id }, _| get.get(id),
-        ),
+        Tool::new("task_create", CREATE, created, Access::Free, create),
+        Tool::new("task_update", UPDATE, updated, Access::Free, update),
+        Tool::new("task_list", LIST, none, Access::Free, list),
+        Tool::new("task_get", GET, one, Access::Free, get),
     ]
 }
 
