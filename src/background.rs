@@ -47,10 +47,12 @@ pub struct BackgroundExecutor {
     running: Vec<TaskId>,
 }
 
+/// Shared between the tools, which start and check tasks, and whoever delivers the results.
+pub type Executor = Arc<Mutex<BackgroundExecutor>>;
+
 impl BackgroundExecutor {
-    /// Runs at most `max_concurrent` jobs at the same time. Shared between the tools, which start and
-    /// check tasks, and whoever delivers the results.
-    pub fn shared(bus: NotificationBus, max_concurrent: usize) -> Arc<Mutex<Self>> {
+    /// Runs at most `max_concurrent` jobs at the same time.
+    pub fn shared(bus: NotificationBus, max_concurrent: usize) -> Executor {
         Arc::new(Mutex::new(BackgroundExecutor {
             bus,
             max_concurrent,

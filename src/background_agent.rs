@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Task};
+use crate::background::{Executor, Kind, Task};
 use crate::caught::lock;
 use crate::delivery::Deliveries;
 use crate::notification::TaskId;
@@ -48,11 +48,7 @@ pub fn delegation(agent: &Agent, definitions: &Definitions) -> Delegation {
 }
 
 /// `task`, which returns at once.
-pub fn tool(
-    agent: &Agent,
-    definitions: &Definitions,
-    executor: &Arc<Mutex<BackgroundExecutor>>,
-) -> Tool {
+pub fn tool(agent: &Agent, definitions: &Definitions, executor: &Executor) -> Tool {
     let (delegation, executor) = (delegation(agent, definitions), executor.clone());
     let about = format!(
         "Starts a sub-agent with a fresh context in the background and returns at once; its result comes by itself. \
@@ -91,7 +87,7 @@ impl Toolbox {
 /// # Errors
 /// When there is no such agent, or the executor refuses it.
 pub fn start(
-    executor: &Mutex<BackgroundExecutor>,
+    executor: &Executor,
     delegation: &Delegation,
     input: Input,
     context: &Context,

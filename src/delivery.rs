@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Status, Watch};
+use crate::background::{Executor, Kind, Status, Watch};
 use crate::caught::lock;
 use crate::event::{Event, Events};
 use crate::message::{Message, push_note};
@@ -23,7 +23,7 @@ use crate::tools::{Id, object};
 /// cursor; a second one over the same executor would deliver everything again.
 #[derive(Clone)]
 pub struct Deliveries {
-    pub(crate) executor: Arc<Mutex<BackgroundExecutor>>,
+    pub(crate) executor: Executor,
     /// Moved only while the executor is locked; atomic so that clones can share it.
     next: Arc<AtomicUsize>,
     /// What else there is to tell, of later lessons.
@@ -40,7 +40,7 @@ pub trait Source: Send + Sync {
 
 impl Deliveries {
     /// Over the executor's log, of which nothing was delivered yet.
-    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>) -> Self {
+    pub fn new(executor: &Executor) -> Self {
         Deliveries {
             executor: executor.clone(),
             next: Arc::default(),
@@ -49,7 +49,7 @@ impl Deliveries {
     }
 
     /// The same, and from now on whatever ends wakes the prompt.
-    pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
+    pub fn attach(executor: &Executor, repl: &mut Repl) -> Self {
         let deliveries = Self::new(executor);
         let bell = repl.run_beside(deliveries.clone());
         lock(executor).bus().on_end(bell);
@@ -158,7 +158,7 @@ pub fn block(tag: &str, attributes: &str, text: &str) -> String {
 }
 
 /// `stop_bg {id}`: stops a running task.
-fn stop_bg(executor: Arc<Mutex<BackgroundExecutor>>) -> Tool {
+fn stop_bg(executor: Executor) -> Tool {
     let about = "Stop a background task and everything it started. Its output so far is delivered like any result.";
     let id = json!({ "type": "string", "description": "The task's name." });
     let schema = object(json!({ "id": id }), &["id"]);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased, unbounded};
 
-use crate::background::{BackgroundExecutor, Kind, Task, Watch};
+use crate::background::{Executor, Kind, Task, Watch};
 use crate::background_agent::{ALONE, AtWork};
 use crate::caught::lock;
 use crate::delivery::block;
@@ -36,7 +36,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Runs work and waits for it, on the main thread. Clones are the same foreground.
 #[derive(Clone)]
 pub struct Foreground {
-    pub(crate) executor: Arc<Mutex<BackgroundExecutor>>,
+    pub(crate) executor: Executor,
     pub(crate) context: Context,
     current: Arc<Mutex<Waiting>>,
     /// Those that run: nobody waits for their end, and none is told.
@@ -48,7 +48,7 @@ pub struct Foreground {
 type Waiting = Option<(Task, Sender<()>)>;
 
 /// Work that goes on. Whoever owns it waits for it.
-pub(crate) struct Work {
+pub struct Work {
     task: Task,
     news: Receiver<News>,
     /// The questions of an agent. Once this end is dropped, it is told that nobody is there, and what
@@ -61,7 +61,7 @@ type Question = (String, Interrupt, Sender<Result<String, String>>);
 
 impl Work {
     /// Work that asks nothing.
-    pub(crate) fn new(task: Task, news: Receiver<News>) -> Self {
+    pub fn new(task: Task, news: Receiver<News>) -> Self {
         Work {
             task,
             news,
@@ -72,7 +72,7 @@ impl Work {
 
 impl Foreground {
     /// Over the executor of the background tasks.
-    pub fn new(executor: &Arc<Mutex<BackgroundExecutor>>, context: Context) -> Self {
+    pub fn new(executor: &Executor, context: Context) -> Self {
         Foreground {
             executor: executor.clone(),
             context,
@@ -82,7 +82,7 @@ impl Foreground {
     }
 
     /// The same, with Ctrl+B, `/tasks` and `/stop` at the prompt.
-    pub fn attach(executor: &Arc<Mutex<BackgroundExecutor>>, repl: &mut Repl) -> Self {
+    pub fn attach(executor: &Executor, repl: &mut Repl) -> Self {
         let foreground = Self::new(executor, repl.context());
         let [lists, stops, moves] = [(); 3].map(|()| foreground.clone());
         repl.action("/tasks [ID]", "all tasks, or one", move |id| lists.list(id));
@@ -159,12 +159,7 @@ impl Foreground {
     }
 
     /// Waits until the work has ended, or until there is a reason to go on without it.
-    pub(crate) fn wait(
-        &self,
-        work: Work,
-        limit: Option<Duration>,
-        context: &Context,
-    ) -> ToolOutcome {
+    pub fn wait(&self, work: Work, limit: Option<Duration>, context: &Context) -> ToolOutcome {
         let (task, (key, pressed)) = (work.task.clone(), unbounded());
         *lock(&self.current) = Some((task.clone(), key));
         let (its, interrupt) = (task.clone(), context.interrupt.clone());

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, after, at, never, select_biased};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Task};
+use crate::background::{Executor, Kind, Task};
 use crate::caught::lock;
 use crate::delivery::{Deliveries, Source, note};
 use crate::event::{Event, Events};
@@ -36,7 +36,7 @@ const TIMER: &str = "Be woken after some time, with a note to yourself. Stop it 
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct Monitors {
-    pub executor: Arc<Mutex<BackgroundExecutor>>,
+    pub executor: Executor,
     /// Lines that come within this time are one event.
     pub window: Duration,
     /// A task wakes an idle agent at most once in this time.

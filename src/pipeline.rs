@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Task};
+use crate::background::{Executor, Kind, Task};
 use crate::background_agent;
 use crate::caught::lock;
 use crate::held::Held;
@@ -60,7 +60,7 @@ struct Dispatch {
 pub fn tools(
     agent: &Agent,
     definitions: &Definitions,
-    executor: &Arc<Mutex<BackgroundExecutor>>,
+    executor: &Executor,
     board: TaskBoard,
 ) -> [Tool; 2] {
     let mut general = agent.clone();

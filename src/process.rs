@@ -102,14 +102,9 @@ pub fn until_ended(news: &Receiver<News>) -> Outcome {
 /// Runs a command and waits until its shell exits, or until all of it has been ended because the
 /// time limit passed or the person interrupted. The number is that of the processes which the shell
 /// left running: they go on, at most until the program ends.
-pub fn run(
-    handle: &Handle,
-    folder: &Path,
-    limit: Duration,
-    interrupt: &Interrupt,
-) -> (Outcome, usize) {
+pub fn run(handle: &Handle, folder: &Path, limit: Duration, stop: &Interrupt) -> (Outcome, usize) {
     let news = start(handle, folder);
-    let (deadline, mut interrupted) = (after(limit), interrupt.receiver());
+    let (deadline, mut interrupted) = (after(limit), stop.receiver());
     loop {
         select! {
             recv(news) -> news => return match news {
@@ -161,7 +156,9 @@ fn attend(handle: &Handle, folder: &Path, tell: &Sender<News>) -> Outcome {
             Some(Ok(Status::Started(pid))) => shell = Some(Pid::from_raw(pid)),
             Some(Ok(Status::Exited(code, 0))) => break Some(End::Finished(Some(code))),
             Some(Ok(Status::Exited(code, left))) => {
-                handle.stop_if_read();
+                if handle.state().end_of_pipe() {
+                    handle.stop_because(End::Killed); // nobody speaks with what it left
+                }
                 let mut state = handle.state();
                 if state.left_running.replace(left).is_none() && state.stop.is_none() {
                     let so_far = state.outcome(End::Finished(Some(code)));

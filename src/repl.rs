@@ -131,10 +131,7 @@ impl Repl {
 
     /// From now on, news of what runs beside the conversation wakes the prompt, and leaving says
     /// what it ends. What is returned is to be called, on any thread, when something has ended.
-    pub fn run_beside(
-        &mut self,
-        beside: impl Beside + 'static,
-    ) -> impl Fn() + Send + Sync + 'static {
+    pub fn run_beside(&self, beside: impl Beside + 'static) -> impl Fn() + Send + Sync + 'static {
         let _ = self.shared.beside.set(Box::new(beside));
         let shared = self.shared.clone();
         move || shared.inbox.ring()

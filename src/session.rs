@@ -10,7 +10,7 @@ use std::mem::{replace, take};
 use std::sync::{Arc, Mutex};
 
 use crate::agent::Agent;
-use crate::background::BackgroundExecutor;
+use crate::background::Executor;
 use crate::caught::lock;
 use crate::delivery::note;
 use crate::event::{Event, Stamped};
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// The agent whose conversation is kept. Sub-agents that were made of it before are not.
-    pub fn keep(&self, agent: &Agent, executor: &Arc<Mutex<BackgroundExecutor>>) -> Agent {
+    pub fn keep(&self, agent: &Agent, executor: &Executor) -> Agent {
         lock(&self.0).opened.model = agent.model.name();
         let (mut agent, session, executor) = (agent.clone(), self.clone(), executor.clone());
         let model = agent.model;
@@ -181,7 +181,7 @@ fn unwritten(why: io::Error) -> String {
 struct Keeper {
     model: Arc<dyn Model>,
     session: Session,
-    executor: Arc<Mutex<BackgroundExecutor>>,
+    executor: Executor,
 }
 
 impl Model for Keeper {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Task};
+use crate::background::{Executor, Kind, Task};
 use crate::background_agent::{self, ALONE, AtWork};
 use crate::caught::{lock, spawn};
 use crate::delivery::block;
@@ -46,7 +46,7 @@ struct State {
 
 /// Listens in a channel, if it is connected to one.
 pub struct Slack {
-    executor: Arc<Mutex<BackgroundExecutor>>,
+    executor: Executor,
     delegation: Delegation,
     context: Context,
     /// Held during calls, so only by the thread that listens and by those that answer.
@@ -57,11 +57,7 @@ pub struct Slack {
 
 impl Slack {
     /// Its agents are sub-agents of this one, as it is now.
-    pub fn new(
-        agent: &Agent,
-        definitions: &Definitions,
-        executor: &Arc<Mutex<BackgroundExecutor>>,
-    ) -> Arc<Self> {
+    pub fn new(agent: &Agent, definitions: &Definitions, executor: &Executor) -> Arc<Self> {
         Arc::new(Slack {
             executor: executor.clone(),
             delegation: background_agent::delegation(agent, definitions),

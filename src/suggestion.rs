@@ -11,7 +11,6 @@ use crate::agent::Agent;
 use crate::caught::{catch, lock, spawn};
 use crate::delivery::Input;
 use crate::message::{Message, Role, StopReason, push_user};
-use crate::model::Model;
 use crate::options::Options;
 use crate::repl::{Offer, Repl};
 use crate::session::{Record, Session};
@@ -53,9 +52,12 @@ impl Suggestions {
     /// As [`Repl::wait`], with a suggestion beside, if the prompt is idle. The agent is that of the
     /// conversation: the same prefix needs the same tools.
     pub fn wait(&mut self, repl: &mut Repl, agent: &Agent, messages: &[Message]) -> Option<Input> {
+        // After a turn that ended well. The practice model knows how its page begins.
+        let (last, knows) = (messages.last(), agent.model.is_practice());
+        let may_follow = last.map_or(knows, |last| last.role == Role::Assistant);
         if self.is_on
             && self.asked.as_deref() != Some(messages)
-            && may_follow(&*agent.model, messages)
+            && may_follow
             && let Some(offer) = repl.offer()
         {
             self.asked = Some(messages.to_vec());
@@ -69,12 +71,6 @@ impl Suggestions {
         }
         repl.wait()
     }
-}
-
-/// True after a turn that ended well. The practice model knows how its page begins.
-fn may_follow(model: &dyn Model, messages: &[Message]) -> bool {
-    let last = messages.last();
-    last.map_or(model.is_practice(), |last| last.role == Role::Assistant)
 }
 
 /// Asks, and shows what comes. Whatever goes wrong, nobody hears of it.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::agent::Agent;
-use crate::background::{BackgroundExecutor, Kind, Task, Watch};
+use crate::background::{Executor, Kind, Task, Watch};
 use crate::background_agent::ALONE;
 use crate::caught::{lock, spawn};
 use crate::delivery::Deliveries;
@@ -60,7 +60,7 @@ pub struct Team {
     wanted: Option<Wanted>,
     state: Mutex<State>,
     board: TaskBoard,
-    executor: Arc<Mutex<BackgroundExecutor>>,
+    executor: Executor,
     /// Where its agent works.
     folder: Arc<dyn Folder>,
     /// What the person allows the lead, they allow its mates.

@@ -1,6 +1,5 @@
 //! s11 · `bash`, which can be sent to the background, and `task`, which can be waited for.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use serde_json::json;
 
 use super::{Foreground, LIMIT};
 use crate::agent::Agent;
-use crate::background::BackgroundExecutor;
+use crate::background::Executor;
 use crate::background_agent::{self, delegation, start};
 use crate::caught::lock;
 use crate::notification::TaskId;
@@ -76,11 +75,7 @@ impl Foreground {
 ///
 /// # Errors
 /// When no name can be made of them.
-pub fn free_name(
-    executor: &Mutex<BackgroundExecutor>,
-    text: &str,
-    count: usize,
-) -> Result<TaskId, String> {
+pub fn free_name(executor: &Executor, text: &str, count: usize) -> Result<TaskId, String> {
     let words = text.split(|c: char| !c.is_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).take(count).collect();
     let (name, _) = fit(&words.join("-"), NAME_WIDTH);

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::handle::{Handle, State};
 use super::output::{newlines, readable};
-use crate::outcome::End;
 
 /// Of what is printed between two looks, at most so many lines are kept,
 const MOST_LINES: u64 = 20;
@@ -44,13 +43,6 @@ impl Handle {
     /// How many bytes it has printed.
     pub fn bytes(&self) -> u64 {
         self.state().output.bytes
-    }
-
-    /// When its shell has exited: what it left is stopped, as nobody speaks with that.
-    pub(super) fn stop_if_read(&self) {
-        if self.state().end_of_pipe() {
-            self.stop_because(End::Killed); // here it is unlocked
-        }
     }
 
     /// Takes a piece of what it prints, on standard error or not.

@@ -139,15 +139,11 @@ pub struct Helper {
 }
 
 impl Highlighter for Helper {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
-        &'s self,
-        prompt: &'p str,
-        default: bool,
-    ) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, main: bool) -> Cow<'b, str> {
         if !self.is_drawn.replace(true) {
             self.shared.screen.stands.trigger();
         }
-        if !default || !prompt.starts_with('\n') {
+        if !main || !prompt.starts_with('\n') {
             self.shared.end_offer(); // a history search, say
             return Cow::Borrowed(prompt);
         }

@@ -1,12 +1,12 @@
 //! s08 · `bg_bash {id, command}` and `check_bg {id?}`: run a command and do not wait for it; ask
 //! later how it stands.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::background::{BackgroundExecutor, Kind, Refusal, Task};
+use crate::background::{Executor, Kind, Refusal, Task};
 use crate::caught::lock;
 use crate::notification::TaskId;
 use crate::outcome::Outcome;
@@ -34,14 +34,14 @@ const WHEN: &str = "Use it for what is slow and not needed for your next step: r
     depends on: if B needs A's output, run A, then B.";
 
 /// `bg_bash` and `check_bg`, over one executor.
-pub fn tools(executor: &Arc<Mutex<BackgroundExecutor>>) -> [Tool; 2] {
+pub fn tools(executor: &Executor) -> [Tool; 2] {
     let with_output = |line, outcome: &Outcome| format!("{line}\n{}", outcome.output);
     let advice = "Go on with other work; ask with check_bg when it should be done, then rarely.";
     [bg_bash(executor, advice), check_bg(executor, with_output)]
 }
 
 /// `bg_bash`. The advice says how the model gets to the result.
-pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) -> Tool {
+pub fn bg_bash(executor: &Executor, advice: &'static str) -> Tool {
     let executor = executor.clone();
     let about =
         format!("Start a shell command in the background and return at once. {WHEN} {advice}");
@@ -61,7 +61,7 @@ pub fn bg_bash(executor: &Arc<Mutex<BackgroundExecutor>>, advice: &'static str) 
 
 /// `check_bg`. `ended` makes the answer for a task that has ended, from its line and its outcome.
 pub fn check_bg(
-    executor: &Arc<Mutex<BackgroundExecutor>>,
+    executor: &Executor,
     ended: impl Fn(String, &Outcome) -> String + Send + Sync + 'static,
 ) -> Tool {
     let executor = executor.clone();
