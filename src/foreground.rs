@@ -28,6 +28,7 @@ use crate::repl::{Doing, Repl};
 use crate::subagent::{Delegation, Input};
 use crate::tool::{Context, ToolOutcome};
 use crate::tools::bash::{answer, left_running};
+use tools::Command;
 pub use tools::free_name;
 
 /// A command that takes longer goes on in the background.
@@ -110,27 +111,25 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let outcome = self.run(command, None, LIMIT, &self.context);
+        let mut typed = Command::default();
+        typed.command += command;
+        let outcome = self.run(&typed, &self.context);
         let output = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         let text = format!("The user ran this: {command}\n{output}");
         push_note(messages, block("user-command", "", &text));
         output
     }
 
-    fn run(
-        &self,
-        command: &str,
-        description: Option<&str>,
-        limit: Duration,
-        context: &Context,
-    ) -> ToolOutcome {
+    fn run(&self, it: &Command, context: &Context) -> ToolOutcome {
         // Its name is its description or, as in `npm-install`, its first two words.
+        let description = it.description.as_deref();
         let description = description.filter(|it| it.contains(char::is_alphanumeric));
-        let (text, count) = description.map_or((command, 2), |it| (it, usize::MAX));
+        let (text, count) = description.map_or((&*it.command, 2), |it| (it, usize::MAX));
         let id = free_name(&self.executor, text, count)?;
-        let handle = Arc::new(Handle::new(command));
+        let handle = Arc::new(Handle::new(&it.command));
         let task = Task::new(Kind::Command, &id, handle.clone(), &context.events);
         let news = process::start(&handle, context.folder.path());
+        let limit = it.timeout_seconds.map_or(LIMIT, Duration::from_secs);
         self.wait(Work::new(task, news), Some(limit), context)
     }
 

@@ -71,9 +71,8 @@ impl Definitions {
     pub fn attach(&self, repl: &mut Repl) {
         self.problems.iter().for_each(|problem| repl.say(problem));
         let listing = self.listing();
-        repl.action("/agents", "the agents and their tools", move |_| {
-            listing.clone()
-        });
+        let list = move |_: &str| listing.clone();
+        repl.action("/agents", "the agents and their tools", list);
     }
 
     /// A line for each, with its tools.
@@ -211,9 +210,8 @@ pub fn run(worker: &Agent, prompt: String, used_up: impl Fn() -> bool) -> ToolOu
     let mut said = "It said nothing.".to_string();
     let unfinished = |why: &str, said: &str| format!("the sub-agent did not finish. {why} {said}");
     for _ in 0..MAX_ROUNDS {
-        let reply = worker
-            .ask(&mut messages)
-            .map_err(|why| unfinished(&why.to_string(), &said))?;
+        let reply = worker.ask(&mut messages);
+        let reply = reply.map_err(|why| unfinished(&why.to_string(), &said))?;
         let text = reply.text();
         match (reply.tool_calls().is_empty(), text.is_empty()) {
             (true, true) => return Err(unfinished("Its last reply held no text.", &said)),

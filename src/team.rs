@@ -99,9 +99,9 @@ pub fn attach(
     repl: &mut Repl,
 ) -> Arc<Team> {
     if let Some((me, wanted)) = &own {
-        agent.system += &format!("{SYSTEM} Your name is {}.", me.name());
+        agent.system += &format!("{SYSTEM} Your name is {}.", me.member.name());
         if wanted.worktree {
-            let tree = Tree::go_on(me.name(), &agent.context);
+            let tree = Tree::go_on(me.member.name(), &agent.context);
             agent.context.folder = Arc::new(tree.unwrap_or_else(end));
         }
     }
@@ -159,8 +159,8 @@ impl Team {
         ]
     }
 
-    fn me(&self) -> Result<&Me, String> {
-        let me = self.me.get();
+    fn me(&self) -> Result<&Member, String> {
+        let me = self.me.get().map(|me| &me.member);
         me.ok_or("there is no team here. `team` starts one.".to_string())
     }
 
@@ -210,10 +210,10 @@ impl Team {
     }
 
     /// From now on this process leads that team, and no other.
-    fn lead(&self, team: &str) -> Result<&Me, String> {
+    fn lead(&self, team: &str) -> Result<&Member, String> {
         let lead = Member::of(FOLDER, team, LEAD)?;
         match self.me() {
-            Ok(me) if **me == lead => return Ok(me),
+            Ok(me) if *me == lead => return Ok(me),
             Ok(me) => return Err(format!("you lead a team already: {}.", me.0.display())),
             Err(_) => drop(exclude("".as_ref(), ".team/")),
         }

@@ -1,7 +1,5 @@
 //! s11 · `bash`, which can be sent to the background, and `task`, which can be waited for.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,11 +18,12 @@ use crate::tools::bash;
 /// Columns of a command's name.
 const NAME_WIDTH: usize = 24;
 
-#[derive(Deserialize)]
-struct Command {
-    command: String,
-    description: Option<String>,
-    timeout_seconds: Option<u64>,
+/// What `bash` is given.
+#[derive(Default, Deserialize)]
+pub(super) struct Command {
+    pub command: String,
+    pub description: Option<String>,
+    pub timeout_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -52,10 +51,7 @@ impl Foreground {
              than timeout_seconds ({} if not given) goes on in the background; its result comes by itself then.",
             LIMIT.as_secs()
         );
-        let run = move |input: Command, context: &Context| {
-            let limit = input.timeout_seconds.map_or(LIMIT, Duration::from_secs);
-            it.run(&input.command, input.description.as_deref(), limit, context)
-        };
+        let run = move |input: Command, context: &Context| it.run(&input, context);
         Tool::new("bash", description, old.input_schema, Access::Ask, run)
     }
 

@@ -59,16 +59,16 @@ pub(super) fn end<T>(why: impl Display) -> T {
 
 impl Team {
     /// From now on the bell wakes the prompt, which looks at what there is.
-    pub(super) fn join(&self, me: Me) -> io::Result<&Me> {
+    pub(super) fn join(&self, me: Me) -> io::Result<&Member> {
         let bus = lock(&self.executor).bus().notifier();
         me.listen(move || bus.hook.get().into_iter().for_each(|hook| hook()))?;
-        Ok(self.me.get_or_init(|| me))
+        Ok(&self.me.get_or_init(|| me).member)
     }
 
     /// Of a mate: tells the lead.
     pub(super) fn tell(&self, text: &str) {
         if let (Some(me), Some(_), false) = (self.me.get(), &self.wanted, text.is_empty()) {
-            let _ = me.send(LEAD, text.trim_start()); // the lead may have ended
+            let _ = me.member.send(LEAD, text.trim_start()); // the lead may have ended
         }
     }
 
@@ -95,7 +95,7 @@ impl Team {
                     *done += u64::from(status == Ok(Stage::Completed));
                     status == Ok(Stage::InProgress)
                 });
-                me.ring_all();
+                me.member.ring_all();
             }
             Event::RequestStarted | Event::ToolStarted { .. } => {}
             _ => return,
@@ -155,7 +155,7 @@ impl Source for Arc<Team> {
         let mut state = lock(&self.state);
         let most = self.wanted.as_ref().map(|it| it.turns.unwrap_or(TURNS));
         if most.is_some_and(|most| state.turns >= most || state.tally.tokens >= TOKENS) {
-            let (line, left) = (me.line(), self.folder.leave());
+            let (line, left) = (me.member.line(), self.folder.leave());
             let why = "It has used up what it may, and leaves";
             self.tell(&format!("{why}. {line}{left}"));
             quit(1);

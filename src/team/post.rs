@@ -17,7 +17,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::ops::Deref;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -193,24 +192,16 @@ impl Member {
 
 /// The member that this process is, until this is dropped.
 pub struct Me {
-    member: Member,
+    pub member: Member,
     held: Held,
     /// The messages that were taken, and are not confirmed.
     taken: Mutex<Vec<String>>,
 }
 
-impl Deref for Me {
-    type Target = Member;
-
-    fn deref(&self) -> &Member {
-        &self.member
-    }
-}
-
 impl Me {
     /// From now on the bell calls `woken`, on a thread of its own.
     pub fn listen(&self, woken: impl Fn() + Send + 'static) -> io::Result<()> {
-        bell::listen(&self.0.join("bell"), woken)
+        bell::listen(&self.member.0.join("bell"), woken)
     }
 
     /// Writes what it does, for who looks.
@@ -222,7 +213,7 @@ impl Me {
 
     /// The names of the messages that can be taken, oldest first.
     pub fn news(&self) -> Vec<String> {
-        let (mut news, taken) = (self.waiting(), lock(&self.taken));
+        let (mut news, taken) = (self.member.waiting(), lock(&self.taken));
         news.retain(|name| !taken.contains(name));
         news
     }
@@ -232,8 +223,10 @@ impl Me {
         let news = self.news();
         lock(&self.taken).extend_from_slice(&news);
         let read = |name: String| {
-            let text = match self.mail(&name) {
-                Ok((from, to, text)) if to == self.name() => format!("mail from {from}: {text}"),
+            let text = match self.member.mail(&name) {
+                Ok((from, to, text)) if to == self.member.name() => {
+                    format!("mail from {from}: {text}")
+                }
                 Ok((_, to, text)) => format!("came back, as {to} has ended: {text}"),
                 Err(why) => format!("{name} is no message and is set aside: {why}"),
             };
@@ -245,7 +238,7 @@ impl Me {
     /// What was taken is safe elsewhere: it does not wait any more.
     pub fn confirm(&self) {
         for name in lock(&self.taken).drain(..) {
-            let [new, cur] = ["new", "cur"].map(|folder| self.0.join(folder).join(&name));
+            let [new, cur] = ["new", "cur"].map(|it| self.member.0.join(it).join(&name));
             let _ = fs::rename(new, cur);
         }
     }

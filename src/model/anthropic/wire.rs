@@ -100,9 +100,8 @@ impl Assembly {
             Some("message") => {
                 self.stopped = true;
                 let blocks = event["content"].as_array().into_iter().flatten();
-                return Ok(blocks
-                    .map(|block| self.begin(&Value::Null, block))
-                    .collect());
+                let texts = blocks.map(|block| self.begin(&Value::Null, block));
+                return Ok(texts.collect());
             }
             _ if !event["error"].is_null() => return Err(api_error(&event)),
             _ => {}
@@ -229,9 +228,8 @@ pub fn repair(reply: &mut Reply, messages: &[Message]) {
     let says_something = |block: &_| !ContentBlock::is_prompt(block) || block.as_text().is_some();
     reply.content.retain(says_something);
     let blocks = messages.iter().flat_map(|message| &message.content);
-    let mut ids: Vec<String> = blocks
-        .filter_map(|block| Some(block.as_call()?.id.clone()))
-        .collect();
+    let calls = blocks.filter_map(ContentBlock::as_call);
+    let mut ids: Vec<String> = calls.map(|call| call.id.clone()).collect();
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     for (index, block) in reply.content.iter_mut().enumerate() {
         let ContentBlock::ToolUse(ToolCall { id, name, input }) = block else {
