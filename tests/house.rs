@@ -16,7 +16,7 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_647;
+const ALL: usize = 12_518;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500 for a
 /// course that ends there. That has 7,397: the later lessons were taken out of a copy (of 0c7450a),
 /// with what only they need of the early rooms, 255 lines; all tests that were left passed.

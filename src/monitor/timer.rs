@@ -79,13 +79,10 @@ fn now() -> Duration {
 
 impl Watch for Timer {
     fn look(&self) -> Progress {
-        let left = self.left().as_secs_f64();
-        let line = match self.stopped.is_triggered() {
-            true => String::new(),
-            false => format!("due in {left:.0} s"),
-        };
+        let due = format!("due in {:.0} s", self.left().as_secs_f64());
+        let due = Some(due).filter(|_| !self.stopped.is_triggered());
         Progress {
-            line,
+            line: due.unwrap_or_default(),
             what: self.note.clone(),
             ..Progress::default()
         }
@@ -100,10 +97,7 @@ impl Monitors {
     /// Once, its end is what it tells. A timer that repeats tells each time, until it is stopped.
     pub(super) fn timer(&self, input: Input, context: &Context) -> ToolOutcome {
         let (id, seconds) = (TaskId::new(&input.id)?, input.seconds);
-        let least = match input.repeat {
-            true => self.pause.as_secs().max(1),
-            false => 1,
-        };
+        let least = [1, self.pause.as_secs().max(1)][usize::from(input.repeat)];
         if !(least..=LONGEST).contains(&seconds) {
             return Err(format!("`seconds` is from {least} to {LONGEST} here."));
         }

@@ -69,10 +69,7 @@ impl Output {
 
     /// The last 8 KiB, so far.
     pub fn end(&self) -> String {
-        let kept = match self.tail.is_empty() {
-            true => &self.head,
-            false => &self.tail,
-        };
+        let kept = [&self.tail, &self.head][usize::from(self.tail.is_empty())];
         readable(&kept[kept.len().saturating_sub(8 * 1024)..])
     }
 

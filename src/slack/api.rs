@@ -216,10 +216,8 @@ impl Source {
     }
 
     fn ask(&self, config: &Config, fields: &[(&str, &str)]) -> Result<Value, Failure> {
-        let method = match self.thread.is_empty() {
-            true => "conversations.history",
-            false => "conversations.replies",
-        };
+        let methods = ["conversations.replies", "conversations.history"];
+        let method = methods[usize::from(self.thread.is_empty())];
         let place = [("channel", &*config.channel), ("ts", &self.thread)];
         config.call(method, &[fields, &place].concat())
     }
