@@ -111,8 +111,10 @@ impl Foreground {
         if command.is_empty() {
             return "Nothing to run. `! ls` runs ls.".to_string();
         }
-        let mut typed = Command::default();
-        typed.command += command;
+        let typed = Command {
+            command: command.to_string(),
+            ..Command::default()
+        };
         let outcome = self.run(&typed, &self.context);
         let output = outcome.unwrap_or_else(|error| format!("ERROR: {error}"));
         let text = format!("The user ran this: {command}\n{output}");

@@ -16,15 +16,14 @@ type Problems = Vec<String>;
 
 /// Lines of `src` without `src/aids`. Planned are 9,800 after the last lesson, and they are missed
 /// since s16. This is what there is.
-const ALL: usize = 12_518;
+const ALL: usize = 12_521;
 /// The same without the rooms of lessons after s11, and without [`LATER`]. Planned are 7,500 for a
 /// course that ends there. That has 7,397: the later lessons were taken out of a copy (of 0c7450a),
 /// with what only they need of the early rooms, 255 lines; all tests that were left passed.
 const UP_TO_S11: usize = 7_653;
 /// Foundation under lessons after s11 only.
-const LATER: [&str; 13] = [
+const LATER: [&str; 12] = [
     "src/bell.rs",
-    "src/held.rs",
     "src/journal.rs",
     "src/mailbox.rs",
     "src/mcp/client.rs",
